@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that building and testing need; nothing if all are there.
 set -eu
-packages="gcc libc6-dev make cmake pkg-config libcmocka-dev"
+packages="gcc libc6-dev make cmake pkg-config libdnnl-dev libhdf5-dev libjpeg-dev libpng-dev libstb-dev zlib1g-dev libcmocka-dev"
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "no apt-get here: install a C compiler, cmake, pkg-config and cmocka yourself" >&2
     exit 2
