@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Devices: memory, and one kernel per op.
+ *
+ * Invariants: a pointer of a device is only ever dereferenced by that device's kernels
+ * and copied by upload and download (the `far` device proves it: the host cannot touch
+ * its memory). `run` allocates nothing. A kernel writes its outputs, the inputs that the
+ * op's row marks as written, its scratch, and nothing else.
+ *
+ * A prepared step goes through: layout (which blocks it wants) -> prepare (chooses an
+ * algorithm, allocates `state`, says scratch_bytes) -> the planner sets args and scratch
+ * -> run, any number of times -> release. */
+#ifndef TH_BACKEND_H
+#define TH_BACKEND_H
+
+#include "op.h"
+
+struct th_device;
+
+/* One prepared step. */
+struct th_call {
+    enum th_op op;
+    union th_attr attr;
+    struct th_operand in[TH_MAX_IN], out[TH_MAX_OUT];
+    struct th_device *device;
+    void *args[TH_MAX_ARGS]; /* struct th_args_NAME: inputs, then outputs, device pointers */
+    void *scratch;           /* scratch_bytes of device memory, 64-byte aligned */
+    size_t scratch_bytes;
+    void *state; /* the kernel's own, from prepare to release */
+    /* An input that outlives the step (parameter, buffer or derived from them) changed
+     * since this call last ran; true on the first run. Kernels that keep packed weights
+     * pack them again. */
+    bool stale;
+};
+
+struct th_kernel {
+    /* Set `block` of each [n][c][h][w] operand to what this kernel wants, given what the
+     * inputs have now and the device's own block. NULL: all alike (the first such
+     * input's, or where there is none the device's if it divides the channels). */
+    void (*layout)(const union th_attr *attr, struct th_operand *in,
+        struct th_operand *out, int device_block);
+    thaw_status (*prepare)(struct th_call *call); /* NULL: nothing to prepare */
+    thaw_status (*run)(const struct th_call *call);
+    void (*release)(struct th_call *call); /* NULL: nothing to release */
+    /* Derive the packed weights again and compare them with those in use; a difference
+     * is THAW_E_FAIL. NULL: keeps none. May allocate. */
+    thaw_status (*verify)(const struct th_call *call);
+    bool in_place; /* out[0] may be the memory of in[0] where that is its last reader */
+};
+
+/* Whole block, plain layout everywhere: for kernels that know only NCHW. */
+void th_layout_plain(const union th_attr *attr, struct th_operand *in,
+    struct th_operand *out, int device_block);
+
+struct th_backend {
+    const char *name; /* "ref", "far", "cpu" */
+    const struct th_kernel *(*kernel)(enum th_op op); /* NULL: no such op */
+    thaw_status (*open)(struct th_device *device);
+    void (*close)(struct th_device *device);
+    /* Page-aligned, zeroed; NULL with a sentence on failure. */
+    void *(*alloc)(struct th_device *device, size_t bytes);
+    void (*free)(struct th_device *device, void *p, size_t bytes);
+    thaw_status (*upload)(
+        struct th_device *device, void *dst, const void *host, size_t bytes);
+    thaw_status (*download)(
+        struct th_device *device, void *host, const void *src, size_t bytes);
+    /* Make pages read-only or writable again; a write then traps. NULL: cannot. */
+    thaw_status (*protect)(struct th_device *device, void *p, size_t bytes, bool readonly);
+    /* One line for people: engine, version, instruction set. */
+    const char *(*describe)(struct th_device *device);
+};
+
+struct th_device {
+    const struct th_backend *backend;
+    int threads; /* 0 until opened with it: all cores */
+    int block;   /* preferred channel block: 1, 8 or 16 */
+    void *state; /* the backend's own */
+};
+
+/* "cpu" or "cpu:avx2" (an instruction set at most: base, avx2, avx512), "ref", "far".
+ * threads 0: all cores. THAW_E_USAGE for an unknown name. */
+thaw_status th_device_open(const char *name, int threads, struct th_device **out);
+void th_device_close(struct th_device *device); /* NULL is fine */
+
+/* Bytes that an operand occupies: blocked or not, the element count is the same. */
+size_t th_operand_bytes(const struct th_operand *o);
+
+#endif

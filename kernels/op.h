@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Ops: what a step of a plan can be, on any device.
+ *
+ * An op is one row in ops.def; its shape and gradient rule in kernels/FAMILY.c; its
+ * kernels in ref/FAMILY.c, cpu/FAMILY.c, cuda/FAMILY.c; one row of the op sweep test.
+ * `dx` and `dw` are ops of their own: what is frozen is a step that is not there. */
+#ifndef TH_OP_H
+#define TH_OP_H
+
+#include "error.h"
+#include "tensor.h"
+
+enum {
+    TH_MAX_IN = 8,
+    TH_MAX_OUT = 3,
+    TH_MAX_ARGS = TH_MAX_IN + TH_MAX_OUT,
+};
+
+enum th_op {
+#define OP(name, ...) TH_OP_##name,
+#include "ops.def"
+#undef OP
+    TH_OP_COUNT
+};
+
+/* struct th_args_conv { void *x, *w, *b_, *add_, *y; }; and so on: the operands of a
+ * call by name. Absent ones are NULL. */
+#define OP(name, family, n_in, n_out, writes, ...)                                       \
+    struct th_args_##name {                                                              \
+        void *__VA_ARGS__;                                                               \
+    };
+#include "ops.def"
+#undef OP
+
+/* What the kernels of an op must agree on. Zero where an op has no attribute. */
+union th_attr {
+    struct th_attr_conv { /* conv, conv_dx, conv_dw */
+        int stride[2], dilation[2]; /* h, w */
+        int pad[4];                 /* top, left, bottom, right */
+        int groups;
+        bool relu; /* conv only: y = max(0, conv + b + add) */
+    } conv;
+    struct th_attr_pool { /* maxpool, avgpool and their dx; padding counts in the mean */
+        int kernel[2], stride[2], pad[4];
+    } pool;
+    struct th_attr_norm { /* every norm op */
+        float eps;
+        float momentum; /* bn_update: weight of the new value */
+        int64_t count;  /* bn_update: values per channel, n*h*w */
+        bool relu;      /* bn_apply: y = max(0, bn + add), mask of y > 0 */
+    } norm;
+    struct th_attr_dropout {
+        float p;        /* probability of zero; kept values are scaled by 1/(1-p) */
+        uint64_t layer; /* hash of the layer's name, folded into each sample's key */
+    } dropout;
+    struct th_attr_attention {
+        int heads;
+    } attention;
+    struct th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
+        int stride, front;    /* zero channels before; the rest come after */
+    } shortcut;
+    struct th_attr_update {
+        float lr_scale, weight_decay, momentum;
+        bool nesterov;
+        float beta1, beta2, eps; /* adamw */
+        float clip;              /* guard: largest gradient norm, 0: none */
+    } update;
+};
+
+/* One small buffer on the device, written by the host before each step. */
+struct th_scalars {
+    float lr;
+    float skip;      /* set by guard: 1 when the step is not finite; updates then do nothing */
+    float clip;      /* set by guard: factor on every gradient */
+    float loss_scale; /* factor on the loss's gradient: images here / images in the group */
+    float ema_decay;
+    float n_skipped; /* incremented by guard */
+    float norm;      /* set by guard: the gradients' norm, where it was computed */
+};
+
+/* A tensor as an op sees it. Logical shape and type; and, for [n][c][h][w] values, the
+ * channel block b: memory is [n][c/b][h][w][b], c a multiple of b; b = 1 is NCHW. */
+struct th_operand {
+    struct th_shape shape;
+    enum th_dtype dtype;
+    int block;
+    bool present;
+};
+
+/* While a gradient rule runs: see th_op_rule.grad. */
+struct th_grad {
+    const union th_attr *attr;
+    const int *in, *out; /* the forward node's values; -1 where absent */
+    const int *dout;     /* gradient of each output; -1: nobody needs it */
+    const bool *need;    /* per input: something below it trains */
+    int *din;            /* the rule sets the gradient's value of each needed input */
+    int scalars;         /* value of struct th_scalars */
+    const struct th_operand *(*operand)(const struct th_grad *g, int value);
+    /* Append a node. out[i] gets a new value with shape and type of value like[i]
+     * (like[i] = -1: an output that is not wanted). */
+    thaw_status (*emit)(struct th_grad *g, enum th_op op, const union th_attr *attr,
+        const int *in, const int *like, int *out);
+};
+
+/* An op's rules, in kernels/FAMILY.c as `const struct th_op_fn th_rule_NAME`. */
+struct th_op_fn {
+    /* Set out[] (shape and dtype) from in[]; THAW_E_USAGE with a sentence if they do not
+     * fit. NULL for gradient ops, whose outputs are shaped like the forward inputs. */
+    thaw_status (*shape)(
+        const union th_attr *attr, const struct th_operand *in, struct th_operand *out);
+    /* Emit the gradient nodes that `need` asks for and no others. NULL: no gradient. */
+    thaw_status (*grad)(struct th_grad *g);
+    /* Multiply-adds of one run; NULL: none worth counting. */
+    int64_t (*macs)(const union th_attr *attr, const struct th_operand *in,
+        const struct th_operand *out);
+};
+#define OP(name, ...) extern const struct th_op_fn th_rule_##name;
+#include "ops.def"
+#undef OP
+
+/* What is known of an op without a device. */
+struct th_op_rule {
+    const char *name;
+    int n_in, n_out;
+    unsigned writes; /* bit i: input i is updated in place */
+    const struct th_op_fn *fn;
+};
+
+const struct th_op_rule *th_op_rule(enum th_op op);
+
+#endif
