@@ -57,7 +57,7 @@ union th_attr {
         int heads;
     } attention;
     struct th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
-        int stride, front;    /* zero channels before; the rest come after */
+        int stride, front, back; /* zero channels before and after */
     } shortcut;
     struct th_attr_update {
         float lr_scale, weight_decay, momentum;
