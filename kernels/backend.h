@@ -71,13 +71,17 @@ struct th_backend {
 
 struct th_device {
     const struct th_backend *backend;
-    int threads; /* 0 until opened with it: all cores */
-    int block;   /* preferred channel block: 1, 8 or 16 */
-    void *state; /* the backend's own */
+    int threads;  /* at least 1 */
+    char isa[16]; /* what followed "cpu:", "" for the best; open checks it */
+    int block;    /* preferred channel block: 1, 8 or 16; set by open */
+    void *state;  /* the backend's own */
 };
 
+extern const struct th_backend th_backend_ref, th_backend_far, th_backend_cpu;
+
 /* "cpu" or "cpu:avx2" (an instruction set at most: base, avx2, avx512), "ref", "far".
- * threads 0: all cores. THAW_E_USAGE for an unknown name. */
+ * threads 0: all cores. THAW_E_USAGE for an unknown name, or an instruction set that this
+ * machine lacks. */
 thaw_status th_device_open(const char *name, int threads, struct th_device **out);
 void th_device_close(struct th_device *device); /* NULL is fine */
 
