@@ -3,6 +3,10 @@
 #ifndef THAW_H
 #define THAW_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -27,6 +31,163 @@ typedef enum thaw_status {
 /* The sentence about this thread's last failed call: what, where, why, what to do.
  * Valid until this thread's next failure; "" before the first. */
 THAW_API const char *thaw_error(void);
+
+/* "0.1.0" */
+THAW_API const char *thaw_version(void);
+
+/* ---- Options ----
+ * One table of options generates the command line, --help, man page, completion and
+ * config.json. They are set by name and as text, as on the command line. */
+
+typedef enum thaw_option_type {
+    THAW_OPTION_FLAG,   /* "1" or "0"; on the command line without a value */
+    THAW_OPTION_INT,
+    THAW_OPTION_REAL,
+    THAW_OPTION_TEXT,
+    THAW_OPTION_CHOICE  /* one of `choices`, separated by | */
+} thaw_option_type;
+
+/* Commands that take an option: a set of bits. */
+enum {
+    THAW_CMD_TRAIN = 1,
+    THAW_CMD_RESUME = 2,
+    THAW_CMD_EVAL = 4,
+    THAW_CMD_PREDICT = 8,
+    THAW_CMD_INSPECT = 16,
+    THAW_CMD_CONVERT = 32,
+    THAW_CMD_DOCTOR = 64
+};
+
+typedef struct thaw_option {
+    const char *name; /* "lr-schedule", without dashes */
+    thaw_option_type type;
+    const char *value;         /* what --help calls its value: "N", "FILE" */
+    const char *default_value; /* text; NULL: unset */
+    const char *choices;       /* "cosine|step|constant", else NULL */
+    const char *help;          /* one line */
+    unsigned commands;         /* THAW_CMD_ bits */
+} thaw_option;
+
+/* The table; *n rows. */
+THAW_API const thaw_option *thaw_option_table(size_t *n);
+
+/* The name nearest to a mistyped one among `names` (n of them), NULL if none is near. */
+THAW_API const char *thaw_nearest(const char *typed, const char *const *names, size_t n);
+
+typedef struct thaw_options thaw_options;
+
+/* A set of options, all unset (so: defaults). Free with thaw_options_free. */
+THAW_API thaw_status thaw_options_new(thaw_options **out);
+THAW_API void thaw_options_free(thaw_options *o);
+
+/* THAW_E_USAGE for an unknown name (with "did you mean") or a value that does not parse
+ * or is out of range. The text is copied. */
+THAW_API thaw_status thaw_options_set(
+    thaw_options *o, const char *name, const char *value);
+
+/* The value in force: set, else the default, else NULL. Valid until the next set. */
+THAW_API const char *thaw_options_get(const thaw_options *o, const char *name);
+THAW_API bool thaw_options_is_set(const thaw_options *o, const char *name);
+
+/* ---- Events ---- All callbacks may be NULL; they run on the caller's thread. */
+
+typedef struct thaw_progress {
+    int epoch, epochs;          /* epoch from 0 */
+    int64_t step, steps;        /* optimizer steps of this epoch, done and in all */
+    double loss, images_per_s;
+    double seconds_left;        /* of the whole run, estimated */
+} thaw_progress;
+
+typedef struct thaw_events {
+    void *context;
+    /* One line of the report: topic "data", "weights", "input", "freeze", "forecast",
+     * "epoch", "frozen", "best", "next", "warning"; text without newline. */
+    void (*line)(void *context, const char *topic, const char *text);
+    void (*progress)(void *context, const thaw_progress *p);
+} thaw_events;
+
+/* ---- Training ---- */
+
+typedef struct thaw_trainer thaw_trainer;
+
+typedef struct thaw_result {
+    double best_top1, last_loss; /* top-1 in [0,1]; NaN without validation */
+    int best_epoch, epochs;
+    int64_t steps, skipped;      /* optimizer steps; of them not finite and skipped */
+    int frozen_tensors;          /* tensors that were frozen throughout */
+    bool frozen_verified;        /* all of them hash as before */
+    bool stopped;                /* by thaw_trainer_stop: saved, can be resumed */
+} thaw_result;
+
+/* A run from options ("data", "out", "weights", "thaw", ...): reads data and weights,
+ * creates the run folder. THAW_E_USAGE, THAW_E_DATA, THAW_E_IO. */
+THAW_API thaw_status thaw_trainer_new(
+    const thaw_options *o, const thaw_events *events, thaw_trainer **out);
+/* Continue the run in folder `run` from its newest sound checkpoint, bit for bit.
+ * `overrides` (may be NULL): "epochs" (also "+N"), "threads", "workers", "quiet". */
+THAW_API thaw_status thaw_trainer_resume(const char *run, const thaw_options *overrides,
+    const thaw_events *events, thaw_trainer **out);
+/* Train to the end or until stopped. THAW_E_DIVERGED, THAW_E_IO, THAW_E_DATA. */
+THAW_API thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result);
+/* Ask the running trainer to save and return after this step. Safe in a signal handler
+ * and from other threads. */
+THAW_API void thaw_trainer_stop(thaw_trainer *t);
+THAW_API void thaw_trainer_free(thaw_trainer *t);
+
+/* ---- Models ---- */
+
+typedef struct thaw_model thaw_model;
+
+/* MODEL: a model file, a bare weights file or a run folder (its best.h5). Options (may
+ * be NULL): preprocessing, "backbone", "threads", "device", "batch". */
+THAW_API thaw_status thaw_model_open(
+    const char *path, const thaw_options *o, thaw_model **out);
+THAW_API void thaw_model_free(thaw_model *m);
+THAW_API int thaw_model_n_classes(const thaw_model *m);
+THAW_API const char *thaw_model_class(const thaw_model *m, int i);
+
+typedef struct thaw_prediction {
+    const char *file;
+    const char *error; /* NULL, or why this image could not be read */
+    int best;          /* class index */
+    const float *probabilities, *logits; /* [n_classes] */
+} thaw_prediction;
+
+/* Classify an image, or every image under a folder, in byte order of their paths. The
+ * callback sees one prediction an image; unreadable ones carry `error`. */
+THAW_API thaw_status thaw_model_predict(thaw_model *m, const char *path,
+    void (*each)(void *context, const thaw_prediction *p), void *context);
+
+typedef struct thaw_evaluation {
+    int64_t images, unreadable;
+    double loss, top1, top5;
+    int n_classes;      /* of the model */
+    int64_t *confusion; /* [true][predicted], n_classes squared; thaw_evaluation_release */
+} thaw_evaluation;
+
+/* Evaluate on a data set's validation split (test with "split" = "test"; a folder without
+ * splits: all of it). Classes are matched by name; differences are reported as lines. */
+THAW_API thaw_status thaw_model_eval(thaw_model *m, const char *data,
+    const thaw_options *o, const thaw_events *events, thaw_evaluation *out);
+THAW_API void thaw_evaluation_release(thaw_evaluation *e);
+
+/* What the model is and the plan for the options' "thaw", "bn", "batch": text lines. */
+THAW_API thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,
+    void (*write)(void *context, const char *text), void *context);
+
+/* ---- Files, lists, the machine ---- */
+
+/* Weights to weights (.h5 out), or idx:DIR to a folder of PNGs ("per-class"). */
+THAW_API thaw_status thaw_convert(
+    const char *in, const char *out, const thaw_options *o, const thaw_events *events);
+
+/* kind "backbones", "heads", "formats": row i as name and one line about it. false past
+ * the end or for an unknown kind. */
+THAW_API bool thaw_list(const char *kind, size_t i, const char **name, const char **about);
+
+/* The machine: CPU, instruction sets, engine, libraries, threads; a line each. */
+THAW_API thaw_status thaw_doctor(const thaw_options *o,
+    void (*write)(void *context, const char *text), void *context);
 
 #ifdef __cplusplus
 }

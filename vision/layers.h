@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Layers: what backbones and heads are written in. Each returns the value it makes, or -1
+ * once the graph has failed. `name` prefixes the parameters: name.weight, name.bias, ... */
+#ifndef TH_LAYERS_H
+#define TH_LAYERS_H
+
+#include "model.h"
+
+struct th_conv_spec {
+    int out, kernel;       /* channels, square kernel */
+    int stride, pad;       /* 0 stands for 1 in stride, groups and dilation */
+    int groups, dilation;
+    bool bias;
+};
+
+/* Everything after this belongs to the stage of this name. */
+void th_stage(struct th_builder *b, const char *name);
+
+int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec spec);
+/* The BatchNorm after the convolution `conv_name` (NULL: after something else). */
+int th_batchnorm(
+    struct th_builder *b, const char *name, int x, float eps, const char *conv_name);
+int th_relu(struct th_builder *b, int x);
+int th_gelu(struct th_builder *b, int x);
+int th_add(struct th_builder *b, int a, int c);
+int th_maxpool(struct th_builder *b, int x, int kernel, int stride, int pad);
+int th_avgpool(struct th_builder *b, int x, int kernel, int stride, int pad);
+int th_gap(struct th_builder *b, int x); /* [n][c][h][w] -> [n][c] */
+int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias);
+int th_layernorm(struct th_builder *b, const char *name, int x, float eps);
+int th_attention(struct th_builder *b, int qkv, int heads); /* [n][t][3d] -> [n][t][d] */
+int th_dropout(struct th_builder *b, const char *name, int x, float p);
+/* x[:, :, ::stride, ::stride] between zero channels: He et al. 2016, 4.2, option A. */
+int th_shortcut_a(struct th_builder *b, int x, int stride, int channels);
+
+const struct th_shape *th_shape_at(const struct th_builder *b, int value);
+
+#endif

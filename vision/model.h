@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A model: which backbone, which head, and the catalogue of its parameters, buffers,
+ * BatchNorms and stages, in the order in which the graph names them. Values live in the
+ * store. Building the same model for another batch size gives the same catalogue.
+ *
+ * Adding a backbone is one file in backbones/ that ends with a `const struct th_backbone
+ * th_backbone_STEM`; adding a head is one file in heads/ ending with th_head_STEM. */
+#ifndef TH_MODEL_H
+#define TH_MODEL_H
+
+#include "graph.h"
+#include "weights.h"
+
+enum th_role {
+    TH_ROLE_CONV,   /* weight of a convolution [o][i/groups][kh][kw] */
+    TH_ROLE_LINEAR, /* weight of a linear layer [o][i] */
+    TH_ROLE_BIAS,   /* bias of either */
+    TH_ROLE_GAMMA,  /* scale of a BatchNorm */
+    TH_ROLE_BETA,   /* shift of a BatchNorm */
+    TH_ROLE_MEAN,   /* running mean, a buffer */
+    TH_ROLE_VAR,    /* running variance, a buffer */
+    TH_ROLE_LN_GAMMA,
+    TH_ROLE_LN_BETA,
+};
+
+struct th_param {
+    char *name; /* torchvision's or timm's */
+    struct th_shape shape;
+    enum th_role role;
+    int stage; /* index into th_model.stages */
+    int bn;    /* the BatchNorm it belongs to, -1 */
+    int fan_in; /* of a bias: of its layer; for random initial values */
+};
+
+struct th_bn {
+    char *name;
+    int stage;
+    int gamma, beta, mean, var; /* parameters */
+    int conv;                   /* weight of the convolution before it, -1 */
+};
+
+/* What the model wants of its input. */
+struct th_input {
+    int size; /* pixels, square */
+    float mean[3], std[3];
+    float crop; /* evaluation: shorter side = floor(size / crop) */
+    int bicubic;
+};
+
+/* What a backbone hands to a head. */
+struct th_taps {
+    int n;
+    int value[8], stride[8]; /* feature maps [n][c][h][w], finest first */
+    int pooled;              /* [n][c], what a classifier reads */
+};
+
+enum { TH_MAX_STAGES = 40 };
+
+struct th_model {
+    const struct th_backbone *backbone;
+    const struct th_variant *variant;
+    const struct th_head *head;
+    struct th_input input;
+    char **classes;
+    int n_classes;
+    struct th_param *params;
+    int n_params, cap_params;
+    struct th_bn *bns;
+    int n_bns, cap_bns;
+    char *stages[TH_MAX_STAGES]; /* from the input up; the last is "head" */
+    int n_stages;
+};
+
+/* Layers append nodes to the graph and their parameters to the model's catalogue (first
+ * build) or find them there (later builds). */
+struct th_builder {
+    struct th_graph *graph;
+    struct th_model *model;
+    int stage;     /* of what is built now */
+    bool training; /* dropout and the like exist */
+};
+
+/* A row of a backbone's table. */
+struct th_variant {
+    const char *name, *about;
+    const void *config; /* the backbone file's own */
+    struct th_input input;
+    int n_classes; /* of the published weights */
+};
+
+struct th_backbone {
+    const char *name, *about;
+    const struct th_variant *variants;
+    int n_variants;
+    const char *head_name; /* "fc": prefix of the classifier's parameters */
+    /* Append the network on image [n][3][s][s]; errors are the graph's. */
+    void (*build)(
+        struct th_builder *b, const struct th_variant *v, int image, struct th_taps *taps);
+    /* The variant whose tensors these are, NULL if none. */
+    const struct th_variant *(*recognise)(const struct th_weights *w);
+    /* The name of a tensor of ours in a file that says it otherwise, NULL: the same. */
+    const char *(*file_name)(const struct th_variant *v, const char *name);
+};
+
+struct th_head {
+    const char *name, *about;
+    /* Append the head; returns its output, [n][classes] logits for a classifier. */
+    int (*build)(struct th_builder *b, const struct th_taps *taps);
+    /* Append the loss on that output, reading inputs of its own; returns a [1] value. */
+    int (*loss)(struct th_builder *b, int output);
+};
+
+extern const struct th_backbone *const th_backbone_list[]; /* NULL at the end */
+extern const struct th_head *const th_head_list[];
+
+/* By variant name; THAW_E_USAGE with the nearest names. */
+thaw_status th_variant_find(const char *name, const struct th_backbone **backbone,
+    const struct th_variant **variant);
+const struct th_variant *th_variant_recognise(
+    const struct th_weights *w, const struct th_backbone **backbone);
+
+/* A model with its catalogue (built once with batch 1), without values. */
+thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone,
+    const struct th_variant *variant, const struct th_head *head,
+    const struct th_input *input, const char *const *classes, int n_classes);
+void th_model_release(struct th_model *m);
+
+/* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
+ * [n][2] i32 where random layers exist; with `loss` also "target". Wanted: "logits",
+ * "loss" [1]. Returns the loss (or the logits without one) in *out. */
+thaw_status th_model_build(
+    struct th_model *m, struct th_graph *g, int n, bool training, bool loss, int *out);
+
+int th_model_param(const struct th_model *m, const char *name); /* -1: none */
+int th_model_stage(const struct th_model *m, const char *name); /* -1: none */
+bool th_param_is_buffer(const struct th_param *p);
+
+/* Initial value of parameter i: He normal (fan out) for convolutions, uniform
+ * +-1/sqrt(fan in) for linear layers and biases, 1 and 0 for norms: torchvision's.
+ * Element k is a function of (seed, name, k). */
+void th_param_random(const struct th_param *p, uint64_t seed, float *value);
+
+#endif

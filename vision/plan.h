@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The planner: (model, freeze state, mode, batch size, device) -> a flat array of
+ * prepared steps with every byte placed in one arena. A frozen parameter has no step. */
+#ifndef TH_PLAN_H
+#define TH_PLAN_H
+
+#include "freeze.h"
+#include "store.h"
+
+/* Memory that plans share, one at a time: as large as the largest needs. */
+struct th_arena {
+    struct th_device *device;
+    void *base;
+    size_t bytes;
+};
+
+void th_arena_init(struct th_arena *a, struct th_device *device);
+void th_arena_release(struct th_arena *a);
+
+enum th_optimizer { TH_SGD, TH_ADAMW };
+
+struct th_optim {
+    enum th_optimizer kind;
+    float momentum, weight_decay; /* decay on tensors of rank >= 2 only */
+    bool nesterov;
+    float beta1, beta2, eps; /* adamw */
+    float layer_decay;       /* lr factor per stage below the head; 0 stands for 1 */
+    float clip;              /* largest gradient norm; 0: none */
+    bool ema;
+};
+
+enum th_mode { TH_EVAL, TH_TRAIN };
+
+/* Passes that only save work; each may be left out (tests of P5). */
+enum th_pass { TH_PASS_FOLD = 1, TH_PASS_FUSE = 2, TH_PASS_LAYOUT = 4, TH_PASS_REUSE = 8 };
+
+struct th_plan_spec {
+    const struct th_model *model;
+    const struct th_freeze *freeze; /* NULL in eval mode */
+    enum th_mode mode;
+    int batch;
+    bool loss;                /* eval: also the loss */
+    bool keep_gradients;      /* gradients become wanted outputs "grad/NAME" (tests) */
+    bool no_update;           /* no optimizer steps (tests) */
+    const struct th_optim *optim;
+    unsigned without;         /* th_pass bits left out */
+};
+
+struct th_plan;
+
+thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
+    struct th_arena *arena, struct th_plan **out);
+void th_plan_free(struct th_plan *p);
+
+/* Host -> input "image", "target", "keys" (whole); value -> host. THAW_E_USAGE when the
+ * plan has no such value (th_plan_has tells). */
+bool th_plan_has(const struct th_plan *p, const char *name);
+thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host);
+thaw_status th_plan_get(struct th_plan *p, const char *name, void *host);
+thaw_status th_plan_run(struct th_plan *p);
+
+/* Derive again what was derived from frozen tensors (folded, packed) and compare it with
+ * what is in use. THAW_E_FAIL names the step that differs. */
+thaw_status th_plan_verify(struct th_plan *p);
+
+struct th_plan_stats {
+    int n_steps, n_derived, n_forward, n_backward, n_commit;
+    int n_cut;           /* forward steps below which nothing trains */
+    int n_dead;          /* gradients that were never built */
+    int64_t macs;        /* multiply-adds of a run */
+    size_t arena_bytes;  /* peak */
+    size_t live_bytes;   /* largest sum of live values */
+    size_t saved_bytes;  /* what backward reads from forward */
+};
+void th_plan_stats(const struct th_plan *p, struct th_plan_stats *stats);
+
+/* The plan as text, a line a step; fresh string. */
+char *th_plan_text(const struct th_plan *p);
+
+#endif
