@@ -22,8 +22,9 @@ struct th_call {
     union th_attr attr;
     struct th_operand in[TH_MAX_IN], out[TH_MAX_OUT];
     struct th_device *device;
-    void *args[TH_MAX_ARGS]; /* struct th_args_NAME: inputs, then outputs, device pointers */
-    void *scratch;           /* scratch_bytes of device memory, 64-byte aligned */
+    void *args
+        [TH_MAX_ARGS]; /* struct th_args_NAME: inputs, then outputs, device pointers */
+    void *scratch;     /* scratch_bytes of device memory, 64-byte aligned */
     size_t scratch_bytes;
     void *state; /* the kernel's own, from prepare to release */
     /* An input that outlives the step (parameter, buffer or derived from them) changed
@@ -34,8 +35,7 @@ struct th_call {
 
 struct th_kernel {
     /* Set `block` of each [n][c][h][w] operand to what this kernel wants, given what the
-     * inputs have now and the device's own block. NULL: all alike (the first such
-     * input's, or where there is none the device's if it divides the channels). */
+     * inputs have now and the device's own block. NULL: th_layout_alike. */
     void (*layout)(const union th_attr *attr, struct th_operand *in,
         struct th_operand *out, int device_block);
     thaw_status (*prepare)(struct th_call *call); /* NULL: nothing to prepare */
@@ -47,12 +47,24 @@ struct th_kernel {
     bool in_place; /* out[0] may be the memory of in[0] where that is its last reader */
 };
 
-/* Whole block, plain layout everywhere: for kernels that know only NCHW. */
+/* Layouts that kernels share. Unused and absent operands (present is false) get block 1.
+ * plain: NCHW everywhere. alike: one block for all, that of a mask or index among the
+ * inputs (which are never reordered), else of the first [n][c][h][w] input, else the
+ * device's; 1 where it does not divide every channel count. reorder: as it is, the
+ * planner has set both sides. */
 void th_layout_plain(const union th_attr *attr, struct th_operand *in,
     struct th_operand *out, int device_block);
+void th_layout_alike(const union th_attr *attr, struct th_operand *in,
+    struct th_operand *out, int device_block);
+void th_layout_reorder(const union th_attr *attr, struct th_operand *in,
+    struct th_operand *out, int device_block);
+
+/* The kernel's layout, whether it has one of its own or not. */
+void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
+    struct th_operand *in, struct th_operand *out, int device_block);
 
 struct th_backend {
-    const char *name; /* "ref", "far", "cpu" */
+    const char *name;                                 /* "ref", "far", "cpu" */
     const struct th_kernel *(*kernel)(enum th_op op); /* NULL: no such op */
     thaw_status (*open)(struct th_device *device);
     void (*close)(struct th_device *device);
@@ -64,7 +76,8 @@ struct th_backend {
     thaw_status (*download)(
         struct th_device *device, void *host, const void *src, size_t bytes);
     /* Make pages read-only or writable again; a write then traps. NULL: cannot. */
-    thaw_status (*protect)(struct th_device *device, void *p, size_t bytes, bool readonly);
+    thaw_status (*protect)(
+        struct th_device *device, void *p, size_t bytes, bool readonly);
     /* One line for people: engine, version, instruction set. */
     const char *(*describe)(struct th_device *device);
 };

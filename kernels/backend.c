@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns opening and closing devices, and the layouts that kernels share. Knows no kernel. */
+#include "backend.h"
+
+#include "mem.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Cores that this process may use. */
+static int n_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return CPU_COUNT(&set);
+}
+
+/* The backend named before the colon; only cpu takes something after it. */
+static const struct th_backend *backend_of(const char *name, const char **isa)
+{
+    static const struct th_backend *const backends[] = {
+        &th_backend_ref, &th_backend_far, &th_backend_cpu};
+    *isa = strncmp(name, "cpu:", 4) == 0 ? name + 4 : "";
+    if (**isa != '\0')
+        return &th_backend_cpu;
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (strcmp(name, backends[i]->name) == 0)
+            return backends[i];
+    return NULL;
+}
+
+thaw_status th_device_open(const char *name, int threads, struct th_device **out)
+{
+    const char *isa;
+    const struct th_backend *backend = backend_of(name, &isa);
+    struct th_device *device = NULL;
+    if (backend == NULL || strlen(isa) >= sizeof device->isa)
+        return th_fail(THAW_E_USAGE,
+            "device %s: not known; there are cpu, cpu:base, cpu:avx2, cpu:avx512, ref, "
+            "far",
+            name);
+    if (threads < 0)
+        return th_fail(THAW_E_USAGE,
+            "device %s: %d threads: give 1 or more, or 0 for all", name, threads);
+    device = th_alloc(1, sizeof *device);
+    if (device == NULL)
+        return THAW_E_MEMORY;
+    device->backend = backend;
+    device->threads = threads > 0 ? threads : n_cores();
+    snprintf(device->isa, sizeof device->isa, "%s", isa);
+    thaw_status status = backend->open(device);
+    if (status == THAW_OK)
+        *out = device;
+    else
+        th_free(device);
+    return status;
+}
+
+void th_device_close(struct th_device *device)
+{
+    if (device == NULL)
+        return;
+    device->backend->close(device);
+    th_free(device);
+}
+
+size_t th_operand_bytes(const struct th_operand *o)
+{
+    return th_dtype_bytes(o->dtype, th_shape_count(&o->shape));
+}
+
+static bool blockable(const struct th_operand *o)
+{
+    return o->present && o->shape.rank == 4;
+}
+
+static void set_blocks(struct th_operand *in, struct th_operand *out, int block)
+{
+    for (int i = 0; i < TH_MAX_IN; i++)
+        in[i].block = blockable(&in[i]) ? block : 1;
+    for (int i = 0; i < TH_MAX_OUT; i++)
+        out[i].block = blockable(&out[i]) ? block : 1;
+}
+
+static bool divides(int block, const struct th_operand *operands, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (blockable(&operands[i]) && operands[i].shape.dim[1] % block != 0)
+            return false;
+    return true;
+}
+
+void th_layout_plain(const union th_attr *attr, struct th_operand *in,
+    struct th_operand *out, int device_block)
+{
+    (void)attr, (void)device_block;
+    set_blocks(in, out, 1);
+}
+
+void th_layout_reorder(const union th_attr *attr, struct th_operand *in,
+    struct th_operand *out, int device_block)
+{
+    (void)attr, (void)in, (void)out, (void)device_block;
+}
+
+/* The block that the others follow: of a mask or index, which came with it and are never
+ * reordered, else of the first input. */
+static int leading_block(const struct th_operand *in, int device_block)
+{
+    int block = 0;
+    for (int i = 0; i < TH_MAX_IN; i++) {
+        if (!blockable(&in[i]))
+            continue;
+        if (in[i].dtype != TH_F32)
+            return in[i].block;
+        if (block == 0)
+            block = in[i].block;
+    }
+    return block > 0 ? block : device_block;
+}
+
+void th_layout_alike(const union th_attr *attr, struct th_operand *in,
+    struct th_operand *out, int device_block)
+{
+    (void)attr;
+    int block = leading_block(in, device_block);
+    bool fits =
+        block > 1 && divides(block, in, TH_MAX_IN) && divides(block, out, TH_MAX_OUT);
+    set_blocks(in, out, fits ? block : 1);
+}
+
+void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
+    struct th_operand *in, struct th_operand *out, int device_block)
+{
+    if (kernel->layout != NULL)
+        kernel->layout(attr, in, out, device_block);
+    else
+        th_layout_alike(attr, in, out, device_block);
+}
