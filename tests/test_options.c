@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -151,6 +153,39 @@ static void damaged_config_json_is_refused(void **state)
     }
 }
 
+/* Write `text` to a fresh file; its name is in path. */
+static void write_file(char path[32], const char *text)
+{
+    strcpy(path, "/tmp/thaw-config-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void a_config_file_gives_way_to_what_is_set_before_and_after(void **state)
+{
+    (void)state;
+    char path[32];
+    write_file(path, "{\"epochs\":3,\"batch\":4,\"seed\":5}");
+    thaw_options *o = fresh();
+    assert_int_equal(thaw_options_set(o, "epochs", "7"), THAW_OK);
+    assert_int_equal(thaw_options_set(o, "config", path), THAW_OK);
+    assert_int_equal(thaw_options_set(o, "batch", "8"), THAW_OK);
+    assert_int_equal(th_option_int(o, "epochs"), 7);
+    assert_int_equal(th_option_int(o, "batch"), 8);
+    assert_int_equal(th_option_int(o, "seed"), 5);
+    char *text = th_options_json(o);
+    assert_null(strstr(text, "config"));
+    th_free(text);
+    unlink(path);
+    assert_int_equal(thaw_options_set(o, "config", path), THAW_E_IO);
+    write_file(path, "{\"config\":\"x\"}");
+    assert_int_equal(thaw_options_set(o, "config", path), THAW_E_USAGE);
+    unlink(path);
+    thaw_options_free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +197,7 @@ int main(void)
         cmocka_unit_test(config_json_comes_back_as_it_went),
         cmocka_unit_test(config_json_may_be_written_by_hand),
         cmocka_unit_test(damaged_config_json_is_refused),
+        cmocka_unit_test(a_config_file_gives_way_to_what_is_set_before_and_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_TEXT = 8192 }; /* bytes of a name or value in a file */
+enum {
+    MAX_TEXT = 8192,    /* bytes of a name or value in a file */
+    MAX_FILE = 1 << 20, /* bytes of a file */
+};
+
+static bool is_written(const thaw_options *o, const char *name)
+{
+    return thaw_options_get(o, name) && strcmp(name, "config") != 0;
+}
 
 /* ---- Writing ---- */
 
@@ -35,7 +43,7 @@ char *th_options_json(const thaw_options *o)
     size_t n = 0, bytes = 8;
     const thaw_option *table = thaw_option_table(&n);
     for (size_t i = 0; i < n; i++)
-        if (thaw_options_get(o, table[i].name))
+        if (is_written(o, table[i].name))
             bytes += 6 * strlen(thaw_options_get(o, table[i].name)) +
                      strlen(table[i].name) + 16;
     char *text = th_alloc(bytes, 1);
@@ -44,7 +52,7 @@ char *th_options_json(const thaw_options *o)
     char *to = text;
     *to++ = '{';
     for (size_t i = 0; i < n; i++) {
-        if (!thaw_options_get(o, table[i].name))
+        if (!is_written(o, table[i].name))
             continue;
         to += sprintf(to, "%s\n  \"%s\": ", to == text + 1 ? "" : ",", table[i].name);
         to = put_string(to, thaw_options_get(o, table[i].name));
@@ -164,6 +172,8 @@ static thaw_status read_pairs(
         good = take_string(r, name) && take(r, ':') && take_value(r, value);
         if (!good)
             break;
+        if (!strcmp(name, "config"))
+            return th_fail(THAW_E_USAGE, "%s: cannot name another config", where);
         if (!thaw_options_is_set(o, name)) {
             thaw_status status = thaw_options_set(o, name, value);
             if (status != THAW_OK)
@@ -187,5 +197,27 @@ thaw_status th_options_from_json(thaw_options *o, const char *text, const char *
         return THAW_E_MEMORY;
     thaw_status status = read_pairs(o, &r, name, name + MAX_TEXT, where);
     th_free(name);
+    return status;
+}
+
+thaw_status th_options_load(thaw_options *o, const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return th_fail_errno(THAW_E_IO, "%s: cannot open", path);
+    thaw_status status = THAW_E_MEMORY;
+    char *text = th_alloc(MAX_FILE + 1, 1);
+    if (!text)
+        goto out;
+    size_t n = fread(text, 1, MAX_FILE, f);
+    if (ferror(f))
+        status = th_fail_errno(THAW_E_IO, "%s: cannot read", path);
+    else if (n == MAX_FILE || strlen(text) != n)
+        status = th_fail(THAW_E_USAGE, "%s: not a config.json", path);
+    else
+        status = th_options_from_json(o, text, path);
+out:
+    th_free(text);
+    fclose(f);
     return status;
 }

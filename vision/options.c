@@ -272,7 +272,7 @@ thaw_status thaw_options_set(thaw_options *o, const char *name, const char *valu
         return THAW_E_MEMORY;
     th_free(o->values[i]);
     o->values[i] = copy;
-    return THAW_OK;
+    return strcmp(name, "config") ? THAW_OK : th_options_load(o, value);
 }
 
 const char *thaw_options_get(const thaw_options *o, const char *name)

@@ -26,6 +26,10 @@ char *th_options_json(const thaw_options *o);
  * bad values; `where` names the text in the sentence. */
 thaw_status th_options_from_json(thaw_options *o, const char *text, const char *where);
 
+/* As th_options_from_json, from a file. THAW_E_IO when it cannot be read. Setting
+ * "config" does this, so that what is set before or after wins over the file. */
+thaw_status th_options_load(thaw_options *o, const char *path);
+
 /* A decimal number in the C locale that fills the whole text; no "inf", "nan" or hex. */
 bool th_parse_real(const char *text, double *out);
 
