@@ -2,7 +2,7 @@
  * Owns the resize. Separable: horizontal, then vertical, with 8-bit pixels between and
  * 22-bit fixed-point weights, as Pillow's src/libImaging/Resample.c computes, so that
  * the same file gives the same pixels as in a PyTorch pipeline. A pass whose extent does
- * not change is left out. Does not crop. */
+ * not change is left out. Only the rows and columns of the wanted part are computed. */
 #include "resize.h"
 
 #include "error.h"
@@ -18,6 +18,11 @@ struct weights {
     int n, stride;
     int *first, *count; /* [n] */
     int32_t *weight;    /* [n][stride] */
+};
+
+/* One axis: n_src pixels become n_dst, of which [from, from + n) are wanted. */
+struct axis {
+    int n_src, n_dst, from, n;
 };
 
 static double triangle(double x)
@@ -46,27 +51,27 @@ static void weights_release(struct weights *k)
 }
 
 static thaw_status weights_init(
-    struct weights *k, int n_src, int n_dst, enum th_filter filter)
+    struct weights *k, const struct axis *axis, enum th_filter filter)
 {
     double (*kernel)(double) = filter == TH_BICUBIC ? cubic : triangle;
-    double scale = (double)n_src / n_dst;
+    double scale = (double)axis->n_src / axis->n_dst;
     double stretch = scale < 1.0 ? 1.0 : scale;
     double support = (filter == TH_BICUBIC ? 2.0 : 1.0) * stretch;
-    *k = (struct weights){.n = n_dst, .stride = (int)ceil(support) * 2 + 1};
-    k->first = th_alloc((size_t)n_dst, sizeof *k->first);
-    k->count = th_alloc((size_t)n_dst, sizeof *k->count);
-    k->weight = th_alloc((size_t)n_dst * (size_t)k->stride, sizeof *k->weight);
+    *k = (struct weights){.n = axis->n, .stride = (int)ceil(support) * 2 + 1};
+    k->first = th_alloc((size_t)k->n, sizeof *k->first);
+    k->count = th_alloc((size_t)k->n, sizeof *k->count);
+    k->weight = th_alloc((size_t)k->n * (size_t)k->stride, sizeof *k->weight);
     double *exact = th_alloc((size_t)k->stride, sizeof *exact);
     if (!k->first || !k->count || !k->weight || !exact) {
         th_free(exact);
         weights_release(k);
         return THAW_E_MEMORY;
     }
-    for (int i = 0; i < n_dst; i++) {
-        double centre = (i + 0.5) * scale, sum = 0.0;
+    for (int i = 0; i < k->n; i++) {
+        double centre = (axis->from + i + 0.5) * scale, sum = 0.0;
         int from = (int)(centre - support + 0.5), to = (int)(centre + support + 0.5);
         from = from < 0 ? 0 : from;
-        to = to > n_src ? n_src : to;
+        to = to > axis->n_src ? axis->n_src : to;
         for (int j = 0; j < to - from; j++)
             sum += exact[j] = kernel((j + from - centre + 0.5) * (1.0 / stretch));
         for (int j = 0; j < to - from; j++) {
@@ -81,59 +86,141 @@ static thaw_status weights_init(
     return THAW_OK;
 }
 
-/* One pass along an axis. A line's neighbours lie `step` bytes apart. */
-static void resample(const struct weights *k, const uint8_t *src, size_t src_step,
-    uint8_t *dst, size_t dst_step, size_t n_bytes)
+static inline uint8_t rounded(int32_t sum)
 {
-    for (int i = 0; i < k->n; i++) {
+    sum >>= PRECISION_BITS;
+    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+/* One row: dst[k->n][3] from src[..][3]. */
+static void resample_row(const struct weights *k, const uint8_t *src, uint8_t *dst)
+{
+    for (int i = 0; i < k->n; i++, dst += CHANNELS) {
         const int32_t *w = k->weight + (size_t)i * (size_t)k->stride;
-        const uint8_t *from = src + (size_t)k->first[i] * src_step;
-        for (size_t b = 0; b < n_bytes; b++) {
-            int32_t sum = 1 << (PRECISION_BITS - 1);
-            for (int j = 0; j < k->count[i]; j++)
-                sum += from[(size_t)j * src_step + b] * w[j];
-            sum >>= PRECISION_BITS;
-            dst[(size_t)i * dst_step + b] = (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+        const uint8_t *p = src + (size_t)k->first[i] * CHANNELS;
+        int32_t r = 1 << (PRECISION_BITS - 1), g = r, b = r;
+        for (int j = 0, n = k->count[i]; j < n; j++, p += CHANNELS) {
+            r += p[0] * w[j];
+            g += p[1] * w[j];
+            b += p[2] * w[j];
         }
+        dst[0] = rounded(r);
+        dst[1] = rounded(g);
+        dst[2] = rounded(b);
     }
 }
 
-static thaw_status resize_rows(
-    const struct th_image *src, enum th_filter filter, int w, uint8_t *dst)
+/* Output row i of the vertical pass. Sums of a strip of bytes stay in the first-level
+ * cache while the source rows go by. */
+static void resample_column(const struct weights *k, int i, const uint8_t *src,
+    size_t src_step, uint8_t *dst, size_t n_bytes)
+{
+    enum { STRIP = 256 };
+    const int32_t *w = k->weight + (size_t)i * (size_t)k->stride;
+    src += (size_t)k->first[i] * src_step;
+    for (size_t at = 0; at < n_bytes; at += STRIP) {
+        size_t n = n_bytes - at < STRIP ? n_bytes - at : STRIP;
+        int32_t sum[STRIP];
+        for (size_t b = 0; b < n; b++)
+            sum[b] = 1 << (PRECISION_BITS - 1);
+        for (int j = 0; j < k->count[i]; j++) {
+            const uint8_t *p = src + (size_t)j * src_step + at;
+            for (size_t b = 0; b < n; b++)
+                sum[b] += p[b] * w[j];
+        }
+        for (size_t b = 0; b < n; b++)
+            dst[at + b] = rounded(sum[b]);
+    }
+}
+
+static bool sticks_out(const struct th_box *box, int w, int h)
+{
+    return box->x < 0 || box->y < 0 || box->w < 1 || box->h < 1 || box->w > w ||
+           box->h > h || box->x > w - box->w || box->y > h - box->h;
+}
+
+/* Pixels on their way through the two passes. */
+struct lines {
+    const uint8_t *first; /* of row 0 */
+    size_t step;          /* bytes from row to row */
+};
+
+/* Horizontal pass over rows [y, y + n) of the box, into `between`, [n][part.w][3]. */
+static thaw_status pass_rows(
+    const struct th_resize *r, struct lines src, int y, int n, uint8_t *between)
 {
     struct weights k;
-    TRY(weights_init(&k, src->w, w, filter));
-    for (size_t y = 0; y < (size_t)src->h; y++)
-        resample(&k, src->rgb + y * (size_t)src->w * CHANNELS, CHANNELS,
-            dst + y * (size_t)w * CHANNELS, CHANNELS, CHANNELS);
+    const struct axis x = {r->from.w, r->w, r->part.x, r->part.w};
+    TRY(weights_init(&k, &x, r->filter));
+    for (int i = 0; i < n; i++)
+        resample_row(&k, src.first + (size_t)(y + i) * src.step,
+            between + (size_t)i * (size_t)k.n * CHANNELS);
     weights_release(&k);
     return THAW_OK;
+}
+
+/* The first and the number of box rows that the vertical pass will read. */
+static void rows_needed(
+    const struct th_resize *r, const struct weights *ky, int *y, int *n)
+{
+    *y = r->part.y;
+    *n = r->part.h;
+    if (ky->n) {
+        *y = ky->first[0];
+        *n = ky->first[ky->n - 1] + ky->count[ky->n - 1] - *y;
+    }
+}
+
+thaw_status th_image_resize_part(const struct th_image *src, const struct th_resize *r,
+    uint8_t *dst, size_t dst_row_bytes)
+{
+    if (sticks_out(&r->from, src->w, src->h) || sticks_out(&r->part, r->w, r->h))
+        return th_fail(THAW_E_USAGE,
+            "cannot resize %dx%d at %d,%d of a %dx%d image to %dx%d: extents start at "
+            "1 "
+            "and lie within the image",
+            r->from.w, r->from.h, r->from.x, r->from.y, src->w, src->h, r->w, r->h);
+    size_t src_step = (size_t)src->w * CHANNELS, row = (size_t)r->part.w * CHANNELS;
+    struct lines lines = {
+        src->rgb + (size_t)r->from.y * src_step + (size_t)r->from.x * CHANNELS,
+        src_step};
+    const struct axis axis = {r->from.h, r->h, r->part.y, r->part.h};
+    struct weights ky = {0};
+    uint8_t *between = NULL;
+    int y, n;
+    thaw_status status = THAW_OK;
+    if (r->from.h != r->h && (status = weights_init(&ky, &axis, r->filter)) != THAW_OK)
+        return status;
+    rows_needed(r, &ky, &y, &n);
+    if (r->from.w != r->w) {
+        between = th_alloc((size_t)n, row);
+        status = between ? pass_rows(r, lines, y, n, between) : THAW_E_MEMORY;
+        if (status != THAW_OK)
+            goto out;
+        lines = (struct lines){between, row};
+    } else {
+        lines.first += (size_t)y * src_step + (size_t)r->part.x * CHANNELS;
+    }
+    for (int i = 0; i < ky.n; i++)
+        ky.first[i] -= y;
+    for (int i = 0; i < r->part.h; i++, dst += dst_row_bytes)
+        if (ky.n)
+            resample_column(&ky, i, lines.first, lines.step, dst, row);
+        else
+            memcpy(dst, lines.first + (size_t)i * lines.step, row);
+out:
+    weights_release(&ky);
+    th_free(between);
+    return status;
 }
 
 thaw_status th_image_resize(
     const struct th_image *src, enum th_filter filter, struct th_image *dst)
 {
-    if (src->w < 1 || src->h < 1 || dst->w < 1 || dst->h < 1)
-        return th_fail(THAW_E_USAGE, "cannot resize %dx%d to %dx%d: extents start at 1",
-            src->w, src->h, dst->w, dst->h);
-    size_t row = (size_t)dst->w * CHANNELS;
-    uint8_t *between = NULL;
-    const uint8_t *lines = src->rgb;
-    struct weights k = {0};
-    thaw_status status = THAW_OK;
-    if (src->w != dst->w) {
-        between = th_alloc((size_t)src->h, row);
-        if (!between)
-            return THAW_E_MEMORY;
-        status = resize_rows(src, filter, dst->w, between);
-        lines = between;
-    }
-    if (status == THAW_OK && src->h == dst->h)
-        memcpy(dst->rgb, lines, (size_t)dst->h * row);
-    else if (status == THAW_OK && !(status = weights_init(&k, src->h, dst->h, filter))) {
-        resample(&k, lines, row, dst->rgb, row, row);
-        weights_release(&k);
-    }
-    th_free(between);
-    return status;
+    const struct th_resize r = {.from = {0, 0, src->w, src->h},
+        .w = dst->w,
+        .h = dst->h,
+        .part = {0, 0, dst->w, dst->h},
+        .filter = filter};
+    return th_image_resize_part(src, &r, dst->rgb, (size_t)dst->w * CHANNELS);
 }

@@ -3,20 +3,29 @@
 #ifndef TH_RESIZE_H
 #define TH_RESIZE_H
 
-#include "thaw.h"
-
-#include <stdint.h>
+#include "image.h"
 
 enum th_filter { TH_BILINEAR, TH_BICUBIC };
 
-/* Rows of interleaved pixels, [h][w][3], without padding. */
-struct th_image {
-    int w, h;
-    uint8_t *rgb;
+struct th_box {
+    int x, y, w, h;
 };
 
-/* dst->w and dst->h say the wanted size and dst->rgb holds w*h*3 bytes; src and dst do
- * not overlap. THAW_E_USAGE for an extent below 1, THAW_E_MEMORY. */
+/* What to compute: Pillow's image.crop(from).resize((w, h), filter).crop(part), without
+ * touching a pixel that the part does not need. */
+struct th_resize {
+    struct th_box from;
+    int w, h;
+    struct th_box part;
+    enum th_filter filter;
+};
+
+/* Row y of the part goes to dst + y * dst_row_bytes, 3 bytes a pixel. src and dst do not
+ * overlap. THAW_E_USAGE for empty extents or boxes that stick out, THAW_E_MEMORY. */
+thaw_status th_image_resize_part(const struct th_image *src, const struct th_resize *r,
+    uint8_t *dst, size_t dst_row_bytes);
+
+/* The whole image: dst->w and dst->h say the wanted size and dst->rgb holds w*h*3 bytes. */
 thaw_status th_image_resize(
     const struct th_image *src, enum th_filter filter, struct th_image *dst);
 

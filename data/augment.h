@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Random variants of a training image. Everything drawn is a function of a key, so the
+ * same sample in the same epoch looks the same for any number of workers.
+ *
+ *   none    evaluation preprocessing
+ *   basic   random resized crop (area 8..100 %, ratio 3/4..4/3), mirrored or not
+ *   strong  basic, then brightness, contrast and saturation by 0.6..1.4 in random order,
+ *           then perhaps a rectangle erased */
+#ifndef TH_AUGMENT_H
+#define TH_AUGMENT_H
+
+#include "preprocess.h"
+
+enum th_augment { TH_AUGMENT_NONE, TH_AUGMENT_BASIC, TH_AUGMENT_STRONG };
+
+/* Which variant of which sample. */
+struct th_variant {
+    uint64_t seed;
+    int64_t epoch, sample, occurrence;
+};
+
+/* "none", "basic", "strong"; THAW_E_USAGE for anything else. */
+thaw_status th_augment_parse(const char *name, enum th_augment *out);
+
+/* The part of a w x h image that the variant's random resized crop shows. */
+struct th_box th_augment_crop(uint64_t key, int w, int h);
+uint64_t th_variant_key(const struct th_variant *v);
+
+/* out[3][N][N], normalised. `pixels` is scratch of N * N * 3 bytes. */
+thaw_status th_augment_input(const struct th_preprocess *p, enum th_augment augment,
+    const struct th_variant *variant, const struct th_image *src, uint8_t *pixels,
+    float *out);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * 8-bit RGB images in memory, and reading them from files nobody vouches for.
+ *
+ * The type of a file is what its first bytes say, never its name. Sizes are checked
+ * before pixels are allocated. EXIF orientation is applied, transparency is laid over
+ * white, colour profiles and gamma are ignored. Adding a decoder is adding one file to
+ * decode/. */
+#ifndef TH_IMAGE_H
+#define TH_IMAGE_H
+
+#include "thaw.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TH_IMAGE_MAX_SIDE = 65500, TH_IMAGE_MAX_PIXELS = 89478485 /* Pillow's limit */ };
+
+/* Rows of interleaved pixels, [h][w][3], without padding. */
+struct th_image {
+    int w, h;
+    uint8_t *rgb;
+};
+
+/* A black image of w x h within the limits above; THAW_E_DATA beyond them. */
+thaw_status th_image_init(struct th_image *image, int w, int h);
+void th_image_release(struct th_image *image);
+
+/* The file's pixels into `image`, which the caller releases after success only.
+ * *damaged (may be NULL) is set when a JPEG ended early or was corrupt, but at least
+ * 95 % of its rows were there. THAW_E_DATA for what is not a readable image,
+ * THAW_E_IO for a file that cannot be read, THAW_E_MEMORY; the sentence names the file. */
+thaw_status th_image_read(const char *path, struct th_image *image, bool *damaged);
+
+/* As th_image_read for a file's bytes; the sentence names no file. */
+thaw_status th_image_decode(
+    const uint8_t *bytes, size_t n_bytes, struct th_image *image, bool *damaged);
+
+/* Write a PNG (gray where every pixel is). The file must not exist yet: THAW_E_IO. */
+thaw_status th_image_write_png(const char *path, const struct th_image *image);
+
+/* Turn the image as its EXIF orientation, 2 to 8, asks; others leave it as it is. */
+thaw_status th_image_orient(struct th_image *image, int orientation);
+
+/* Lay RGBA pixels, [n][4], over white: Pillow's Image.paste on a white image. */
+void th_image_over_white(const uint8_t *rgba, size_t n_pixels, uint8_t *rgb);
+
+struct th_decoder {
+    const char *name;
+    const char *endings; /* of file names, for listing folders: "jpg jpeg" */
+    bool (*recognises)(const uint8_t *bytes, size_t n_bytes);
+    /* image is empty; what stands in it after a failure is released by the caller. */
+    thaw_status (*decode)(
+        const uint8_t *bytes, size_t n_bytes, struct th_image *image, bool *damaged);
+};
+extern const struct th_decoder *const th_decoder_list[]; /* NULL-terminated */
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the evaluation preprocessing. Every rounding is torchvision's, so that results
+ * compare with PyTorch's to the last bit. Draws nothing: see augment.c. */
+#include "preprocess.h"
+
+#include "error.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CHANNELS = 3 };
+
+struct th_preprocess th_preprocess_imagenet(int size)
+{
+    return (struct th_preprocess){.size = size,
+        .crop = 0.875,
+        .filter = TH_BILINEAR,
+        .mean = {0.485f, 0.456f, 0.406f},
+        .std = {0.229f, 0.224f, 0.225f}};
+}
+
+thaw_status th_preprocess_check(const struct th_preprocess *p)
+{
+    if (p->size < 1 || p->size > TH_IMAGE_MAX_SIDE)
+        return th_fail(
+            THAW_E_USAGE, "image size %d: give 1 to %d", p->size, TH_IMAGE_MAX_SIDE);
+    if (!(p->crop > 0 && p->crop <= 1) || p->size / p->crop > TH_IMAGE_MAX_SIDE)
+        return th_fail(
+            THAW_E_USAGE, "crop %g: give a fraction above 0 and up to 1", p->crop);
+    for (int c = 0; c < CHANNELS; c++)
+        if (!isfinite(p->mean[c]) || !isfinite(p->std[c]) || !(p->std[c] > 0))
+            return th_fail(THAW_E_USAGE,
+                "mean %g, std %g: give finite values, std above 0", (double)p->mean[c],
+                (double)p->std[c]);
+    return THAW_OK;
+}
+
+/* The offset of n out of `of` pixels: int(round((of - n) / 2.0)), half to even. */
+static int centre(int of, int n)
+{
+    return (int)lrint((of - n) / 2.0);
+}
+
+thaw_status th_preprocess_pixels(
+    const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb)
+{
+    int shorter = (int)floor(p->size / p->crop);
+    int narrow = src->w < src->h ? src->w : src->h;
+    int wide = src->w < src->h ? src->h : src->w;
+    double longer = (double)((int64_t)shorter * wide) / narrow;
+    if (narrow < 1 || longer >= INT32_MAX)
+        return th_fail(THAW_E_DATA, "an image of %dx%d is too narrow to be resized",
+            src->w, src->h);
+    struct th_resize r = {.from = {0, 0, src->w, src->h}, .filter = p->filter};
+    r.w = src->w <= src->h ? shorter : (int)longer;
+    r.h = src->w <= src->h ? (int)longer : shorter;
+    r.part =
+        (struct th_box){centre(r.w, p->size), centre(r.h, p->size), p->size, p->size};
+    return th_image_resize_part(src, &r, rgb, (size_t)p->size * CHANNELS);
+}
+
+void th_preprocess_normalise(
+    const struct th_preprocess *p, const uint8_t *rgb, bool mirror, float *out)
+{
+    float value[CHANNELS][256];
+    for (int c = 0; c < CHANNELS; c++)
+        for (int v = 0; v < 256; v++)
+            value[c][v] = ((float)v / 255.0f - p->mean[c]) / p->std[c];
+    size_t n = (size_t)p->size;
+    for (size_t y = 0; y < n; y++)
+        for (size_t x = 0; x < n; x++) {
+            const uint8_t *from = rgb + (y * n + (mirror ? n - 1 - x : x)) * CHANNELS;
+            for (size_t c = 0; c < CHANNELS; c++)
+                out[(c * n + y) * n + x] = value[c][from[c]];
+        }
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From an image to a network's input: resize, crop, normalise, as torchvision does. */
+#ifndef TH_PREPROCESS_H
+#define TH_PREPROCESS_H
+
+#include "resize.h"
+
+struct th_preprocess {
+    int size;    /* N: the input is N x N */
+    double crop; /* the shorter side is resized to floor(N / crop), in (0,1] */
+    enum th_filter filter;
+    float mean[3], std[3]; /* of values in 0..1 */
+};
+
+/* N, crop 0.875, bilinear, ImageNet's mean and std. */
+struct th_preprocess th_preprocess_imagenet(int size);
+
+/* THAW_E_USAGE for sizes, crops and deviations that make no sense. */
+thaw_status th_preprocess_check(const struct th_preprocess *p);
+
+/* Evaluation: rgb[N][N][3] = torchvision's Resize(floor(N / crop)), CenterCrop(N). */
+thaw_status th_preprocess_pixels(
+    const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb);
+
+/* out[3][N][N] = (rgb / 255 - mean) / std in fp32: ToTensor, Normalize. */
+void th_preprocess_normalise(
+    const struct th_preprocess *p, const uint8_t *rgb, bool mirror, float *out);
+
+#endif

@@ -1,0 +1,40 @@
+/* Made by images.py with Pillow; do not edit. */
+static const struct {
+    const char *name;
+    int w, h;
+    unsigned crc;
+} golden[] = {
+    {"rgb420.jpg", 37, 29, 0x626d6867u},
+    {"rgb422.jpg", 37, 29, 0xbd7d3d25u},
+    {"rgb444.jpg", 37, 29, 0xe4d64949u},
+    {"gray.jpg", 37, 29, 0xffea9388u},
+    {"cmyk.jpg", 37, 29, 0xfd41fb08u},
+    {"progressive.jpg", 37, 29, 0x4c2a303cu},
+    {"exif1.jpg", 17, 11, 0x48bb7cabu},
+    {"exif2.jpg", 17, 11, 0x0d057cebu},
+    {"exif3.jpg", 17, 11, 0xbc65a957u},
+    {"exif4.jpg", 17, 11, 0xcaa0ac49u},
+    {"exif5.jpg", 11, 17, 0x7b0a4886u},
+    {"exif6.jpg", 11, 17, 0x02461873u},
+    {"exif7.jpg", 11, 17, 0x8b46e248u},
+    {"exif8.jpg", 11, 17, 0xe841dedeu},
+    {"text.png", 37, 29, 0x4c2a303cu},
+    {"rgb8.png", 37, 29, 0x7dde2b12u},
+    {"rgb16.png", 37, 29, 0x7dde2b12u},
+    {"gray1.png", 37, 29, 0x94f02aa0u},
+    {"gray4.png", 37, 29, 0x033878a1u},
+    {"gray8.png", 37, 29, 0x2b178bdeu},
+    {"gray16.png", 37, 29, 0x2b178bdeu},
+    {"palette.png", 37, 29, 0xc8304f85u},
+    {"palette_alpha.png", 37, 29, 0xab1a1a12u},
+    {"gray_alpha.png", 37, 29, 0x2fb7eeb0u},
+    {"rgba.png", 37, 29, 0x145a86d7u},
+    {"rgb_key.png", 37, 29, 0x4078ef8du},
+    {"interlaced.png", 37, 29, 0x7dde2b12u},
+    {"gamma.png", 37, 29, 0x7dde2b12u},
+    {"plain.gif", 37, 29, 0x40ac1a97u},
+    {"clear.gif", 37, 29, 0xdfb5b691u},
+    {"rgb.bmp", 37, 29, 0x7dde2b12u},
+    {"rgb.tga", 37, 29, 0x7dde2b12u},
+    {"rgb.ppm", 37, 29, 0x7dde2b12u},
+    {"gray.pgm", 37, 29, 0x2b178bdeu}};
