@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A dataset: classes, and the samples of three splits. Images stay in their files until
+ * they are read, or in memory where the format holds many in one file.
+ *
+ *     struct th_dataset data;
+ *     TRY(th_dataset_open("photos", &(struct th_dataset_options){.seed = 1}, &data));
+ *     ... data.split[TH_TRAIN].sample[0].path ...
+ *     th_dataset_close(&data);
+ *
+ * Adding a format is adding one file to formats/. */
+#ifndef TH_DATASET_H
+#define TH_DATASET_H
+
+#include "files.h"
+#include "image.h"
+
+enum th_split { TH_TRAIN, TH_VAL, TH_TEST, TH_N_SPLITS };
+
+struct th_sample {
+    char *path;            /* owned; NULL: the image is in memory */
+    const uint8_t *pixels; /* gray [h][w], owned by the dataset */
+    int w, h;              /* of pixels */
+    int32_t label;         /* index of its class; -1: none */
+    int64_t id;            /* its place in the listing, unique in the dataset */
+};
+
+struct th_samples {
+    int64_t n, capacity;
+    struct th_sample *sample;
+};
+
+struct th_dataset {
+    int32_t n_classes;
+    char **classes; /* [n_classes], byte order; 0 for unlabelled images */
+    struct th_samples split[TH_N_SPLITS];
+    struct th_names warnings; /* sentences for the user */
+    /* While a format reads: */
+    struct th_names names; /* classes in order of appearance; labels index it */
+    int32_t *order;        /* [names.n], indices of names in byte order */
+    int32_t order_capacity;
+    int64_t n_samples;
+    void *memory[TH_N_SPLITS]; /* what th_sample.pixels point into */
+};
+
+/* All zero is the default. */
+struct th_dataset_options {
+    const char *val; /* "0.1": hold back that fraction of each class of train; "0": no
+                        validation; else DATA with the validation images. NULL: DATA's own
+                        val, or a fifth held back */
+    uint64_t seed;   /* draws what is held back */
+    bool as_is;      /* for evaluation: hold nothing back, one class will do */
+};
+
+/* DATA is "FORMAT:WHERE", or a folder. THAW_E_DATA for data that cannot be trained on,
+ * THAW_E_IO, THAW_E_USAGE, THAW_E_MEMORY. After a failure nothing has to be closed. */
+thaw_status th_dataset_open(
+    const char *data, const struct th_dataset_options *options, struct th_dataset *out);
+
+/* Images without labels, all in TH_TRAIN: one image file, or all below a folder. */
+thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out);
+void th_dataset_close(struct th_dataset *d);
+
+/* The sample's pixels, as th_image_read gives them. */
+thaw_status th_sample_read(
+    const struct th_sample *sample, struct th_image *image, bool *damaged);
+
+/* Write OUT/train/CLASS/00000.png ..., and val and test where there are any; the first
+ * per_class images of each class, 0: all. OUT must not exist yet. */
+thaw_status th_dataset_export_folder(
+    const struct th_dataset *d, const char *out, int64_t per_class);
+
+/* For formats: */
+struct th_format {
+    const char *name; /* the word before the colon */
+    const char *help; /* one line for `thaw list formats` */
+    thaw_status (*read)(const char *where, struct th_dataset *d);
+};
+extern const struct th_format *const th_format_list[]; /* NULL-terminated */
+
+/* The index of a class, added when new, until labels are put in byte order after read. */
+thaw_status th_dataset_class(struct th_dataset *d, const char *name, int32_t *label);
+
+/* Append an image file; path is copied. */
+thaw_status th_dataset_add_file(
+    struct th_dataset *d, enum th_split split, int32_t label, const char *path);
+
+/* Append an image in memory: its pixels, w, h and label; pixels lie in
+ * d->memory[split]. */
+thaw_status th_dataset_add_pixels(
+    struct th_dataset *d, enum th_split split, const struct th_sample *sample);
+
+thaw_status th_dataset_warn(struct th_dataset *d, const char *fmt, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
+const char *th_split_name(enum th_split split); /* "train", "val", "test" */
+
+#endif

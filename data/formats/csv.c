@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * csv:FILE: a header naming a column path (or file_name) and a column label (or class),
+ * then a row an image; other columns are ignored, row order is kept. Quoting as in
+ * RFC 4180. Labels are names even where they look like numbers. Paths are relative to
+ * the file. */
+#include "dataset.h"
+#include "error.h"
+#include "mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_COLUMNS = 64, MAX_FIELD = 65536, MAX_BYTES = 1 << 30 };
+
+struct csv {
+    const char *name; /* of the file, for sentences */
+    char *text;       /* the whole file, ends with '\0'; fields are cut out of it */
+    char *at;         /* what is left */
+    int line;         /* of the row being read, from 1 */
+    int next_line;
+    int n_fields;
+    char *field[MAX_COLUMNS]; /* of the row being read */
+};
+
+/* A quoted field: cut it out in place, "" becoming "; at stands behind it. */
+static thaw_status read_quoted(struct csv *csv)
+{
+    char *from = csv->at + 1, *to = csv->at;
+    for (;; from++) {
+        if (*from == '\0')
+            return th_fail(THAW_E_DATA, "%s, line %d: a quote is never closed",
+                csv->name, csv->line);
+        if (*from == '"' && from[1] != '"')
+            break;
+        from += *from == '"';
+        csv->next_line += *from == '\n';
+        *to++ = *from;
+    }
+    if (!strchr(",\r\n", from[1])) /* finds '\0' too */
+        return th_fail(THAW_E_DATA, "%s, line %d: text after a closing quote",
+            csv->name, csv->line);
+    *to = '\0';
+    csv->at = from + 1;
+    return THAW_OK;
+}
+
+/* The next row into field[]; n_fields is 0 at the end. Empty lines are skipped. */
+static thaw_status read_row(struct csv *csv)
+{
+    csv->n_fields = 0;
+    for (; *csv->at == '\n' || *csv->at == '\r'; csv->at++)
+        csv->next_line += *csv->at == '\n';
+    csv->line = csv->next_line;
+    bool more = *csv->at != '\0';
+    while (more) {
+        if (csv->n_fields == MAX_COLUMNS)
+            return th_fail(THAW_E_DATA, "%s, line %d: more than %d columns", csv->name,
+                csv->line, MAX_COLUMNS);
+        csv->field[csv->n_fields++] = csv->at;
+        if (*csv->at == '"')
+            TRY(read_quoted(csv));
+        else
+            csv->at += strcspn(csv->at, ",\r\n");
+        char end = *csv->at;
+        more = end == ',';
+        if (end) {
+            csv->next_line += end == '\n';
+            *csv->at++ = '\0';
+        }
+    }
+    return THAW_OK;
+}
+
+/* The column called `name` or `other`, or -1. */
+static int find_column(const struct csv *csv, const char *name, const char *other)
+{
+    for (int i = 0; i < csv->n_fields; i++)
+        if (!strcmp(csv->field[i], name) || !strcmp(csv->field[i], other))
+            return i;
+    return -1;
+}
+
+static thaw_status add_row(
+    struct csv *csv, int path_column, int label_column, struct th_dataset *d)
+{
+    int wanted = path_column > label_column ? path_column : label_column;
+    if (csv->n_fields <= wanted)
+        return th_fail(THAW_E_DATA, "%s, line %d: %d columns, the header has more",
+            csv->name, csv->line, csv->n_fields);
+    const char *path = csv->field[path_column], *class = csv->field[label_column];
+    if (!*path || !*class)
+        return th_fail(THAW_E_DATA, "%s, line %d: the %s is empty", csv->name,
+            csv->line, *path ? "label" : "path");
+    int32_t label;
+    TRY(th_dataset_class(d, class, &label));
+    const char *slash = strrchr(csv->name, '/');
+    int folder = *path != '/' && slash ? (int)(slash + 1 - csv->name) : 0;
+    char *full = th_format("%.*s%s", folder, csv->name, path);
+    thaw_status status =
+        full ? th_dataset_add_file(d, TH_TRAIN, label, full) : THAW_E_MEMORY;
+    th_free(full);
+    return status;
+}
+
+static thaw_status read_rows(struct csv *csv, struct th_dataset *d)
+{
+    TRY(read_row(csv));
+    int path = find_column(csv, "path", "file_name");
+    int label = find_column(csv, "label", "class");
+    if (path < 0 || label < 0)
+        return th_fail(THAW_E_DATA,
+            "%s: its first line must name a column path (or file_name) and a column "
+            "label "
+            "(or class)",
+            csv->name);
+    for (;;) {
+        TRY(read_row(csv));
+        if (!csv->n_fields)
+            return THAW_OK;
+        TRY(add_row(csv, path, label, d));
+    }
+}
+
+/* The whole file, with a '\0' behind it; *text is the caller's also after a failure. */
+static thaw_status read_text(FILE *file, const char *name, char **text)
+{
+    size_t n = 0, capacity = 0;
+    do {
+        size_t more = capacity ? capacity * 2 : MAX_FIELD;
+        char *grown = more <= MAX_BYTES ? th_realloc(*text, capacity, more, 1) : NULL;
+        if (!grown)
+            return more <= MAX_BYTES
+                       ? THAW_E_MEMORY
+                       : th_fail(THAW_E_DATA, "%s: longer than 1 GiB", name);
+        *text = grown;
+        capacity = more;
+        n += fread(*text + n, 1, capacity - 1 - n, file);
+    } while (n == capacity - 1);
+    if (ferror(file))
+        return th_fail_errno(THAW_E_IO, "%s: cannot read the file", name);
+    if (memchr(*text, '\0', n))
+        return th_fail(THAW_E_DATA, "%s: not a text file (zero bytes in it)", name);
+    return THAW_OK;
+}
+
+static thaw_status read_csv(const char *where, struct th_dataset *d)
+{
+    struct csv csv = {.name = where, .next_line = 1};
+    FILE *file = fopen(where, "rbe");
+    if (!file)
+        return th_fail_errno(THAW_E_IO, "%s: cannot open the file", where);
+    thaw_status status = read_text(file, where, &csv.text);
+    fclose(file);
+    if (status == THAW_OK) {
+        bool mark = strncmp(csv.text, "\xEF\xBB\xBF", 3) == 0; /* as Excel writes */
+        csv.at = csv.text + (mark ? 3 : 0);
+        status = read_rows(&csv, d);
+    }
+    th_free(csv.text);
+    return status;
+}
+
+const struct th_format th_format_csv = {
+    .name = "csv",
+    .help = "csv:FILE with the header path,label (also file_name, class)",
+    .read = read_csv,
+};
