@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Batches of network inputs, decoded ahead by a pool of threads.
+ *
+ *     struct th_loader *loader;
+ *     TRY(th_loader_open(&data, &options, &loader));
+ *     for (int64_t epoch = 0; epoch < n_epochs; epoch++) {
+ *         TRY(th_loader_start(loader, epoch, 0));
+ *         struct th_batch batch;
+ *         while (!(status = th_loader_next(loader, &batch)) && batch.n) ...
+ *     }
+ *     th_loader_close(loader);
+ *
+ * The batches are the same bit for bit for any number of workers. */
+#ifndef TH_LOADER_H
+#define TH_LOADER_H
+
+#include "augment.h"
+#include "dataset.h"
+
+struct th_loader;
+
+/* A file that is not as it should be. replaced: it cannot be read, and another image of
+ * its class stands in for it; else it is damaged at its end, but used. */
+struct th_bad_image {
+    const char *path; /* "" for an image in memory */
+    const char *reason;
+    bool replaced;
+};
+
+/* All zero is the default, but for preprocess and batch. */
+struct th_loader_options {
+    enum th_split split;
+    int64_t batch; /* images a batch, at least 1 */
+    uint64_t seed;
+    bool shuffle;     /* a new order each epoch; else the listing's */
+    bool join_single; /* a last batch of one joins the batch before it */
+    enum th_augment augment;
+    struct th_preprocess preprocess;
+    int64_t
+        views; /* augmented views of an image: epoch % views; 0: new ones each epoch */
+    int workers;    /* 0: one a core */
+    int prefetch;   /* batches decoded ahead; 0: 2 */
+    double max_bad; /* fraction of the split, rounded up, that may be unreadable;
+                       0: 0.01; below 0: none */
+    /* Called in the thread of th_loader_next, once a file, in the order of the batches.
+     * What it is given is valid during the call. */
+    void (*report)(void *context, const struct th_bad_image *bad);
+    void *context;
+};
+
+/* Valid until the next call on the loader. */
+struct th_batch {
+    int64_t n;                 /* images; 0 at the end of the epoch */
+    int64_t index;             /* in the epoch, from 0 */
+    int64_t n_replaced;        /* images that stand in for unreadable ones */
+    const float *images;       /* [n][3][N][N] */
+    const int32_t *labels;     /* [n] */
+    const int64_t *ids;        /* [n], of the image that is shown */
+    const int64_t *occurrence; /* [n], 0, or 1 + the id of the image it stands in for */
+};
+
+/* The dataset is borrowed and must stay as it is. THAW_E_USAGE for options that make no
+ * sense, THAW_E_DATA for an empty split, THAW_E_MEMORY, THAW_E_FAIL without threads. */
+thaw_status th_loader_open(const struct th_dataset *data,
+    const struct th_loader_options *options, struct th_loader **out);
+void th_loader_close(struct th_loader *loader); /* at any time; NULL is fine */
+
+/* Begin an epoch at a batch (a resume); what was under way is dropped. */
+thaw_status th_loader_start(
+    struct th_loader *loader, int64_t epoch, int64_t first_batch);
+
+/* Wait for the next batch. THAW_E_DATA when too many images cannot be read (how many,
+ * and the first), THAW_E_MEMORY. */
+thaw_status th_loader_next(struct th_loader *loader, struct th_batch *out);
+
+int64_t th_loader_n_batches(const struct th_loader *loader);    /* an epoch */
+int64_t th_loader_max_batch(const struct th_loader *loader);    /* images, at most */
+int64_t th_loader_n_unreadable(const struct th_loader *loader); /* so far */
+
+#endif
