@@ -30,7 +30,7 @@ thaw_status th_augment_parse(const char *name, enum th_augment *out)
         THAW_E_USAGE, "no augmentation \"%s\": give none, basic or strong", name);
 }
 
-uint64_t th_variant_key(const struct th_variant *v)
+uint64_t th_view_key(const struct th_view *v)
 {
     uint64_t key = th_rng_mix_name(v->seed, "augment");
     key = th_rng_mix(key, (uint64_t)v->epoch);
@@ -157,7 +157,7 @@ static void erase(uint64_t key, size_t n, float *out)
 }
 
 thaw_status th_augment_input(const struct th_preprocess *p, enum th_augment augment,
-    const struct th_variant *variant, const struct th_image *src, uint8_t *pixels,
+    const struct th_view *variant, const struct th_image *src, uint8_t *pixels,
     float *out)
 {
     size_t n = (size_t)p->size;
@@ -166,7 +166,7 @@ thaw_status th_augment_input(const struct th_preprocess *p, enum th_augment augm
         th_preprocess_normalise(p, pixels, false, out);
         return THAW_OK;
     }
-    uint64_t key = th_variant_key(variant);
+    uint64_t key = th_view_key(variant);
     struct th_resize r = {.from = th_augment_crop(key, src->w, src->h),
         .w = p->size,
         .h = p->size,

@@ -14,7 +14,7 @@
 enum th_augment { TH_AUGMENT_NONE, TH_AUGMENT_BASIC, TH_AUGMENT_STRONG };
 
 /* Which variant of which sample. */
-struct th_variant {
+struct th_view {
     uint64_t seed;
     int64_t epoch, sample, occurrence;
 };
@@ -24,11 +24,11 @@ thaw_status th_augment_parse(const char *name, enum th_augment *out);
 
 /* The part of a w x h image that the variant's random resized crop shows. */
 struct th_box th_augment_crop(uint64_t key, int w, int h);
-uint64_t th_variant_key(const struct th_variant *v);
+uint64_t th_view_key(const struct th_view *v);
 
 /* out[3][N][N], normalised. `pixels` is scratch of N * N * 3 bytes. */
 thaw_status th_augment_input(const struct th_preprocess *p, enum th_augment augment,
-    const struct th_variant *variant, const struct th_image *src, uint8_t *pixels,
+    const struct th_view *variant, const struct th_image *src, uint8_t *pixels,
     float *out);
 
 #endif

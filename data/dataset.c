@@ -189,7 +189,7 @@ static int64_t *count_classes(const struct th_dataset *d, const struct th_sample
 static thaw_status draw_held_back(
     const struct th_dataset *d, double fraction, uint64_t seed, bool *held)
 {
-    const struct th_samples *train = &d->split[TH_TRAIN];
+    const struct th_samples *train = &d->split[TH_SPLIT_TRAIN];
     int64_t *count = count_classes(d, train);
     int64_t *order = th_alloc((size_t)train->n, sizeof *order);
     thaw_status status = count && order ? THAW_OK : THAW_E_MEMORY;
@@ -210,7 +210,7 @@ static thaw_status draw_held_back(
 
 static thaw_status hold_back(struct th_dataset *d, double fraction, uint64_t seed)
 {
-    struct th_samples *train = &d->split[TH_TRAIN];
+    struct th_samples *train = &d->split[TH_SPLIT_TRAIN];
     bool *held = th_alloc((size_t)train->n, sizeof *held);
     if (!held)
         return THAW_E_MEMORY;
@@ -218,7 +218,7 @@ static thaw_status hold_back(struct th_dataset *d, double fraction, uint64_t see
     int64_t kept = 0, n = train->n;
     for (int64_t i = 0; i < n; i++)
         if (status == THAW_OK && held[i])
-            status = append(&d->split[TH_VAL], &train->sample[i]);
+            status = append(&d->split[TH_SPLIT_VAL], &train->sample[i]);
         else
             train->sample[kept++] = train->sample[i];
     train->n = kept;
@@ -231,9 +231,9 @@ static thaw_status take_val(
     struct th_dataset *d, struct th_dataset *other, const char *data)
 {
     /* A folder with train/ and val/ gives its val, any other all it has. */
-    enum th_split split = other->split[TH_VAL].n ? TH_VAL : TH_TRAIN;
+    enum th_split split = other->split[TH_SPLIT_VAL].n ? TH_SPLIT_VAL : TH_SPLIT_TRAIN;
     struct th_samples *from = &other->split[split];
-    samples_release(&d->split[TH_VAL]);
+    samples_release(&d->split[TH_SPLIT_VAL]);
     for (int64_t i = 0; i < from->n; i++) {
         struct th_sample *sample = &from->sample[i];
         const char *class = other->names.name[sample->label];
@@ -246,13 +246,13 @@ static thaw_status take_val(
                 "training images",
                 data, class);
         sample->label = d->order[at];
-        TRY(th_dataset_add_pixels(d, TH_VAL, sample));
+        TRY(th_dataset_add_pixels(d, TH_SPLIT_VAL, sample));
         sample->path = NULL; /* now owned there */
     }
-    if (!d->split[TH_VAL].n)
+    if (!d->split[TH_SPLIT_VAL].n)
         return th_fail(THAW_E_DATA, "%s: no validation images in it", data);
-    th_free(d->memory[TH_VAL]);
-    d->memory[TH_VAL] = other->memory[split];
+    th_free(d->memory[TH_SPLIT_VAL]);
+    d->memory[TH_SPLIT_VAL] = other->memory[split];
     other->memory[split] = NULL;
     return THAW_OK;
 }
@@ -268,7 +268,7 @@ static bool is_fraction(const char *text, double *value)
 static thaw_status apply_val(struct th_dataset *d, const struct th_dataset_options *o)
 {
     double fraction = DEFAULT_VAL;
-    if (o->as_is || (!o->val && d->split[TH_VAL].n))
+    if (o->as_is || (!o->val && d->split[TH_SPLIT_VAL].n))
         return THAW_OK;
     if (o->val && !is_fraction(o->val, &fraction)) {
         struct th_dataset other = {0};
@@ -281,11 +281,11 @@ static thaw_status apply_val(struct th_dataset *d, const struct th_dataset_optio
     if (!(fraction >= 0 && fraction < 1))
         return th_fail(THAW_E_USAGE,
             "--val %s: give a fraction from 0 to below 1, or a folder", o->val);
-    if (d->split[TH_VAL].n)
+    if (d->split[TH_SPLIT_VAL].n)
         TRY(th_dataset_warn(d,
             "the data's own validation images are not used: --val %s was given",
             o->val));
-    samples_release(&d->split[TH_VAL]);
+    samples_release(&d->split[TH_SPLIT_VAL]);
     return fraction > 0 ? hold_back(d, fraction, o->seed) : THAW_OK;
 }
 
@@ -301,7 +301,7 @@ static thaw_status check(
         return th_fail(THAW_E_DATA, "%s: no images in it", data);
     if (o->as_is)
         return THAW_OK;
-    if (d->split[TH_TRAIN].n == 0)
+    if (d->split[TH_SPLIT_TRAIN].n == 0)
         return th_fail(THAW_E_DATA, "%s: no training images in it", data);
     if (d->n_classes < 2)
         return th_fail(THAW_E_DATA,
@@ -311,7 +311,7 @@ static thaw_status check(
         int64_t *count = count_classes(d, &d->split[split]);
         thaw_status status = count ? THAW_OK : THAW_E_MEMORY;
         for (int32_t c = 0; status == THAW_OK && c < d->n_classes; c++)
-            if (!count[c] && split == TH_TRAIN)
+            if (!count[c] && split == TH_SPLIT_TRAIN)
                 status = th_fail(THAW_E_DATA,
                     "%s: class \"%s\" has no training images; add some or remove it",
                     data, d->classes[c]);
@@ -353,12 +353,13 @@ thaw_status th_dataset_open(
 static thaw_status add_unlabelled(struct th_dataset *d, const char *path)
 {
     if (!th_is_folder(path))
-        return th_dataset_add_file(d, TH_TRAIN, -1, path);
+        return th_dataset_add_file(d, TH_SPLIT_TRAIN, -1, path);
     struct th_names names = {0};
     thaw_status status = th_list_images(path, &names, NULL);
     for (int64_t i = 0; status == THAW_OK && i < names.n; i++) {
         char *file = th_format("%s/%s", path, names.name[i]);
-        status = file ? th_dataset_add_file(d, TH_TRAIN, -1, file) : THAW_E_MEMORY;
+        status =
+            file ? th_dataset_add_file(d, TH_SPLIT_TRAIN, -1, file) : THAW_E_MEMORY;
         th_free(file);
     }
     if (status == THAW_OK && names.n == 0)

@@ -4,7 +4,7 @@
  *
  *     struct th_dataset data;
  *     TRY(th_dataset_open("photos", &(struct th_dataset_options){.seed = 1}, &data));
- *     ... data.split[TH_TRAIN].sample[0].path ...
+ *     ... data.split[TH_SPLIT_TRAIN].sample[0].path ...
  *     th_dataset_close(&data);
  *
  * Adding a format is adding one file to formats/. */
@@ -14,7 +14,7 @@
 #include "files.h"
 #include "image.h"
 
-enum th_split { TH_TRAIN, TH_VAL, TH_TEST, TH_N_SPLITS };
+enum th_split { TH_SPLIT_TRAIN, TH_SPLIT_VAL, TH_SPLIT_TEST, TH_N_SPLITS };
 
 struct th_sample {
     char *path;            /* owned; NULL: the image is in memory */
@@ -56,7 +56,7 @@ struct th_dataset_options {
 thaw_status th_dataset_open(
     const char *data, const struct th_dataset_options *options, struct th_dataset *out);
 
-/* Images without labels, all in TH_TRAIN: one image file, or all below a folder. */
+/* Images without labels, all in TH_SPLIT_TRAIN: one image file, or all below a folder. */
 thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out);
 void th_dataset_close(struct th_dataset *d);
 

@@ -113,7 +113,7 @@ static thaw_status make_input(const struct th_loader *l, struct slot *slot,
 {
     const struct th_sample *s = &l->samples->sample[sample];
     size_t n = (size_t)l->o.preprocess.size;
-    struct th_variant variant = {.seed = l->o.seed,
+    struct th_view variant = {.seed = l->o.seed,
         .epoch = l->o.views > 0 ? l->epoch % l->o.views : l->epoch,
         .sample = s->id,
         .occurrence = occurrence};

@@ -98,7 +98,7 @@ static void classes_and_files_of_a_folder_are_in_byte_order(void **state)
     assert_string_equal(d.classes[0], "B");
     assert_string_equal(d.classes[1], "a");
     assert_string_equal(d.classes[2], "b");
-    const struct th_samples *train = &d.split[TH_TRAIN];
+    const struct th_samples *train = &d.split[TH_SPLIT_TRAIN];
     const char *const ends[] = {
         "B/00.ppm", "a/00.ppm", "a/Z.PPM", "a/deep/er/00.ppm", "b/00.ppm", "b/01.ppm"};
     const int labels[] = {0, 1, 1, 1, 2, 2};
@@ -122,7 +122,7 @@ static void links_that_form_a_loop_end(void **state)
     in_root("a/sub/up", link);
     assert_int_equal(symlink("..", link), 0);
     struct th_dataset d = open_ok(root, plain);
-    assert_int_equal(d.split[TH_TRAIN].n, 4);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 4);
     th_dataset_close(&d);
 }
 
@@ -137,14 +137,14 @@ static void train_val_and_test_folders_become_splits(void **state)
     put_images("other/z", 1);
     struct th_dataset d = open_ok(root, (struct th_dataset_options){0});
     assert_int_equal(d.n_classes, 2);
-    assert_int_equal(d.split[TH_TRAIN].n, 6);
-    assert_int_equal(d.split[TH_VAL].n, 2);
-    assert_int_equal(d.split[TH_VAL].sample[0].label, 1);
-    assert_int_equal(d.split[TH_TEST].n, 2);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 6);
+    assert_int_equal(d.split[TH_SPLIT_VAL].n, 2);
+    assert_int_equal(d.split[TH_SPLIT_VAL].sample[0].label, 1);
+    assert_int_equal(d.split[TH_SPLIT_TEST].n, 2);
     assert_int_equal(d.warnings.n, 1); /* x has no image in val */
     th_dataset_close(&d);
     d = open_ok(root, plain);
-    assert_int_equal(d.split[TH_VAL].n, 0);
+    assert_int_equal(d.split[TH_SPLIT_VAL].n, 0);
     th_dataset_close(&d);
     put_images("val/z", 1);
     expect_error(root, plain, THAW_E_DATA, "no folder in train");
@@ -159,14 +159,14 @@ static void a_fifth_of_each_class_is_held_back_by_seed(void **state)
     struct th_dataset d = open_ok(root, (struct th_dataset_options){.seed = 5});
     struct th_dataset same = open_ok(root, (struct th_dataset_options){.seed = 5});
     struct th_dataset other = open_ok(root, (struct th_dataset_options){.seed = 6});
-    const struct th_samples *val = &d.split[TH_VAL];
+    const struct th_samples *val = &d.split[TH_SPLIT_VAL];
     int per_class[3] = {0}, same_as_other = 0;
     assert_int_equal(val->n, 6);
-    assert_int_equal(d.split[TH_TRAIN].n, 25);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 25);
     for (int i = 0; i < 6; i++) {
         per_class[val->sample[i].label]++;
-        assert_int_equal(val->sample[i].id, same.split[TH_VAL].sample[i].id);
-        same_as_other += val->sample[i].id == other.split[TH_VAL].sample[i].id;
+        assert_int_equal(val->sample[i].id, same.split[TH_SPLIT_VAL].sample[i].id);
+        same_as_other += val->sample[i].id == other.split[TH_SPLIT_VAL].sample[i].id;
         assert_true(i == 0 || val->sample[i].id > val->sample[i - 1].id);
     }
     assert_int_equal(per_class[0], 4);
@@ -177,7 +177,7 @@ static void a_fifth_of_each_class_is_held_back_by_seed(void **state)
     th_dataset_close(&same);
     th_dataset_close(&other);
     d = open_ok(root, (struct th_dataset_options){.val = "0.95"});
-    assert_int_equal(d.split[TH_TRAIN].n, 1 + 1 + 1);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 1 + 1 + 1);
     th_dataset_close(&d);
     expect_error(
         root, (struct th_dataset_options){.val = "1"}, THAW_E_USAGE, "fraction");
@@ -193,10 +193,10 @@ static void validation_images_may_come_from_another_folder(void **state)
     in_root("data", data);
     in_root("more", val);
     struct th_dataset d = open_ok(data, (struct th_dataset_options){.val = val});
-    assert_int_equal(d.split[TH_TRAIN].n, 4);
-    assert_int_equal(d.split[TH_VAL].n, 3);
-    assert_int_equal(d.split[TH_VAL].sample[0].label, 1);
-    assert_int_equal(d.split[TH_VAL].sample[0].id, 4);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 4);
+    assert_int_equal(d.split[TH_SPLIT_VAL].n, 3);
+    assert_int_equal(d.split[TH_SPLIT_VAL].sample[0].label, 1);
+    assert_int_equal(d.split[TH_SPLIT_VAL].sample[0].id, 4);
     th_dataset_close(&d);
     put_images("more/c", 1);
     expect_error(data, (struct th_dataset_options){.val = val}, THAW_E_DATA, "\"c\"");
@@ -210,7 +210,7 @@ static void data_that_cannot_be_trained_on_is_refused(void **state)
     put_images("a", 3);
     expect_error(root, plain, THAW_E_DATA, "only one class");
     struct th_dataset d = open_ok(root, (struct th_dataset_options){.as_is = true});
-    assert_int_equal(d.split[TH_TRAIN].n, 3);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 3);
     th_dataset_close(&d);
     put("b/notes.txt", "x", 1);
     expect_error(root, plain, THAW_E_DATA, "\"b\" has no training images");
@@ -228,12 +228,12 @@ static void csv_rows_keep_their_order_and_labels_are_names(void **state)
     put("list.csv", text, sizeof text - 1);
     in_root("list.csv", data + 4);
     struct th_dataset d = open_ok(data, plain);
-    const struct th_sample *s = d.split[TH_TRAIN].sample;
+    const struct th_sample *s = d.split[TH_SPLIT_TRAIN].sample;
     assert_int_equal(d.n_classes, 3);
     assert_string_equal(d.classes[0], "10");
     assert_string_equal(d.classes[1], "9");
     assert_string_equal(d.classes[2], "two\nlines");
-    assert_int_equal(d.split[TH_TRAIN].n, 4);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 4);
     assert_string_equal(s[0].path + strlen(root), "/z.png");
     assert_string_equal(s[1].path + strlen(root), "/a, \"b\".png");
     assert_string_equal(s[2].path, "/abs/c.png");
@@ -298,19 +298,20 @@ static void idx_files_become_samples_and_a_folder_of_pngs(void **state)
     assert_int_equal(d.n_classes, 3);
     assert_string_equal(d.classes[0], "Pullover");
     assert_string_equal(d.classes[1], "T-shirt");
-    assert_int_equal(d.split[TH_TRAIN].n, 9);
-    assert_int_equal(d.split[TH_TEST].n, 4);
-    assert_int_equal(d.split[TH_TRAIN].sample[0].label, 1);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 9);
+    assert_int_equal(d.split[TH_SPLIT_TEST].n, 4);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].sample[0].label, 1);
     assert_int_equal(th_dataset_export_folder(&d, out, 2), THAW_OK);
     assert_int_equal(th_dataset_export_folder(&d, out, 2), THAW_E_IO);
     struct th_dataset folder = open_ok(out, plain);
     assert_int_equal(folder.n_classes, 3);
-    assert_int_equal(folder.split[TH_TRAIN].n, 6);
-    assert_int_equal(folder.split[TH_TEST].n, 4);
+    assert_int_equal(folder.split[TH_SPLIT_TRAIN].n, 6);
+    assert_int_equal(folder.split[TH_SPLIT_TEST].n, 4);
     struct th_image a, b;
-    assert_int_equal(th_sample_read(&d.split[TH_TRAIN].sample[3], &a, NULL), THAW_OK);
     assert_int_equal(
-        th_sample_read(&folder.split[TH_TRAIN].sample[3], &b, NULL), THAW_OK);
+        th_sample_read(&d.split[TH_SPLIT_TRAIN].sample[3], &a, NULL), THAW_OK);
+    assert_int_equal(
+        th_sample_read(&folder.split[TH_SPLIT_TRAIN].sample[3], &b, NULL), THAW_OK);
     assert_int_equal(a.w, 2);
     assert_int_equal(b.h, 3);
     assert_memory_equal(a.rgb, b.rgb, 18); /* the second T-shirt */
@@ -332,12 +333,12 @@ static void unlabelled_images_are_a_file_or_all_below_a_folder(void **state)
     put_images("b/c", 2);
     put_images("a", 1);
     assert_int_equal(th_dataset_open_unlabelled(root, &d), THAW_OK);
-    assert_int_equal(d.split[TH_TRAIN].n, 3);
-    assert_int_equal(d.split[TH_TRAIN].sample[0].label, -1);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 3);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].sample[0].label, -1);
     th_dataset_close(&d);
     in_root("a/00.ppm", path);
     assert_int_equal(th_dataset_open_unlabelled(path, &d), THAW_OK);
-    assert_int_equal(d.split[TH_TRAIN].n, 1);
+    assert_int_equal(d.split[TH_SPLIT_TRAIN].n, 1);
     th_dataset_close(&d);
     in_root("none", path);
     mkdir(path, 0700);

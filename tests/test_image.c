@@ -272,7 +272,7 @@ static void variants_differ_by_epoch_and_repeat_by_key(void **state)
     fill(&src, 50, 40);
     for (int augment = TH_AUGMENT_BASIC; augment <= TH_AUGMENT_STRONG; augment++) {
         enum th_augment kind = (enum th_augment)augment;
-        struct th_variant v = {.seed = 1, .epoch = 2, .sample = 3}, w = v;
+        struct th_view v = {.seed = 1, .epoch = 2, .sample = 3}, w = v;
         w.epoch++;
         assert_int_equal(th_augment_input(&p, kind, &v, &src, scratch, a), THAW_OK);
         assert_int_equal(th_augment_input(&p, kind, &w, &src, scratch, c), THAW_OK);

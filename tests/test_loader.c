@@ -215,7 +215,7 @@ static void without_shuffle_and_augmentation_pixels_are_the_evaluation_ones(
             struct th_image image;
             uint8_t rgb[SIDE * SIDE * 3];
             float want[3 * SIDE * SIDE];
-            const struct th_sample *s = &d.split[TH_TRAIN].sample[at];
+            const struct th_sample *s = &d.split[TH_SPLIT_TRAIN].sample[at];
             assert_int_equal(batch.ids[i], at);
             assert_int_equal(th_sample_read(s, &image, NULL), THAW_OK);
             assert_int_equal(th_preprocess_pixels(&o.preprocess, &image, rgb), THAW_OK);
@@ -386,7 +386,7 @@ static void senseless_options_are_refused(void **state)
     o.preprocess.std[1] = 0;
     assert_int_equal(th_loader_open(&d, &o, &loader), THAW_E_USAGE);
     o = usual();
-    o.split = TH_TEST;
+    o.split = TH_SPLIT_TEST;
     assert_int_equal(th_loader_open(&d, &o, &loader), THAW_E_DATA);
     th_dataset_close(&d);
 }
@@ -407,7 +407,7 @@ static void real_photographs_give_the_same_epoch_for_one_worker_and_four(void **
     assert_int_equal(th_dataset_open(path, &options, &d), THAW_OK);
     struct th_loader_options o = usual();
     o.batch = 32;
-    o.split = TH_VAL;
+    o.split = TH_SPLIT_VAL;
     assert_true(hash_with(&d, o, 1, 0) == hash_with(&d, o, 4, 0));
     th_dataset_close(&d);
 }

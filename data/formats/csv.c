@@ -97,7 +97,7 @@ static thaw_status add_row(
     int folder = *path != '/' && slash ? (int)(slash + 1 - csv->name) : 0;
     char *full = th_format("%.*s%s", folder, csv->name, path);
     thaw_status status =
-        full ? th_dataset_add_file(d, TH_TRAIN, label, full) : THAW_E_MEMORY;
+        full ? th_dataset_add_file(d, TH_SPLIT_TRAIN, label, full) : THAW_E_MEMORY;
     th_free(full);
     return status;
 }

@@ -54,7 +54,7 @@ static thaw_status check_class(
 static thaw_status add_split(struct th_dataset *d, enum th_split split, const char *dir)
 {
     struct th_names classes = {0};
-    int64_t n_known = split == TH_TRAIN ? 0 : d->names.n;
+    int64_t n_known = split == TH_SPLIT_TRAIN ? 0 : d->names.n;
     thaw_status status = th_list_folders(dir, &classes);
     if (status == THAW_OK && classes.n == 0)
         status = th_fail(THAW_E_DATA,
@@ -94,7 +94,7 @@ static thaw_status is_divided(const char *dir, bool *divided)
         for (int split = 0; split < TH_N_SPLITS; split++)
             if (!strcmp(folders.name[i], th_split_name((enum th_split)split))) {
                 n_splits++;
-                train = train || split == TH_TRAIN;
+                train = train || split == TH_SPLIT_TRAIN;
             }
     *divided = train || (n_splits && n_splits == folders.n);
     th_names_release(&folders);
@@ -111,7 +111,7 @@ static thaw_status read_folder(const char *where, struct th_dataset *d)
             "another of `thaw list formats`",
             where);
     TRY(is_divided(where, &divided));
-    return divided ? add_splits(d, where) : add_split(d, TH_TRAIN, where);
+    return divided ? add_splits(d, where) : add_split(d, TH_SPLIT_TRAIN, where);
 }
 
 const struct th_format th_format_folder = {

@@ -160,8 +160,8 @@ static thaw_status read_idx(const char *where, struct th_dataset *d)
 {
     if (!th_is_folder(where))
         return th_fail(THAW_E_DATA, "%s: no such folder", where);
-    TRY(read_split(d, TH_TRAIN, where, "train"));
-    return read_split(d, TH_TEST, where, "t10k");
+    TRY(read_split(d, TH_SPLIT_TRAIN, where, "train"));
+    return read_split(d, TH_SPLIT_TEST, where, "t10k");
 }
 
 const struct th_format th_format_idx = {
