@@ -297,13 +297,23 @@ static bool strip_prefix(struct th_weights *w, const char *prefix)
 }
 
 /* Names as torchvision and timm have them; wrappers may be stacked. */
-static thaw_status clean_names(struct th_weights *w)
+static thaw_status clean_names(struct th_weights *w, const char *where)
 {
     static const char *const prefix[] = {"module.", "model.", "backbone."};
     drop_counters(w);
+    for (size_t i = 0; i < w->n; i++)
+        for (char *at = w->weight[i].name; *at; at++)
+            *at = *at == '/' ? '.' : *at;
     for (size_t i = 0; i < sizeof prefix / sizeof prefix[0];)
         i = strip_prefix(w, prefix[i]) ? 0 : i + 1;
-    return w->n_buckets ? reindex(w, w->n_buckets) : THAW_OK;
+    if (w->n_buckets)
+        TRY(reindex(w, w->n_buckets));
+    for (size_t i = 0; i < w->n; i++) /* "a/b" and "a.b" became the same */
+        if (*bucket_of(w, w->weight[i].name) != i + 1)
+            return th_fail(THAW_E_DATA,
+                "%s: %.200s: there are two tensors of this name", where,
+                w->weight[i].name);
+    return THAW_OK;
 }
 
 /* What a file that no format recognises looks like, with what to do. */
@@ -355,7 +365,7 @@ thaw_status th_weights_read(const char *path, struct th_weights *out)
     thaw_status status = read_bytes(bytes, n, path, out);
     th_free(bytes);
     if (status == THAW_OK)
-        status = clean_names(out);
+        status = clean_names(out, path);
     if (status == THAW_OK && out->n == 0)
         status = th_fail(THAW_E_DATA, "%s: holds no tensors", path);
     if (status != THAW_OK)

@@ -80,8 +80,8 @@ const double *th_weights_floats(
 const int64_t *th_weights_ints(const struct th_weights *w, const char *name, size_t *n);
 
 /* Read a weight file of any known format into an initialised, empty `out`. Names are
- * cleaned: "module.", "model.", "backbone." go where all carry them; num_batches_tracked
- * is dropped. On failure `out` is empty again. Memory: the file, and its tensors as fp32,
+ * cleaned: groups become dots, "module.", "model.", "backbone." go where all carry them,
+ * num_batches_tracked is dropped. On failure `out` is empty again. Memory: the file, and its tensors as fp32,
  * together at most TH_WEIGHTS_BASE + TH_WEIGHTS_RATIO times the file. */
 thaw_status th_weights_read(const char *path, struct th_weights *out);
 
@@ -90,7 +90,8 @@ thaw_status th_weights_write(
     const char *path, const char *format, const struct th_weights *w);
 
 /* The same in memory, names untouched, for checkpoints: the bytes of an HDF5 file, for
- * th_free; equal content gives equal bytes. `where` names the source in messages. */
+ * th_free; equal content gives equal bytes. A name may have groups: "adam.m/fc.weight".
+ * Order is kept for names without groups. `where` names the source in messages. */
 thaw_status th_weights_to_image(
     const struct th_weights *w, unsigned char **bytes, size_t *n);
 thaw_status th_weights_read_image(

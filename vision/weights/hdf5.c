@@ -89,7 +89,7 @@ struct reader {
     int depth;
     int n_objects;
     size_t name_n;
-    char name[MAX_NAME]; /* dotted, of the object being visited */
+    char name[MAX_NAME]; /* path of the object being visited: group/group/name */
 };
 
 static thaw_status damaged(const struct reader *r, const char *what)
@@ -212,15 +212,15 @@ static thaw_status follow(
     struct reader *r, hid_t group, const char *name, H5L_type_t kind)
 {
     size_t n = strlen(name), before = r->name_n;
-    size_t dot = before ? 1 : 0;
+    size_t slash = before ? 1 : 0;
     if (++r->n_objects > MAX_OBJECTS)
         return refused(r, "more than 100000 objects");
-    if (before + dot + n + 1 > sizeof r->name)
+    if (before + slash + n + 1 > sizeof r->name)
         return refused(r, "a name of more than 4096 bytes");
-    if (dot)
-        r->name[before] = '.';
-    memcpy(r->name + before + dot, name, n + 1);
-    r->name_n = before + dot + n;
+    if (slash)
+        r->name[before] = '/';
+    memcpy(r->name + before + slash, name, n + 1);
+    r->name_n = before + slash + n;
     thaw_status status;
     if (kind == H5L_TYPE_HARD)
         status = visit(r, group, name);
@@ -446,6 +446,19 @@ static bool hdf5_sniff(const unsigned char *bytes, size_t n)
 
 /* ---- writing ---- */
 
+/* May it be a path in the file: "name" or "group/name", each part a plain name? */
+static bool is_path(const char *name)
+{
+    for (const char *at = name;; at++) {
+        size_t n = strcspn(at, "/");
+        if (n == 0 || (n == 1 && *at == '.'))
+            return false;
+        at += n;
+        if (!*at)
+            return true;
+    }
+}
+
 static herr_t write_tensor(
     hid_t file, hid_t names, hid_t plist, const struct th_weight *w)
 {
@@ -524,12 +537,13 @@ static thaw_status fill_image(hid_t file, const struct th_weights *w)
     thaw_status status = THAW_OK;
     hid_t names = H5Pcreate(H5P_LINK_CREATE), plist = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_char_encoding(names, H5T_CSET_UTF8);
+    H5Pset_create_intermediate_group(names, 1);
     H5Pset_obj_track_times(plist, false);
     for (size_t i = 0; status == THAW_OK && i < w->n; i++) {
         const char *name = w->weight[i].name;
-        if (strchr(name, '/') || strcmp(name, ".") == 0)
-            status = th_fail(
-                THAW_E_USAGE, "%s: cannot be the name of a tensor in HDF5", name);
+        if (!is_path(name))
+            status =
+                th_fail(THAW_E_USAGE, "%s: cannot be a tensor's name in HDF5", name);
         else if (write_tensor(file, names, plist, &w->weight[i]) < 0)
             status = hdf5_failed(THAW_E_FAIL, name, "cannot be written");
     }
