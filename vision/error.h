@@ -16,11 +16,11 @@
 #endif
 
 /* Return from the calling function when `call` fails; nothing may be held. */
-#define TRY(call)                                                                        \
-    do {                                                                                 \
-        thaw_status try_status_ = (call);                                                \
-        if (try_status_ != THAW_OK)                                                      \
-            return try_status_;                                                          \
+#define TRY(call)                                                                      \
+    do {                                                                               \
+        thaw_status try_status_ = (call);                                              \
+        if (try_status_ != THAW_OK)                                                    \
+            return try_status_;                                                        \
     } while (0)
 
 /* Set this thread's sentence and return `status`. */

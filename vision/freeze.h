@@ -17,8 +17,8 @@ enum th_bn_mode {
 
 struct th_freeze {
     int n_params, n_bns;
-    bool *trainable;      /* [n_params]; false for buffers */
-    enum th_bn_mode *bn;  /* [n_bns] */
+    bool *trainable;     /* [n_params]; false for buffers */
+    enum th_bn_mode *bn; /* [n_bns] */
 };
 
 /* One phase. thaw: "head", "all", "stage4,head", "bn", "layer3.*.conv2.weight", ...;
@@ -33,7 +33,8 @@ bool th_bn_updates(enum th_bn_mode mode);
 const char *th_bn_mode_name(enum th_bn_mode mode);
 
 /* Neither trained nor updated: what the certificate covers. */
-bool th_freeze_is_frozen(const struct th_freeze *f, const struct th_model *m, int param);
+bool th_freeze_is_frozen(
+    const struct th_freeze *f, const struct th_model *m, int param);
 
 /* Values that train, for "trains 2,565 of 11.2 M values". */
 int64_t th_freeze_trained(const struct th_freeze *f, const struct th_model *m);

@@ -12,19 +12,19 @@
 #include "op.h"
 
 enum th_value_kind {
-    TH_VALUE_TEMP,    /* made and read within one run */
-    TH_VALUE_INPUT,   /* uploaded before each run */
-    TH_VALUE_STATE,   /* lives in the store: parameter, buffer, optimizer slot, scalars */
+    TH_VALUE_TEMP,  /* made and read within one run */
+    TH_VALUE_INPUT, /* uploaded before each run */
+    TH_VALUE_STATE, /* lives in the store: parameter, buffer, optimizer slot, scalars */
     TH_VALUE_DERIVED, /* made only from states and derived values: kept between runs */
 };
 
 struct th_value {
     struct th_operand o;
     enum th_value_kind kind;
-    char *name;      /* inputs, states and wanted outputs; else NULL */
-    int view_of;     /* shares the memory of this value; -1 */
-    bool wanted;     /* read by the host after a run */
-    bool trainable;  /* a state that the optimizer moves: set by the freeze state */
+    char *name;     /* inputs, states and wanted outputs; else NULL */
+    int view_of;    /* shares the memory of this value; -1 */
+    bool wanted;    /* read by the host after a run */
+    bool trainable; /* a state that the optimizer moves: set by the freeze state */
 };
 
 enum th_phase { TH_FORWARD, TH_BACKWARD, TH_COMMIT };
@@ -68,6 +68,14 @@ int th_graph_view(struct th_graph *g, int x, struct th_shape shape);
 /* Append a node that makes or updates existing values (passes). NULL on failure. */
 struct th_node *th_graph_emit(struct th_graph *g, enum th_op op, enum th_phase phase,
     const union th_attr *attr, const int *in, const int *out, const char *name);
+
+/* For rewriting passes: take all nodes out, to be freed with th_free once each was pushed
+ * again (push moves the node, name and all) or its name freed. */
+struct th_node *th_graph_take(struct th_graph *g, int *n);
+void th_graph_push(struct th_graph *g, const struct th_node *node);
+
+/* The node that makes the value; NULL for inputs and states. */
+struct th_node *th_graph_maker(struct th_graph *g, int value);
 
 /* The host will read this value after a run, under this name. */
 void th_graph_want(struct th_graph *g, int value, const char *name);

@@ -7,8 +7,8 @@
 #include "model.h"
 
 struct th_conv_spec {
-    int out, kernel;       /* channels, square kernel */
-    int stride, pad;       /* 0 stands for 1 in stride, groups and dilation */
+    int out, kernel; /* channels, square kernel */
+    int stride, pad; /* 0 stands for 1 in stride, groups and dilation */
     int groups, dilation;
     bool bias;
 };
@@ -28,7 +28,8 @@ int th_avgpool(struct th_builder *b, int x, int kernel, int stride, int pad);
 int th_gap(struct th_builder *b, int x); /* [n][c][h][w] -> [n][c] */
 int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias);
 int th_layernorm(struct th_builder *b, const char *name, int x, float eps);
-int th_attention(struct th_builder *b, int qkv, int heads); /* [n][t][3d] -> [n][t][d] */
+int th_attention(
+    struct th_builder *b, int qkv, int heads); /* [n][t][3d] -> [n][t][d] */
 int th_dropout(struct th_builder *b, const char *name, int x, float p);
 /* x[:, :, ::stride, ::stride] between zero channels: He et al. 2016, 4.2, option A. */
 int th_shortcut_a(struct th_builder *b, int x, int stride, int channels);

@@ -27,8 +27,8 @@ struct th_param {
     char *name; /* torchvision's or timm's */
     struct th_shape shape;
     enum th_role role;
-    int stage; /* index into th_model.stages */
-    int bn;    /* the BatchNorm it belongs to, -1 */
+    int stage;  /* index into th_model.stages */
+    int bn;     /* the BatchNorm it belongs to, -1 */
     int fan_in; /* of a bias: of its layer; for random initial values */
 };
 
@@ -85,17 +85,19 @@ struct th_variant {
     const char *name, *about;
     const void *config; /* the backbone file's own */
     struct th_input input;
-    int n_classes; /* of the published weights */
+    int n_classes;              /* of the published weights */
+    const char *const *classes; /* their names, NULL: not kept here */
 };
 
 struct th_backbone {
     const char *name, *about;
     const struct th_variant *variants;
     int n_variants;
-    const char *head_name; /* "fc": prefix of the classifier's parameters */
+    /* Prefix of the classifier's parameters: "fc", "linear". */
+    const char *(*head_name)(const struct th_variant *v);
     /* Append the network on image [n][3][s][s]; errors are the graph's. */
-    void (*build)(
-        struct th_builder *b, const struct th_variant *v, int image, struct th_taps *taps);
+    void (*build)(struct th_builder *b, const struct th_variant *v, int image,
+        struct th_taps *taps);
     /* The variant whose tensors these are, NULL if none. */
     const struct th_variant *(*recognise)(const struct th_weights *w);
     /* The name of a tensor of ours in a file that says it otherwise, NULL: the same. */

@@ -32,18 +32,23 @@ struct th_optim {
 enum th_mode { TH_EVAL, TH_TRAIN };
 
 /* Passes that only save work; each may be left out (tests of P5). */
-enum th_pass { TH_PASS_FOLD = 1, TH_PASS_FUSE = 2, TH_PASS_LAYOUT = 4, TH_PASS_REUSE = 8 };
+enum th_pass {
+    TH_PASS_FOLD = 1,
+    TH_PASS_FUSE = 2,
+    TH_PASS_LAYOUT = 4,
+    TH_PASS_REUSE = 8
+};
 
 struct th_plan_spec {
     const struct th_model *model;
     const struct th_freeze *freeze; /* NULL in eval mode */
     enum th_mode mode;
     int batch;
-    bool loss;                /* eval: also the loss */
-    bool keep_gradients;      /* gradients become wanted outputs "grad/NAME" (tests) */
-    bool no_update;           /* no optimizer steps (tests) */
+    bool loss;           /* eval: also the loss */
+    bool keep_gradients; /* gradients become wanted outputs "grad/NAME" (tests) */
+    bool no_update;      /* no optimizer steps (tests) */
     const struct th_optim *optim;
-    unsigned without;         /* th_pass bits left out */
+    unsigned without; /* th_pass bits left out */
 };
 
 struct th_plan;
@@ -65,14 +70,17 @@ thaw_status th_plan_verify(struct th_plan *p);
 
 struct th_plan_stats {
     int n_steps, n_derived, n_forward, n_backward, n_commit;
-    int n_cut;           /* forward steps below which nothing trains */
-    int n_dead;          /* gradients that were never built */
-    int64_t macs;        /* multiply-adds of a run */
-    size_t arena_bytes;  /* peak */
-    size_t live_bytes;   /* largest sum of live values */
-    size_t saved_bytes;  /* what backward reads from forward */
+    int n_cut;          /* forward steps below which nothing trains */
+    int n_dead;         /* gradients that were never built */
+    int64_t macs;       /* multiply-adds of a run */
+    size_t arena_bytes; /* peak */
+    size_t live_bytes;  /* largest sum of live values */
+    size_t saved_bytes; /* what backward reads from forward */
 };
 void th_plan_stats(const struct th_plan *p, struct th_plan_stats *stats);
+
+/* The lowered graph, for reports and tests. */
+const struct th_graph *th_plan_graph(const struct th_plan *p);
 
 /* The plan as text, a line a step; fresh string. */
 char *th_plan_text(const struct th_plan *p);

@@ -62,7 +62,8 @@ const char *th_dtype_name(enum th_dtype t)
     return name[t];
 }
 
-thaw_status th_tensor_init(struct th_tensor *t, enum th_dtype dtype, struct th_shape shape)
+thaw_status th_tensor_init(
+    struct th_tensor *t, enum th_dtype dtype, struct th_shape shape)
 {
     size_t bytes = th_dtype_bytes(dtype, th_shape_count(&shape));
     *t = (struct th_tensor){.dtype = dtype, .shape = shape, .data = th_alloc(bytes, 1)};

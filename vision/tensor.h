@@ -28,8 +28,8 @@ struct th_tensor {
 
 /* th_shape_of(2, n, c): rank first, then that many int64_t or int extents. */
 struct th_shape th_shape_of(int rank, const int64_t *dims);
-#define TH_SHAPE(...)                                                                    \
-    th_shape_of((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),               \
+#define TH_SHAPE(...)                                                                  \
+    th_shape_of((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),             \
         (const int64_t[]){__VA_ARGS__})
 
 int64_t th_shape_count(const struct th_shape *s); /* elements; 1 for a scalar */
@@ -42,7 +42,8 @@ const char *th_shape_text(const struct th_shape *s, char *text, size_t size);
 size_t th_dtype_bytes(enum th_dtype t, int64_t n);
 const char *th_dtype_name(enum th_dtype t);
 
-thaw_status th_tensor_init(struct th_tensor *t, enum th_dtype dtype, struct th_shape shape);
+thaw_status th_tensor_init(
+    struct th_tensor *t, enum th_dtype dtype, struct th_shape shape);
 void th_tensor_release(struct th_tensor *t);
 
 /* 64-bit XXH64-like hash of bytes, for certificates and fingerprints (not secret-safe).

@@ -40,11 +40,11 @@ THAW_API const char *thaw_version(void);
  * config.json. They are set by name and as text, as on the command line. */
 
 typedef enum thaw_option_type {
-    THAW_OPTION_FLAG,   /* "1" or "0"; on the command line without a value */
+    THAW_OPTION_FLAG, /* "1" or "0"; on the command line without a value */
     THAW_OPTION_INT,
     THAW_OPTION_REAL,
     THAW_OPTION_TEXT,
-    THAW_OPTION_CHOICE  /* one of `choices`, separated by | */
+    THAW_OPTION_CHOICE /* one of `choices`, separated by | */
 } thaw_option_type;
 
 /* Commands that take an option: a set of bits. */
@@ -72,7 +72,8 @@ typedef struct thaw_option {
 THAW_API const thaw_option *thaw_option_table(size_t *n);
 
 /* The name nearest to a mistyped one among `names` (n of them), NULL if none is near. */
-THAW_API const char *thaw_nearest(const char *typed, const char *const *names, size_t n);
+THAW_API const char *thaw_nearest(
+    const char *typed, const char *const *names, size_t n);
 
 typedef struct thaw_options thaw_options;
 
@@ -92,10 +93,10 @@ THAW_API bool thaw_options_is_set(const thaw_options *o, const char *name);
 /* ---- Events ---- All callbacks may be NULL; they run on the caller's thread. */
 
 typedef struct thaw_progress {
-    int epoch, epochs;          /* epoch from 0 */
-    int64_t step, steps;        /* optimizer steps of this epoch, done and in all */
+    int epoch, epochs;   /* epoch from 0 */
+    int64_t step, steps; /* optimizer steps of this epoch, done and in all */
     double loss, images_per_s;
-    double seconds_left;        /* of the whole run, estimated */
+    double seconds_left; /* of the whole run, estimated */
 } thaw_progress;
 
 typedef struct thaw_events {
@@ -113,10 +114,10 @@ typedef struct thaw_trainer thaw_trainer;
 typedef struct thaw_result {
     double best_top1, last_loss; /* top-1 in [0,1]; NaN without validation */
     int best_epoch, epochs;
-    int64_t steps, skipped;      /* optimizer steps; of them not finite and skipped */
-    int frozen_tensors;          /* tensors that were frozen throughout */
-    bool frozen_verified;        /* all of them hash as before */
-    bool stopped;                /* by thaw_trainer_stop: saved, can be resumed */
+    int64_t steps, skipped; /* optimizer steps; of them not finite and skipped */
+    int frozen_tensors;     /* tensors that were frozen throughout */
+    bool frozen_verified;   /* all of them hash as before */
+    bool stopped;           /* by thaw_trainer_stop: saved, can be resumed */
 } thaw_result;
 
 /* A run from options ("data", "out", "weights", "thaw", ...): reads data and weights,
@@ -148,8 +149,8 @@ THAW_API const char *thaw_model_class(const thaw_model *m, int i);
 
 typedef struct thaw_prediction {
     const char *file;
-    const char *error; /* NULL, or why this image could not be read */
-    int best;          /* class index */
+    const char *error;                   /* NULL, or why this image could not be read */
+    int best;                            /* class index */
     const float *probabilities, *logits; /* [n_classes] */
 } thaw_prediction;
 
@@ -161,8 +162,9 @@ THAW_API thaw_status thaw_model_predict(thaw_model *m, const char *path,
 typedef struct thaw_evaluation {
     int64_t images, unreadable;
     double loss, top1, top5;
-    int n_classes;      /* of the model */
-    int64_t *confusion; /* [true][predicted], n_classes squared; thaw_evaluation_release */
+    int n_classes; /* of the model */
+    int64_t
+        *confusion; /* [true][predicted], n_classes squared; thaw_evaluation_release */
 } thaw_evaluation;
 
 /* Evaluate on a data set's validation split (test with "split" = "test"; a folder without
@@ -183,7 +185,8 @@ THAW_API thaw_status thaw_convert(
 
 /* kind "backbones", "heads", "formats": row i as name and one line about it. false past
  * the end or for an unknown kind. */
-THAW_API bool thaw_list(const char *kind, size_t i, const char **name, const char **about);
+THAW_API bool thaw_list(
+    const char *kind, size_t i, const char **name, const char **about);
 
 /* The machine: CPU, instruction sets, engine, libraries, threads; a line each. */
 THAW_API thaw_status thaw_doctor(const thaw_options *o,

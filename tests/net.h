@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A small network for tests: a model on a device with values by formula, and one plan.
+ *
+ * Values (as in tests/golden/make.py): element i of tensor NAME is drawn from the stream
+ * key th_rng_mix_name(seed, NAME); see th_net_value. */
+#ifndef TH_TESTS_NET_H
+#define TH_TESTS_NET_H
+
+#include "mem.h"
+#include "plan.h"
+#include "rng.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct net {
+    struct th_device *device;
+    struct th_store store;
+    struct th_arena arena;
+    struct th_model model;
+    struct th_freeze freeze;
+    struct th_optim optim;
+    struct th_plan *plan;
+    int batch;
+};
+
+#define must(call)                                                                     \
+    do {                                                                               \
+        thaw_status must_status_ = (call);                                             \
+        if (must_status_ != THAW_OK)                                                   \
+            fail_msg("%s: %s", #call, thaw_error());                                   \
+    } while (0)
+
+/* Non-trivial values of every role, so that no BatchNorm mode equals another. */
+static inline float net_value(const struct th_param *p, uint64_t key, int64_t i)
+{
+    float normal = th_rng_normal(key, (uint64_t)i);
+    int64_t fan_out = p->shape.dim[0] * p->shape.dim[2] * p->shape.dim[3];
+    switch (p->role) {
+    case TH_ROLE_CONV:
+        return normal * sqrtf(2.0F / (float)fan_out);
+    case TH_ROLE_GAMMA:
+    case TH_ROLE_LN_GAMMA:
+        return 1.0F + 0.1F * normal;
+    case TH_ROLE_VAR:
+        return 0.5F + th_rng_uniform(key, (uint64_t)i);
+    case TH_ROLE_LINEAR:
+    case TH_ROLE_BIAS:
+    case TH_ROLE_BETA:
+    case TH_ROLE_MEAN:
+    case TH_ROLE_LN_BETA:
+        return 0.1F * normal;
+    }
+    return 0.0F;
+}
+
+static inline void net_fill(struct net *n, uint64_t seed)
+{
+    for (int i = 0; i < n->model.n_params; i++) {
+        const struct th_param *p = &n->model.params[i];
+        int64_t count = th_shape_count(&p->shape);
+        float *v = th_alloc((size_t)count, sizeof *v);
+        for (int64_t k = 0; k < count; k++)
+            v[k] = net_value(p, th_rng_mix_name(seed, p->name), k);
+        int id = -1;
+        must(th_store_add(&n->store, p->name, p->shape, &id));
+        must(th_store_put(&n->store, id, v));
+        th_free(v);
+    }
+}
+
+/* Whether this machine and build can open it: instruction sets differ. */
+static inline bool net_has_device(const char *name)
+{
+    struct th_device *device = NULL;
+    bool opened = th_device_open(name, 1, &device) == THAW_OK;
+    th_device_close(device);
+    return opened;
+}
+
+static inline void net_open(
+    struct net *n, const char *device, const char *variant, int size, int classes)
+{
+    const struct th_backbone *backbone = NULL;
+    const struct th_variant *v = NULL;
+    const char *names[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+    *n = (struct net){
+        .optim = {.kind = TH_SGD, .momentum = 0.9F, .weight_decay = 1e-4F}};
+    must(th_device_open(device, 2, &n->device));
+    th_store_init(&n->store, n->device);
+    th_arena_init(&n->arena, n->device);
+    must(th_variant_find(variant, &backbone, &v));
+    struct th_input input = v->input;
+    input.size = size;
+    must(
+        th_model_init(&n->model, backbone, v, th_head_list[0], &input, names, classes));
+    net_fill(n, 7);
+}
+
+static inline void net_upload_random(struct net *n, const char *name, uint64_t seed)
+{
+    int v = th_graph_find(th_plan_graph(n->plan), name);
+    if (v < 0)
+        return;
+    int64_t count = th_shape_count(&th_plan_graph(n->plan)->values[v].o.shape);
+    float *x = th_alloc((size_t)count, sizeof *x);
+    for (int64_t i = 0; i < count; i++)
+        x[i] = th_rng_normal(th_rng_mix_name(seed, name), (uint64_t)i);
+    must(th_plan_set(n->plan, name, x));
+    th_free(x);
+}
+
+/* One-hot targets i -> i*3 mod classes. */
+static inline void net_upload_target(struct net *n)
+{
+    int k = n->model.n_classes;
+    float *t = th_alloc((size_t)(n->batch * k), sizeof *t);
+    for (int i = 0; i < n->batch; i++)
+        t[i * k + i * 3 % k] = 1.0F;
+    must(th_plan_set(n->plan, "target", t));
+    th_free(t);
+}
+
+static inline void net_plan(
+    struct net *n, struct th_plan_spec spec, const char *thaw, const char *bn)
+{
+    th_plan_free(n->plan);
+    n->plan = NULL;
+    th_freeze_release(&n->freeze);
+    must(th_freeze_init(&n->freeze, &n->model, thaw, bn, spec.batch));
+    spec.model = &n->model;
+    spec.freeze = &n->freeze;
+    spec.optim = &n->optim;
+    n->batch = spec.batch;
+    must(th_plan_new(&spec, &n->store, &n->arena, &n->plan));
+}
+
+static inline void net_scalars(struct net *n, float lr)
+{
+    struct th_scalars s = {
+        .lr = lr, .loss_scale = 1.0F, .ema_decay = 0.9F, .clip = 1.0F};
+    int id = th_store_find(&n->store, "scalars");
+    if (id >= 0)
+        must(th_store_put(&n->store, id, (const float *)&s));
+}
+
+/* One run on images and targets drawn from seed. */
+static inline void net_run(struct net *n, uint64_t seed, float lr)
+{
+    net_upload_random(n, "image", seed);
+    if (th_plan_has(n->plan, "target"))
+        net_upload_target(n);
+    net_scalars(n, lr);
+    must(th_plan_run(n->plan));
+}
+
+static inline void net_close(struct net *n)
+{
+    th_plan_free(n->plan);
+    th_freeze_release(&n->freeze);
+    th_model_release(&n->model);
+    th_arena_release(&n->arena);
+    th_store_release(&n->store);
+    th_device_close(n->device);
+}
+
+/* ||a - b|| / ||b|| */
+static inline double net_distance(const float *a, const float *b, int64_t n)
+{
+    double d = 0, s = 0;
+    for (int64_t i = 0; i < n; i++) {
+        d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        s += (double)b[i] * b[i];
+    }
+    return s > 0 ? sqrt(d / s) : sqrt(d);
+}
+
+#endif

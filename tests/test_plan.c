@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The planner's invariants P1-P6 on every device. */
+#include "net.h"
+
+#include "pass.h"
+
+#include <stdio.h>
+
+static const char *const devices[] = {
+    "ref", "far", "cpu:avx512", "cpu:avx2", "cpu:base"};
+enum { N_DEVICES = sizeof devices / sizeof *devices };
+
+/* Every tensor of the model, one after the other. */
+static float *snapshot(struct net *n, int64_t *count)
+{
+    *count = 0;
+    for (int i = 0; i < n->model.n_params; i++)
+        *count += th_shape_count(&n->model.params[i].shape);
+    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
+    for (int i = 0; i < n->model.n_params; i++) {
+        must(th_store_get(
+            &n->store, th_store_find(&n->store, n->model.params[i].name), at));
+        at += th_shape_count(&n->model.params[i].shape);
+    }
+    return all;
+}
+
+static void a_frozen_tensor_is_bitwise_unchanged(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *thaw, *bn;
+    } cases[] = {{"head", "auto"}, {"stage3,head", "auto"}, {"all", "frozen"},
+        {"bn", "auto"}, {"bias", "auto"}, {"stem,stage2", "auto"}, {"head", "stats"},
+        {"all", "train"}, {"none", "stats-running"},
+        {"layer2.*.conv2.weight", "affine"}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct net n;
+        int64_t count = 0;
+        net_open(&n, "cpu", "resnet20", 16, 5);
+        net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, cases[c].thaw,
+            cases[c].bn);
+        float *before = snapshot(&n, &count);
+        for (int step = 0; step < 3; step++)
+            net_run(&n, (uint64_t)step, 0.1F);
+        float *after = snapshot(&n, &count);
+        const float *x = before, *y = after;
+        for (int i = 0; i < n.model.n_params; i++) {
+            const struct th_param *p = &n.model.params[i];
+            int64_t k = th_shape_count(&p->shape);
+            bool same = memcmp(x, y, (size_t)k * sizeof *x) == 0;
+            if (th_freeze_is_frozen(&n.freeze, &n.model, i) != same)
+                fail_msg("--thaw %s --bn %s: %s %s", cases[c].thaw, cases[c].bn,
+                    p->name, same ? "should have moved" : "moved");
+            x += k;
+            y += k;
+        }
+        th_free(before);
+        th_free(after);
+        net_close(&n);
+    }
+}
+
+/* Gradients of all parameters that train, one after the other. */
+static float *gradients(const char *device, unsigned without, const char *thaw,
+    const char *bn, int64_t *count, float *loss)
+{
+    struct net n;
+    net_open(&n, device, "resnet20", 16, 5);
+    net_plan(&n,
+        (struct th_plan_spec){.mode = TH_TRAIN,
+            .batch = 3,
+            .keep_gradients = true,
+            .no_update = true,
+            .without = without},
+        thaw, bn);
+    net_run(&n, 1, 0.0F);
+    must(th_plan_get(n.plan, "loss", loss));
+    *count = 0;
+    for (int i = 0; i < n.model.n_params; i++)
+        *count += n.freeze.trainable[i] ? th_shape_count(&n.model.params[i].shape) : 0;
+    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
+    for (int i = 0; i < n.model.n_params; i++) {
+        char name[160];
+        if (!n.freeze.trainable[i])
+            continue;
+        snprintf(name, sizeof name, "grad/%s", n.model.params[i].name);
+        must(th_plan_get(n.plan, name, at));
+        at += th_shape_count(&n.model.params[i].shape);
+    }
+    net_close(&n);
+    return all;
+}
+
+static void expect_close(const char *device, unsigned without, const char *thaw,
+    const char *bn, const float *want, int64_t n_want, float want_loss)
+{
+    int64_t n = 0;
+    float loss = 0;
+    float *got = gradients(device, without, thaw, bn, &n, &loss);
+    assert_int_equal(n, n_want);
+    double e = net_distance(got, want, n);
+    th_free(got);
+    if (!(e < 1e-4) || !(fabs(loss - want_loss) < 1e-5))
+        fail_msg(
+            "%s without %u, --thaw %s --bn %s: gradients differ by %g, loss %g, %g",
+            device, without, thaw, bn, e, loss, want_loss);
+}
+
+static void each_pass_alone_and_each_device_keep_the_gradients(void **state)
+{
+    (void)state;
+    static const char *const specs[][2] = {{"all", "train"}, {"all", "frozen"},
+        {"all", "affine"}, {"stem,stage3", "stats"}, {"stage1", "frozen"},
+        {"stage3,head", "stats-running"}, {"bias", "affine"}};
+    const unsigned none = 15; /* every th_pass bit */
+    const unsigned sets[] = {none - TH_PASS_FOLD, none - TH_PASS_FUSE,
+        none - TH_PASS_LAYOUT, none - TH_PASS_REUSE, none, 0};
+    for (size_t s = 0; s < sizeof specs / sizeof *specs; s++) {
+        int64_t n = 0;
+        float loss = 0;
+        float *want = gradients("ref", none, specs[s][0], specs[s][1], &n, &loss);
+        for (size_t d = 0; d < N_DEVICES; d++)
+            for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+                expect_close(
+                    devices[d], sets[i], specs[s][0], specs[s][1], want, n, loss);
+        th_free(want);
+    }
+}
+
+static const char *const thaws[] = {"all", "head", "stage3,head", "stem", "none", "bn"};
+
+static void no_step_has_all_its_outputs_unread(void **state)
+{
+    (void)state;
+    for (size_t t = 0; t < sizeof thaws / sizeof *thaws; t++) {
+        struct net n;
+        net_open(&n, "ref", "resnet20", 16, 5);
+        net_plan(
+            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, thaws[t], "auto");
+        const struct th_graph *g = th_plan_graph(n.plan);
+        for (int i = 0; i < g->n_nodes; i++) {
+            bool read = th_op_rule(g->nodes[i].op)->writes != 0;
+            for (int k = 0; k < TH_MAX_OUT; k++)
+                if (g->nodes[i].out[k] >= 0)
+                    read = read || g->values[g->nodes[i].out[k]].wanted ||
+                           th_graph_readers(g, g->nodes[i].out[k]) > 0;
+            assert_true(read);
+        }
+        net_close(&n);
+    }
+}
+
+/* Recomputed here from the steps alone: who is alive when. */
+static void two_storages_alive_together_share_no_byte(void **state)
+{
+    (void)state;
+    for (size_t t = 0; t < sizeof thaws / sizeof *thaws; t++) {
+        struct net n;
+        net_open(&n, "cpu", "resnet20", 16, 5);
+        net_plan(
+            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, thaws[t], "auto");
+        const struct th_plan *p = n.plan;
+        for (int i = 0; i < p->n_steps; i++)
+            for (int k = 0; k < TH_MAX_OUT; k++) {
+                int out = p->steps[i].out[k];
+                if (out < 0 || p->graph.values[out].kind != TH_VALUE_TEMP)
+                    continue;
+                int root = out;
+                while (p->places[root].root != root)
+                    root = p->places[root].root;
+                /* no later step may read a value, written before i, that overlaps */
+                for (int v = 0; v < p->graph.n_values; v++) {
+                    int other = v;
+                    while (p->places[other].root != other)
+                        other = p->places[other].root;
+                    enum th_value_kind kind = p->graph.values[other].kind;
+                    if (other == root ||
+                        (kind != TH_VALUE_TEMP && kind != TH_VALUE_INPUT) ||
+                        p->places[other].offset >=
+                            p->places[root].offset + p->places[root].bytes ||
+                        p->places[root].offset >=
+                            p->places[other].offset + p->places[other].bytes)
+                        continue;
+                    bool written_before = kind == TH_VALUE_INPUT, read_after = false;
+                    for (int s = 0; s < p->n_steps; s++) {
+                        for (int q = 0; q < TH_MAX_OUT; q++)
+                            written_before =
+                                written_before || (s < i && p->steps[s].out[q] == v);
+                        for (int q = 0; q < TH_MAX_IN; q++)
+                            read_after =
+                                read_after || (s >= i && p->steps[s].in[q] == v);
+                    }
+                    if (written_before && read_after)
+                        fail_msg("--thaw %s: step %d (%s) overwrites value %d",
+                            thaws[t], i, p->steps[i].name, v);
+                }
+            }
+        assert_true(p->stats.arena_bytes <= p->stats.live_bytes * 12 / 10);
+        net_close(&n);
+    }
+}
+
+static void frozen_prefix_is_folded_and_keeps_nothing_for_backward(void **state)
+{
+    (void)state;
+    struct net n;
+    struct th_plan_stats head, all;
+    net_open(&n, "cpu", "resnet20", 32, 5);
+    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "head", "auto");
+    th_plan_stats(n.plan, &head);
+    const struct th_graph *g = th_plan_graph(n.plan);
+    for (int i = 0; i < g->n_nodes; i++)
+        assert_true(g->nodes[i].op != TH_OP_bn_apply && g->nodes[i].op != TH_OP_relu);
+    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "train");
+    th_plan_stats(n.plan, &all);
+    assert_true(head.saved_bytes < 4096);
+    assert_true(all.saved_bytes > 100 * head.saved_bytes);
+    net_close(&n);
+}
+
+static void a_step_that_is_not_finite_changes_nothing_at_all(void **state)
+{
+    (void)state;
+    for (size_t d = 0; d < N_DEVICES; d++) {
+        struct net n;
+        int64_t count = 0;
+        if (!net_has_device(devices[d]))
+            continue;
+        net_open(&n, devices[d], "resnet20", 16, 5);
+        net_plan(
+            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "all", "train");
+        float *before = snapshot(&n, &count);
+        float *image = th_alloc(2 * 3 * 16 * 16, sizeof *image);
+        image[5] = NAN;
+        must(th_plan_set(n.plan, "image", image));
+        net_upload_target(&n);
+        net_scalars(&n, 0.1F);
+        must(th_plan_run(n.plan));
+        float *after = snapshot(&n, &count);
+        assert_memory_equal(before, after, (size_t)count * sizeof *before);
+        th_free(image);
+        th_free(before);
+        th_free(after);
+        net_close(&n);
+    }
+}
+
+static void evaluation_follows_training_through_the_derived_weights(void **state)
+{
+    (void)state;
+    struct net n;
+    net_open(&n, "cpu", "resnet20", 16, 5);
+    struct th_plan *eval = NULL;
+    struct th_plan_spec spec = {.model = &n.model, .mode = TH_EVAL, .batch = 2};
+    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "all", "train");
+    must(th_plan_new(&spec, &n.store, &n.arena, &eval));
+    float logits[3][10];
+    for (int i = 0; i < 3; i++) {
+        struct th_plan *train = n.plan;
+        n.plan = eval;
+        net_upload_random(&n, "image", 3);
+        n.plan = train;
+        must(th_plan_run(eval));
+        must(th_plan_get(eval, "logits", logits[i]));
+        must(th_plan_verify(eval));
+        if (i == 0) /* again without a step between: same bits */
+            continue;
+        net_run(&n, 1, 0.1F);
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    assert_memory_not_equal(logits[1], logits[2], sizeof logits[0]);
+    th_plan_free(eval);
+    net_close(&n);
+}
+
+static void batch_statistics_of_a_single_value_are_an_error(void **state)
+{
+    (void)state;
+    struct net n;
+    net_open(&n, "ref", "resnet18", 32, 5); /* 1x1 in stage 4 */
+    must(th_freeze_init(&n.freeze, &n.model, "all", "train", 1));
+    struct th_plan_spec spec = {.model = &n.model,
+        .freeze = &n.freeze,
+        .mode = TH_TRAIN,
+        .batch = 1,
+        .optim = &n.optim};
+    assert_int_equal(th_plan_new(&spec, &n.store, &n.arena, &n.plan), THAW_E_USAGE);
+    assert_non_null(strstr(thaw_error(), "single value per channel"));
+    net_close(&n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_frozen_tensor_is_bitwise_unchanged),
+        cmocka_unit_test(each_pass_alone_and_each_device_keep_the_gradients),
+        cmocka_unit_test(no_step_has_all_its_outputs_unread),
+        cmocka_unit_test(two_storages_alive_together_share_no_byte),
+        cmocka_unit_test(frozen_prefix_is_folded_and_keeps_nothing_for_backward),
+        cmocka_unit_test(a_step_that_is_not_finite_changes_nothing_at_all),
+        cmocka_unit_test(evaluation_follows_training_through_the_derived_weights),
+        cmocka_unit_test(batch_statistics_of_a_single_value_are_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

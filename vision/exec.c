@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Runs plans: binds pointers when the arena moved, runs the steps in order, keeps
+ * versions, so that what is derived from lasting values is made again only when one of
+ * them changed. Allocates nothing while running (P1). */
+#include "pass.h"
+
+#include "mem.h"
+
+#include <string.h>
+
+static void *address(const struct th_plan *p, int value)
+{
+    if (value < 0)
+        return NULL;
+    while (p->places[value].root != value)
+        value = p->places[value].root;
+    const struct th_place *place = &p->places[value];
+    if (place->state >= 0)
+        return p->store->states[place->state].data;
+    return place->derived ? place->derived : (char *)p->arena->base + place->offset;
+}
+
+static void bind(struct th_plan *p)
+{
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = &p->steps[i];
+        int n_in = th_op_rule(s->call.op)->n_in, n_out = th_op_rule(s->call.op)->n_out;
+        for (int k = 0; k < n_in; k++)
+            s->call.args[k] = address(p, s->in[k]);
+        for (int k = 0; k < n_out; k++)
+            s->call.args[n_in + k] = address(p, s->out[k]);
+        s->call.scratch = (char *)p->arena->base + s->scratch_offset;
+    }
+    p->base = p->arena->base;
+}
+
+static uint64_t version(const struct th_plan *p, int value)
+{
+    const struct th_place *place = &p->places[value];
+    return place->state >= 0 ? p->store->states[place->state].version : place->version;
+}
+
+/* Versions only grow, so the sum changes exactly when one of them does. */
+static uint64_t versions(const struct th_plan *p, const struct th_step *s)
+{
+    uint64_t sum = 1;
+    for (int k = 0; k < TH_MAX_IN; k++)
+        if (s->in[k] >= 0)
+            sum += version(p, s->in[k]);
+    return sum;
+}
+
+static void bump_written(struct th_plan *p, const struct th_step *s)
+{
+    unsigned writes = th_op_rule(s->call.op)->writes;
+    for (int k = 0; k < TH_MAX_IN; k++)
+        if (s->in[k] >= 0 && (writes >> k & 1) && p->places[s->in[k]].state >= 0)
+            p->store->states[p->places[s->in[k]].state].version++;
+    for (int k = 0; s->derived && k < TH_MAX_OUT; k++)
+        if (s->out[k] >= 0)
+            p->places[s->out[k]].version++;
+}
+
+thaw_status th_plan_run(struct th_plan *p)
+{
+    if (p->base != p->arena->base)
+        bind(p);
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = &p->steps[i];
+        uint64_t now = versions(p, s);
+        s->call.stale = now != s->seen;
+        if (s->derived && !s->call.stale)
+            continue;
+        TRY(s->kernel->run(&s->call));
+        s->seen = now;
+        bump_written(p, s);
+    }
+    return THAW_OK;
+}
+
+/* A named input or a wanted value; -1. */
+static int port(const struct th_plan *p, const char *name, bool input)
+{
+    int v = th_graph_find(&p->graph, name);
+    if (v < 0)
+        return -1;
+    bool fits =
+        input ? p->graph.values[v].kind == TH_VALUE_INPUT : p->graph.values[v].wanted;
+    return fits ? v : -1;
+}
+
+bool th_plan_has(const struct th_plan *p, const char *name)
+{
+    return port(p, name, true) >= 0 || port(p, name, false) >= 0;
+}
+
+thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host)
+{
+    int v = port(p, name, true);
+    if (v < 0)
+        return th_fail(THAW_E_USAGE, "this plan has no input '%s'", name);
+    struct th_device *device = p->store->device;
+    return device->backend->upload(device, address(p, v), host, p->places[v].bytes);
+}
+
+thaw_status th_plan_get(struct th_plan *p, const char *name, void *host)
+{
+    int v = port(p, name, false);
+    if (v < 0)
+        return th_fail(THAW_E_USAGE, "this plan has no output '%s'", name);
+    struct th_device *device = p->store->device;
+    return device->backend->download(device, host, address(p, v), p->places[v].bytes);
+}
+
+/* Run a derived step again and compare what it makes with what was in use. */
+static thaw_status verify_derived(struct th_plan *p, struct th_step *s, int out)
+{
+    struct th_device *device = p->store->device;
+    size_t bytes = p->places[out].bytes;
+    char *used = th_alloc(bytes, 1), *again = th_alloc(bytes, 1);
+    thaw_status status = used && again ? THAW_OK : THAW_E_MEMORY;
+    if (status == THAW_OK)
+        status = device->backend->download(device, used, address(p, out), bytes);
+    if (status == THAW_OK)
+        status = s->kernel->run(&s->call);
+    if (status == THAW_OK)
+        status = device->backend->download(device, again, address(p, out), bytes);
+    if (status == THAW_OK && memcmp(used, again, bytes) != 0)
+        status = th_fail(THAW_E_FAIL,
+            "%s: the folded weights in use are not what its frozen parameters give; "
+            "memory "
+            "was overwritten",
+            s->name);
+    th_free(used);
+    th_free(again);
+    return status;
+}
+
+thaw_status th_plan_verify(struct th_plan *p)
+{
+    if (p->base != p->arena->base)
+        return THAW_OK; /* never ran: nothing is in use */
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = &p->steps[i];
+        if (s->seen == 0 || s->seen != versions(p, s))
+            continue; /* would be derived again before its next use */
+        for (int k = 0; s->derived && k < TH_MAX_OUT; k++)
+            if (s->out[k] >= 0)
+                TRY(verify_derived(p, s, s->out[k]));
+        if (s->kernel->verify)
+            TRY(s->kernel->verify(&s->call));
+    }
+    return THAW_OK;
+}

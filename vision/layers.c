@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the layers: each appends its nodes to the graph and its parameters to the model's
+ * catalogue. Holds no values. */
+#include "layers.h"
+
+#include "mem.h"
+#include "rng.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { NAME_SIZE = 128 };
+
+static bool failed(const struct th_builder *b)
+{
+    return b->graph->status != THAW_OK;
+}
+
+static int stop(struct th_builder *b, thaw_status status)
+{
+    if (b->graph->status == THAW_OK)
+        b->graph->status = status;
+    return -1;
+}
+
+const struct th_shape *th_shape_at(const struct th_builder *b, int value)
+{
+    return &b->graph->values[value].o.shape;
+}
+
+void th_stage(struct th_builder *b, const char *name)
+{
+    struct th_model *m = b->model;
+    b->stage = th_model_stage(m, name);
+    if (b->stage >= 0 || failed(b))
+        return;
+    if (m->n_stages == TH_MAX_STAGES) {
+        stop(b,
+            th_fail(THAW_E_FAIL, "more than %d stages at '%s'", TH_MAX_STAGES, name));
+        return;
+    }
+    b->stage = m->n_stages;
+    m->stages[m->n_stages] = th_strdup(name);
+    if (!m->stages[m->n_stages])
+        stop(b, THAW_E_MEMORY);
+    else
+        m->n_stages++;
+}
+
+/* Element `*n` of a growing array, zero; NULL on failure. */
+static void *grow(void **array, int *n, int *cap, size_t size)
+{
+    if (*n == *cap) {
+        int grown = *cap ? *cap * 2 : 64;
+        void *p = th_realloc(*array, (size_t)*cap, (size_t)grown, size);
+        if (!p)
+            return NULL;
+        *array = p;
+        *cap = grown;
+    }
+    return (char *)*array + (size_t)(*n)++ * size;
+}
+
+struct param_spec {
+    struct th_shape shape;
+    enum th_role role;
+    int bn, fan_in;
+};
+
+/* The state value of parameter LAYER.SUFFIX; catalogued on the first build. */
+static int param(struct th_builder *b, const char *layer, const char *suffix,
+    struct param_spec spec, int *index)
+{
+    if (failed(b))
+        return -1;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%s.%s", layer, suffix);
+    struct th_model *m = b->model;
+    int i = th_model_param(m, name);
+    if (i < 0) {
+        struct th_param *p =
+            grow((void **)&m->params, &m->n_params, &m->cap_params, sizeof *p);
+        if (!p)
+            return stop(b, THAW_E_MEMORY);
+        *p = (struct th_param){.name = th_strdup(name),
+            .shape = spec.shape,
+            .role = spec.role,
+            .stage = b->stage,
+            .bn = spec.bn,
+            .fan_in = spec.fan_in};
+        if (!p->name)
+            return stop(b, THAW_E_MEMORY);
+        i = m->n_params - 1;
+    }
+    if (index)
+        *index = i;
+    return th_graph_state(b->graph, name, spec.shape);
+}
+
+static int or_one(int x)
+{
+    return x ? x : 1;
+}
+
+int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s)
+{
+    if (failed(b))
+        return -1;
+    int in = (int)th_shape_at(b, x)->dim[1] / or_one(s.groups);
+    int w = param(b, name, "weight",
+        (struct param_spec){
+            TH_SHAPE(s.out, in, s.kernel, s.kernel), TH_ROLE_CONV, -1, 0},
+        NULL);
+    int bias = !s.bias ? -1
+                       : param(b, name, "bias",
+                             (struct param_spec){TH_SHAPE(s.out), TH_ROLE_BIAS, -1,
+                                 in * s.kernel * s.kernel},
+                             NULL);
+    union th_attr attr = {.conv = {.stride = {or_one(s.stride), or_one(s.stride)},
+                              .dilation = {or_one(s.dilation), or_one(s.dilation)},
+                              .pad = {s.pad, s.pad, s.pad, s.pad},
+                              .groups = or_one(s.groups)}};
+    return th_graph_node(b->graph, TH_OP_conv, &attr, (int[]){x, w, bias, -1}, name);
+}
+
+int th_batchnorm(
+    struct th_builder *b, const char *name, int x, float eps, const char *conv_name)
+{
+    if (failed(b))
+        return -1;
+    struct th_model *m = b->model;
+    int bn = 0;
+    while (bn < m->n_bns && strcmp(m->bns[bn].name, name) != 0)
+        bn++;
+    if (bn == m->n_bns) {
+        struct th_bn *row = grow((void **)&m->bns, &m->n_bns, &m->cap_bns, sizeof *row);
+        if (!row || !(row->name = th_strdup(name)))
+            return stop(b, THAW_E_MEMORY);
+        char conv[NAME_SIZE];
+        snprintf(conv, sizeof conv, "%s.weight", conv_name ? conv_name : "");
+        row->stage = b->stage;
+        row->conv = th_model_param(m, conv);
+    }
+    struct th_shape c = TH_SHAPE(th_shape_at(b, x)->dim[1]);
+    struct th_bn row = m->bns[bn];
+    int gamma = param(
+        b, name, "weight", (struct param_spec){c, TH_ROLE_GAMMA, bn, 0}, &row.gamma);
+    int beta =
+        param(b, name, "bias", (struct param_spec){c, TH_ROLE_BETA, bn, 0}, &row.beta);
+    int mean = param(b, name, "running_mean",
+        (struct param_spec){c, TH_ROLE_MEAN, bn, 0}, &row.mean);
+    int var = param(
+        b, name, "running_var", (struct param_spec){c, TH_ROLE_VAR, bn, 0}, &row.var);
+    m->bns[bn] = row;
+    union th_attr attr = {.norm = {.eps = eps}};
+    int y = th_graph_node(
+        b->graph, TH_OP_batchnorm, &attr, (int[]){x, gamma, beta, mean, var}, name);
+    if (y >= 0)
+        b->graph->nodes[b->graph->n_nodes - 1].bn = bn;
+    return y;
+}
+
+int th_relu(struct th_builder *b, int x)
+{
+    return th_graph_node(b->graph, TH_OP_relu, NULL, &x, "relu");
+}
+
+int th_gelu(struct th_builder *b, int x)
+{
+    return th_graph_node(b->graph, TH_OP_gelu, NULL, &x, "gelu");
+}
+
+int th_add(struct th_builder *b, int a, int c)
+{
+    return th_graph_node(b->graph, TH_OP_add, NULL, (int[]){a, c}, "add");
+}
+
+static int pool(
+    struct th_builder *b, enum th_op op, int x, int kernel, int stride, int pad)
+{
+    union th_attr attr = {.pool = {.kernel = {kernel, kernel},
+                              .stride = {stride, stride},
+                              .pad = {pad, pad, pad, pad}}};
+    return th_graph_node(b->graph, op, &attr, &x, th_op_rule(op)->name);
+}
+
+int th_maxpool(struct th_builder *b, int x, int kernel, int stride, int pad)
+{
+    return pool(b, TH_OP_maxpool, x, kernel, stride, pad);
+}
+
+int th_avgpool(struct th_builder *b, int x, int kernel, int stride, int pad)
+{
+    return pool(b, TH_OP_avgpool, x, kernel, stride, pad);
+}
+
+int th_gap(struct th_builder *b, int x)
+{
+    return th_graph_node(b->graph, TH_OP_gap, NULL, &x, "avgpool");
+}
+
+int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias)
+{
+    if (failed(b))
+        return -1;
+    const struct th_shape *s = th_shape_at(b, x);
+    int in = (int)s->dim[s->rank - 1];
+    int w = param(b, name, "weight",
+        (struct param_spec){TH_SHAPE(out, in), TH_ROLE_LINEAR, -1, in}, NULL);
+    int c = !bias ? -1
+                  : param(b, name, "bias",
+                        (struct param_spec){TH_SHAPE(out), TH_ROLE_BIAS, -1, in}, NULL);
+    return th_graph_node(b->graph, TH_OP_linear, NULL, (int[]){x, w, c}, name);
+}
+
+int th_layernorm(struct th_builder *b, const char *name, int x, float eps)
+{
+    if (failed(b))
+        return -1;
+    const struct th_shape *s = th_shape_at(b, x);
+    struct th_shape c = TH_SHAPE(s->dim[s->rank - 1]);
+    int gamma =
+        param(b, name, "weight", (struct param_spec){c, TH_ROLE_LN_GAMMA, -1, 0}, NULL);
+    int beta =
+        param(b, name, "bias", (struct param_spec){c, TH_ROLE_LN_BETA, -1, 0}, NULL);
+    union th_attr attr = {.norm = {.eps = eps}};
+    return th_graph_node(
+        b->graph, TH_OP_layernorm, &attr, (int[]){x, gamma, beta}, name);
+}
+
+int th_attention(struct th_builder *b, int qkv, int heads)
+{
+    union th_attr attr = {.attention = {.heads = heads}};
+    return th_graph_node(b->graph, TH_OP_attention, &attr, &qkv, "attention");
+}
+
+int th_dropout(struct th_builder *b, const char *name, int x, float p)
+{
+    if (failed(b) || !b->training || p <= 0.0F)
+        return x;
+    int keys = th_graph_input(
+        b->graph, "keys", TH_I32, TH_SHAPE(th_shape_at(b, x)->dim[0], 2));
+    union th_attr attr = {.dropout = {.p = p, .layer = th_rng_mix_name(0, name)}};
+    return th_graph_node(b->graph, TH_OP_dropout, &attr, (int[]){x, keys}, name);
+}
+
+int th_shortcut_a(struct th_builder *b, int x, int stride, int channels)
+{
+    if (failed(b))
+        return -1;
+    int extra = channels - (int)th_shape_at(b, x)->dim[1];
+    union th_attr attr = {
+        .shortcut = {.stride = stride, .front = extra / 2, .back = extra - extra / 2}};
+    return th_graph_node(b->graph, TH_OP_shortcut_a, &attr, &x, "shortcut");
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The planner's passes, in order, one file each. All rewrite one graph in place.
+ *
+ *   bn      batchnorm -> statistics, apply and update steps by mode
+ *   fold    frozen BatchNorms into their frozen convolutions (the cut, and above it)
+ *   grad    gradient nodes, only where something below trains
+ *   update  optimizer and commit steps
+ *   fuse    bn or conv + add + ReLU; ReLU's backward into BatchNorm's
+ *   layout  channel blocks, reorders
+ *   arena   every value's byte offset */
+#ifndef TH_PASS_H
+#define TH_PASS_H
+
+#include "plan.h"
+
+struct th_lowering {
+    struct th_graph graph;
+    const struct th_plan_spec *spec;
+    struct th_device *device;
+    int loss;    /* value; -1 */
+    int scalars; /* state; -1 in eval mode */
+    int *grad;   /* [n_values at the time of pass_grad]: gradient's value, -1 */
+    int n_grad;  /* length of grad */
+    int n_dead;  /* gradients that were never built */
+    int n_cut;   /* forward nodes below which nothing trains or is random */
+};
+
+thaw_status th_pass_bn(struct th_lowering *l);
+thaw_status th_pass_fold(struct th_lowering *l);
+thaw_status th_pass_grad(struct th_lowering *l);
+thaw_status th_pass_update(struct th_lowering *l);
+thaw_status th_pass_fuse(struct th_lowering *l);
+thaw_status th_pass_layout(struct th_lowering *l);
+
+/* One prepared step of a plan. */
+struct th_step {
+    struct th_call call;
+    const struct th_kernel *kernel;
+    enum th_phase phase;
+    int in[TH_MAX_IN], out[TH_MAX_OUT]; /* value ids */
+    bool derived;          /* all its inputs outlive the run: runs when one changed */
+    bool bound;            /* prepared: has to be released */
+    size_t scratch_offset; /* in the arena */
+    uint64_t seen; /* sum of the versions of its lasting inputs when it last ran */
+    char *name;
+};
+
+/* Where a value lives. */
+struct th_place {
+    int root; /* the value whose memory this is: itself, or through views, in place */
+    size_t offset; /* in the arena, of a root */
+    size_t bytes;
+    int state;        /* index in the store; -1 */
+    void *derived;    /* device memory of a derived value */
+    uint64_t version; /* of a derived value */
+};
+
+struct th_plan {
+    struct th_graph graph;
+    struct th_store *store;
+    struct th_arena *arena;
+    struct th_step *steps;
+    int n_steps;
+    struct th_place *places; /* [n_values] */
+    void *base;              /* arena base that the steps' pointers stand on */
+    struct th_plan_stats stats;
+};
+
+/* Offsets for all values and scratch: fills places, scratch offsets and the byte
+ * statistics. `reuse` false: no two values share a byte. */
+thaw_status th_pass_arena(struct th_plan *p, size_t *scratch_offset, bool reuse);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Folds a BatchNorm on running statistics into the convolution before it where neither
+ * trains: w' = w g/sqrt(v+eps), b' = (b - m) g/sqrt(v+eps) + beta. The folded weights are
+ * a derived value: made once, and again only when what they are made from changes. Holds
+ * above the cut too: dx of the pair is dx of the folded convolution. */
+#include "pass.h"
+
+static bool lasting_and_still(const struct th_graph *g, int value)
+{
+    return value < 0 ||
+           (g->values[value].kind == TH_VALUE_STATE && !g->values[value].trainable);
+}
+
+/* The convolution that a bn_apply can be folded into, NULL if it cannot. */
+static struct th_node *foldable(struct th_graph *g, const struct th_node *bn)
+{
+    struct th_node *conv = th_graph_maker(g, bn->in[0]);
+    if (!conv || conv->op != TH_OP_conv || conv->in[3] >= 0 || conv->attr.conv.relu ||
+        g->values[bn->in[0]].wanted || th_graph_readers(g, bn->in[0]) != 1)
+        return NULL;
+    for (int k = 1; k <= 4; k++)
+        if (!lasting_and_still(g, bn->in[k]))
+            return NULL;
+    return lasting_and_still(g, conv->in[1]) && lasting_and_still(g, conv->in[2])
+               ? conv
+               : NULL;
+}
+
+static int derived_value(struct th_graph *g, const struct th_operand *like)
+{
+    int v = th_graph_value(g, like);
+    if (v >= 0)
+        g->values[v].kind = TH_VALUE_DERIVED;
+    return v;
+}
+
+thaw_status th_pass_fold(struct th_lowering *l)
+{
+    struct th_graph *g = &l->graph;
+    int n = g->n_nodes;
+    for (int i = 0; i < n;
+         i++) { /* mark: the pair becomes one node at the bn's place */
+        struct th_node *bn = &g->nodes[i];
+        struct th_node *conv = bn->op == TH_OP_bn_apply ? foldable(g, bn) : NULL;
+        if (!conv)
+            continue;
+        int w = derived_value(g, &g->values[conv->in[1]].o);
+        int b = derived_value(g, &g->values[bn->in[4]].o);
+        struct th_node old = *bn;
+        bn->op = TH_OP_conv;
+        bn->attr = conv->attr;
+        for (int k = 0; k < TH_MAX_IN; k++)
+            bn->in[k] = -1;
+        bn->in[0] = conv->in[0];
+        bn->in[1] = w;
+        bn->in[2] = b;
+        conv->op = TH_OP_bn_fold; /* in the convolution's place: reads only states */
+        conv->attr = old.attr;
+        int in[] = {
+            conv->in[1], conv->in[2], old.in[3], old.in[4], old.in[1], old.in[2]};
+        for (int k = 0; k < TH_MAX_IN; k++)
+            conv->in[k] = k < 6 ? in[k] : -1;
+        conv->out[0] = w;
+        conv->out[1] = b;
+    }
+    return g->status;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns a plan: lowers a model's graph through the passes, prepares the steps, places
+ * their bytes. Running them is exec.c's business.
+ *
+ * Invariants, each with a test in tests/test_plan.c:
+ *   P1 running a plan allocates nothing
+ *   P2 a frozen parameter is bitwise unchanged after any number of steps
+ *   P3 no step has all its outputs unread; an unread output has no lasting storage
+ *   P4 two storages alive together share no byte (views and in-place steps name theirs)
+ *   P5 each pass alone keeps results within tolerance
+ *   P6 a BatchNorm on running statistics has bitwise unchanged statistics */
+#include "pass.h"
+
+#include "mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void th_arena_init(struct th_arena *a, struct th_device *device)
+{
+    *a = (struct th_arena){.device = device};
+}
+
+void th_arena_release(struct th_arena *a)
+{
+    if (a->base)
+        a->device->backend->free(a->device, a->base, a->bytes);
+    *a = (struct th_arena){0};
+}
+
+/* At least `bytes`; what was in it is lost, and plans bind their pointers again. */
+static thaw_status arena_grow(struct th_arena *a, size_t bytes)
+{
+    if (bytes <= a->bytes && a->base)
+        return THAW_OK;
+    struct th_device *device = a->device;
+    th_arena_release(a);
+    a->device = device;
+    a->base = device->backend->alloc(device, bytes ? bytes : TH_ALIGN);
+    if (!a->base)
+        return THAW_E_MEMORY;
+    a->bytes = bytes ? bytes : TH_ALIGN;
+    return THAW_OK;
+}
+
+static void mark_trainable(struct th_lowering *l)
+{
+    const struct th_plan_spec *spec = l->spec;
+    for (int i = 0; spec->mode == TH_TRAIN && i < spec->model->n_params; i++) {
+        int v = th_graph_find(&l->graph, spec->model->params[i].name);
+        if (v >= 0)
+            l->graph.values[v].trainable = spec->freeze->trainable[i];
+    }
+}
+
+/* Forward nodes with no trainable, batch-statistics or random node among themselves and
+ * their ancestors. */
+static thaw_status count_cut(struct th_lowering *l)
+{
+    struct th_graph *g = &l->graph;
+    bool *above = th_alloc((size_t)g->n_values, sizeof *above);
+    if (!above)
+        return THAW_E_MEMORY;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct th_node *n = &g->nodes[i];
+        bool moves = n->op == TH_OP_bn_stats || n->op == TH_OP_dropout;
+        for (int k = 0; k < TH_MAX_IN; k++)
+            moves = moves || (n->in[k] >= 0 &&
+                                 (above[n->in[k]] || g->values[n->in[k]].trainable));
+        for (int k = 0; k < TH_MAX_OUT; k++)
+            if (n->out[k] >= 0)
+                above[n->out[k]] = moves;
+        l->n_cut += !moves && n->phase == TH_FORWARD && n->op != TH_OP_bn_fold;
+    }
+    th_free(above);
+    return THAW_OK;
+}
+
+static thaw_status want_gradients(struct th_lowering *l)
+{
+    const struct th_model *m = l->spec->model;
+    for (int i = 0; l->spec->keep_gradients && i < m->n_params; i++) {
+        int v = th_graph_find(&l->graph, m->params[i].name);
+        if (v < 0 || v >= l->n_grad || l->grad[v] < 0)
+            continue;
+        char *name = th_format("grad/%s", m->params[i].name);
+        if (!name)
+            return THAW_E_MEMORY;
+        th_graph_want(&l->graph, l->grad[v], name);
+        th_free(name);
+    }
+    return l->graph.status;
+}
+
+static thaw_status lower_training(struct th_lowering *l)
+{
+    if (l->scalars < 0)
+        l->scalars = th_graph_state(&l->graph, "scalars",
+            TH_SHAPE((int64_t)(sizeof(struct th_scalars) / sizeof(float))));
+    TRY(th_pass_grad(l));
+    TRY(want_gradients(l));
+    return th_pass_update(l);
+}
+
+static thaw_status lower(struct th_lowering *l)
+{
+    const struct th_plan_spec *spec = l->spec;
+    bool training = spec->mode == TH_TRAIN;
+    TRY(th_model_build((struct th_model *)spec->model, &l->graph, spec->batch, training,
+        training || spec->loss, &l->loss));
+    mark_trainable(l);
+    TRY(th_pass_bn(l));
+    if (!(spec->without & TH_PASS_FOLD))
+        TRY(th_pass_fold(l));
+    TRY(count_cut(l));
+    if (training)
+        TRY(lower_training(l));
+    th_graph_sweep(&l->graph);
+    if (!(spec->without & TH_PASS_FUSE))
+        TRY(th_pass_fuse(l));
+    return th_pass_layout(l);
+}
+
+/* ---- From nodes to prepared steps ---- */
+
+static bool outlives_run(const struct th_graph *g, int value)
+{
+    return g->values[value].kind == TH_VALUE_STATE ||
+           g->values[value].kind == TH_VALUE_DERIVED;
+}
+
+static thaw_status make_step(
+    struct th_plan *p, const struct th_node *n, struct th_step *s)
+{
+    const struct th_backend *backend = p->store->device->backend;
+    s->kernel = backend->kernel(n->op);
+    if (!s->kernel)
+        return th_fail(THAW_E_FAIL, "%s: the device '%s' has no kernel for %s", n->name,
+            backend->name, th_op_rule(n->op)->name);
+    s->phase = n->phase;
+    s->call =
+        (struct th_call){.op = n->op, .attr = n->attr, .device = p->store->device};
+    s->derived = n->phase == TH_FORWARD;
+    for (int k = 0; k < TH_MAX_IN; k++) {
+        s->in[k] = n->in[k];
+        if (n->in[k] >= 0)
+            s->call.in[k] = p->graph.values[n->in[k]].o;
+        s->derived = s->derived && (n->in[k] < 0 || outlives_run(&p->graph, n->in[k]));
+    }
+    for (int k = 0; k < TH_MAX_OUT; k++) {
+        s->out[k] = n->out[k];
+        if (n->out[k] >= 0)
+            s->call.out[k] = p->graph.values[n->out[k]].o;
+    }
+    s->name = th_strdup(n->name);
+    if (n->name && !s->name)
+        return THAW_E_MEMORY;
+    if (s->kernel->prepare)
+        TRY(s->kernel->prepare(&s->call));
+    s->bound = true;
+    return THAW_OK;
+}
+
+static thaw_status make_steps(struct th_plan *p)
+{
+    p->steps = th_alloc((size_t)p->graph.n_nodes, sizeof *p->steps);
+    if (!p->steps)
+        return THAW_E_MEMORY;
+    for (int i = 0; i < p->graph.n_nodes; i++) {
+        const struct th_node *n = &p->graph.nodes[i];
+        if (n->op == TH_OP_view)
+            continue;
+        TRY(make_step(p, n, &p->steps[p->n_steps++]));
+    }
+    return THAW_OK;
+}
+
+/* States and derived values get their memory; temporaries only their size. */
+static thaw_status make_places(struct th_plan *p)
+{
+    struct th_device *device = p->store->device;
+    p->places = th_alloc((size_t)p->graph.n_values, sizeof *p->places);
+    if (!p->places)
+        return THAW_E_MEMORY;
+    for (int v = 0; v < p->graph.n_values; v++) {
+        const struct th_value *value = &p->graph.values[v];
+        struct th_place *place = &p->places[v];
+        *place = (struct th_place){
+            .root = v, .state = -1, .bytes = th_operand_bytes(&value->o)};
+        if (value->kind == TH_VALUE_STATE)
+            TRY(th_store_add(p->store, value->name, value->o.shape, &place->state));
+        if (value->kind == TH_VALUE_DERIVED) {
+            place->derived = device->backend->alloc(device, place->bytes);
+            if (!place->derived)
+                return THAW_E_MEMORY;
+        }
+    }
+    return THAW_OK;
+}
+
+static void count_steps(struct th_plan *p)
+{
+    p->stats.n_steps = p->n_steps;
+    for (int i = 0; i < p->n_steps; i++) {
+        const struct th_step *s = &p->steps[i];
+        p->stats.n_derived += s->derived;
+        p->stats.n_forward += s->phase == TH_FORWARD && !s->derived;
+        p->stats.n_backward += s->phase == TH_BACKWARD;
+        p->stats.n_commit += s->phase == TH_COMMIT;
+        const struct th_op_fn *fn = th_op_rule(s->call.op)->fn;
+        if (fn->macs && !s->derived)
+            p->stats.macs += fn->macs(&s->call.attr, s->call.in, s->call.out);
+    }
+}
+
+static thaw_status place_steps(struct th_plan *p, bool reuse)
+{
+    size_t *scratch = th_alloc((size_t)p->n_steps, sizeof *scratch);
+    if (!scratch)
+        return THAW_E_MEMORY;
+    thaw_status status = th_pass_arena(p, scratch, reuse);
+    for (int i = 0; i < p->n_steps; i++)
+        p->steps[i].scratch_offset = scratch[i];
+    th_free(scratch);
+    return status == THAW_OK ? arena_grow(p->arena, p->stats.arena_bytes) : status;
+}
+
+thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
+    struct th_arena *arena, struct th_plan **out)
+{
+    struct th_lowering l = {
+        .spec = spec, .device = store->device, .loss = -1, .scalars = -1};
+    struct th_plan *p = th_alloc(1, sizeof *p);
+    if (!p)
+        return THAW_E_MEMORY;
+    thaw_status status = lower(&l);
+    p->graph = l.graph;
+    p->store = store;
+    p->arena = arena;
+    p->stats.n_cut = l.n_cut;
+    p->stats.n_dead = l.n_dead;
+    th_free(l.grad);
+    if (status == THAW_OK)
+        status = make_places(p);
+    if (status == THAW_OK)
+        status = make_steps(p);
+    if (status == THAW_OK)
+        status = place_steps(p, !(spec->without & TH_PASS_REUSE));
+    if (status != THAW_OK) {
+        th_plan_free(p);
+        return status;
+    }
+    count_steps(p);
+    *out = p;
+    return THAW_OK;
+}
+
+void th_plan_free(struct th_plan *p)
+{
+    if (!p)
+        return;
+    struct th_device *device = p->store->device;
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = &p->steps[i];
+        if (s->bound && s->kernel->release)
+            s->kernel->release(&s->call);
+        th_free(s->name);
+    }
+    for (int v = 0; p->places && v < p->graph.n_values; v++)
+        if (p->places[v].derived)
+            device->backend->free(device, p->places[v].derived, p->places[v].bytes);
+    th_free(p->steps);
+    th_free(p->places);
+    th_graph_release(&p->graph);
+    th_free(p);
+}
+
+void th_plan_stats(const struct th_plan *p, struct th_plan_stats *stats)
+{
+    *stats = p->stats;
+}
+
+const struct th_graph *th_plan_graph(const struct th_plan *p)
+{
+    return &p->graph;
+}
+
+static const char *const phase_names[] = {"forward", "backward", "commit"};
+
+char *th_plan_text(const struct th_plan *p)
+{
+    size_t cap = (size_t)(p->n_steps + 1) * 200, used = 0;
+    char *text = th_alloc(cap, 1);
+    for (int i = 0; text && i < p->n_steps; i++) {
+        const struct th_step *s = &p->steps[i];
+        char shape[96] = "";
+        if (s->out[0] >= 0)
+            th_shape_text(&s->call.out[0].shape, shape, sizeof shape);
+        int n = snprintf(text + used, cap - used, "%4d %-8s %-14s %-28.60s %-20s %s\n",
+            i, s->derived ? "derived" : phase_names[s->phase],
+            th_op_rule(s->call.op)->name, s->name ? s->name : "", shape,
+            s->out[0] >= 0 && s->call.out[0].block > 1 ? "blocked" : "");
+        used += n > 0 && (size_t)n < cap - used ? (size_t)n : 0;
+    }
+    return text;
+}
