@@ -28,12 +28,12 @@ struct match {
     bool *used;                     /* per tensor of the file: a slot wants it */
 };
 
-static void names_release(struct th_names *names)
+static void names_release(struct th_name_list *names)
 {
     for (size_t i = 0; i < names->n; i++)
         th_free(names->name[i]);
     th_free(names->name);
-    *names = (struct th_names){0};
+    *names = (struct th_name_list){0};
 }
 
 void th_load_report_release(struct th_load_report *r)
@@ -44,7 +44,7 @@ void th_load_report_release(struct th_load_report *r)
 }
 
 /* Takes over `text`; NULL is out of memory. */
-static thaw_status names_add(struct th_names *names, char *text)
+static thaw_status names_add(struct th_name_list *names, char *text)
 {
     if (text && names->n == names->capacity) {
         size_t capacity = names->capacity ? 2 * names->capacity : 16;
@@ -63,7 +63,7 @@ static thaw_status names_add(struct th_names *names, char *text)
 }
 
 /* "a, b, c and 7 more" */
-static const char *names_text(const struct th_names *names, char *text, size_t size)
+static const char *names_text(const struct th_name_list *names, char *text, size_t size)
 {
     size_t used = 0;
     text[0] = 0;

@@ -24,7 +24,7 @@ struct th_load_options {
     bool keep_head;     /* the head must be there and fit, as all else */
 };
 
-struct th_names {
+struct th_name_list {
     size_t n, capacity;
     char **name; /* owned */
 };
@@ -33,9 +33,9 @@ struct th_names {
 struct th_load_report {
     size_t n_slots, n_loaded;
     size_t n_head, n_head_loaded; /* the rest of the head is new */
-    struct th_names missing;      /* outside a new head */
-    struct th_names misshapen;    /* likewise, as sentences */
-    struct th_names unexpected;   /* in the file, wanted by no slot */
+    struct th_name_list missing;      /* outside a new head */
+    struct th_name_list misshapen;    /* likewise, as sentences */
+    struct th_name_list unexpected;   /* in the file, wanted by no slot */
 };
 
 void th_load_report_release(struct th_load_report *r);
