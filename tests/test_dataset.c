@@ -264,7 +264,7 @@ static void a_broken_csv_names_the_line(void **state)
     }
     put("list.csv", "a\0b", 3);
     expect_error(data, plain, THAW_E_DATA, "zero bytes");
-    expect_error("csv:/no/such", plain, THAW_E_IO, "cannot open");
+    expect_error("csv:/no/such", plain, THAW_E_IO, "cannot be opened");
 }
 
 /* n images of 2x3 whose pixels and labels count up. */
