@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The CPU device from within: its state, its own kernels by instruction set, and the
+ * loop that spreads them over threads.
+ *
+ * Own kernels are a function of (call, part): a run is the parts 0..n-1 in any order on
+ * any thread. What a part covers depends on the operands alone, and sums over parts are
+ * taken in the order of their numbers, so the thread count never changes a result.
+ * (oneDNN's weight gradients do depend on it.) */
+#ifndef TH_CPU_H
+#define TH_CPU_H
+
+#include "backend.h"
+#include "dnnl_shim.h"
+
+/* One instruction set's own kernels; NULL where an op has none. */
+struct th_isa {
+    const char *name;
+    thaw_status (*run[TH_OP_COUNT])(const struct th_call *call);
+};
+extern const struct th_isa th_isa_base, th_isa_avx2, th_isa_avx512;
+
+struct th_cpu {
+    enum th_isa_level level;
+    const struct th_isa *isa;
+    struct th_dnnl *dnnl;
+    char text[128];
+};
+
+static inline struct th_cpu *th_cpu(const struct th_call *call)
+{
+    return call->device->state;
+}
+
+/* part(call, i) for every i in [0,n), on the device's threads. */
+void th_parallel(const struct th_call *call, int64_t n,
+    void (*part)(const struct th_call *call, int64_t i));
+
+/* Sizes of parts; both are multiples of 16, so that masks part at whole bytes. */
+enum {
+    TH_FLAT_PART = 1 << 14, /* values, where a tensor is seen as a row of them */
+    TH_BIAS_ROWS = 256,     /* rows of a matrix that is summed over rows */
+};
+
+/* Parts of `size` that cover n. */
+static inline int64_t th_parts(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
+
+/* The best instruction set of this machine. In level_x86.c or level_other.c. */
+enum th_isa_level th_best_level(void);
+
+/* Run the kernel of the device's instruction set. */
+thaw_status th_cpu_run_own(const struct th_call *call);
+
+extern const struct th_kernel th_cpu_conv, th_cpu_conv_dx, th_cpu_conv_dw;
+extern const struct th_kernel th_cpu_linear, th_cpu_linear_dx, th_cpu_linear_dw;
+extern const struct th_kernel th_cpu_bn_stats, th_cpu_bn_reduce, th_cpu_bias_grad;
+extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
+
+/* True where the algorithm table has Winograd for this convolution. */
+bool th_conv_winograd(enum th_isa_level level, const struct th_dnnl_conv *c);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Vectors of AVX2; see lanes.h. */
+#include <immintrin.h>
+
+enum { TH_LANES = 8 };
+
+typedef float th_vf __attribute__((vector_size(32)));
+typedef int32_t th_vi __attribute__((vector_size(32)));
+
+static inline th_vf vf_max(th_vf a, th_vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+static inline uint32_t vf_positive(th_vf v)
+{
+    return (uint32_t)_mm256_movemask_ps((th_vf)(v > 0));
+}
+
+static inline th_vf vf_keep(th_vf v, uint32_t bits)
+{
+    th_vi one = {1, 2, 4, 8, 16, 32, 64, 128};
+    return (th_vf)((th_vi)v & (((int32_t)bits & one) != 0));
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Vectors without more than the compiler's own; see lanes.h. */
+enum { TH_LANES = 4 };
+
+typedef float th_vf __attribute__((vector_size(16)));
+typedef int32_t th_vi __attribute__((vector_size(16)));
+
+static inline th_vf vf_max(th_vf a, th_vf b)
+{
+    th_vi larger = a > b;
+    return (th_vf)(((th_vi)a & larger) | ((th_vi)b & ~larger));
+}
+
+/* Bit i of the result: v[i] > 0. */
+static inline uint32_t vf_positive(th_vf v)
+{
+    th_vi bits = (v > 0) & (th_vi){1, 2, 4, 8};
+    return (uint32_t)(bits[0] | bits[1] | bits[2] | bits[3]);
+}
+
+/* v where the bit is set, else 0. */
+static inline th_vf vf_keep(th_vf v, uint32_t bits)
+{
+    th_vi one = {1, 2, 4, 8};
+    return (th_vf)((th_vi)v & (((int32_t)bits & one) != 0));
+}

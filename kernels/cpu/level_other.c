@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Other processors than x86-64: own kernels in the compiler's own vectors. */
+#include "cpu.h"
+
+enum th_isa_level th_best_level(void)
+{
+    return TH_ISA_BASE;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the loop over parts. The only file with an OpenMP directive: built without OpenMP
+ * it runs the parts one after the other, with the same results. */
+#include "cpu.h"
+
+void th_parallel(const struct th_call *call, int64_t n,
+    void (*part)(const struct th_call *call, int64_t i))
+{
+    int threads = call->device->threads;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        part(call, i);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the preparation of own kernels that sum over parts: room for the partial sums.
+ * Their layout is that of cpu/isa/. */
+#include "cpu.h"
+
+/* [n][channels], of struct moments (three doubles) */
+static thaw_status bn_stats_prepare(struct th_call *call)
+{
+    const int64_t *d = call->in[0].shape.dim;
+    call->scratch_bytes = 3 * sizeof(double) * (size_t)(d[0] * d[1]);
+    return THAW_OK;
+}
+
+/* [n][channels], of struct sums (two doubles) */
+static thaw_status bn_reduce_prepare(struct th_call *call)
+{
+    const int64_t *d = call->in[0].shape.dim;
+    call->scratch_bytes = 2 * sizeof(double) * (size_t)(d[0] * d[1]);
+    return THAW_OK;
+}
+
+/* [n][channels] of an activation, [parts][outputs] of a matrix, doubles */
+static thaw_status bias_grad_prepare(struct th_call *call)
+{
+    const struct th_shape *s = &call->in[0].shape;
+    int64_t outputs = call->out[0].shape.dim[0], rows = th_shape_count(s) / outputs;
+    int64_t n = s->rank == 4 ? s->dim[0] : th_parts(rows, TH_BIAS_ROWS);
+    call->scratch_bytes = sizeof(double) * (size_t)(n * outputs);
+    return THAW_OK;
+}
+
+static thaw_status sum_squares_prepare(struct th_call *call)
+{
+    int64_t count = th_shape_count(&call->in[0].shape);
+    call->scratch_bytes = sizeof(double) * (size_t)th_parts(count, TH_FLAT_PART);
+    return THAW_OK;
+}
+
+const struct th_kernel th_cpu_bn_stats = {
+    .prepare = bn_stats_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_bn_reduce = {
+    .prepare = bn_reduce_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_bias_grad = {
+    .prepare = bias_grad_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_sum_squares = {
+    .prepare = sum_squares_prepare, .run = th_cpu_run_own};
