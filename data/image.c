@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns image memory, the choice of a decoder, and reading a file's bytes safely: a
- * FIFO or a device never blocks or floods the process. Does not know any image format. */
+ * Owns image memory, the choice of a decoder, and turning and flattening pixels. Knows
+ * no image format. */
 #include "image.h"
 
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { MAX_FILE_BYTES = 1 << 30, CHANNELS = 3 };
 
@@ -113,53 +110,15 @@ thaw_status th_image_decode(
         THAW_E_DATA, "not a readable image: %s", unread_type(bytes, n_bytes));
 }
 
-static thaw_status read_all(int fd, uint8_t *bytes, size_t n)
-{
-    for (size_t done = 0; done < n;) {
-        ssize_t got = read(fd, bytes + done, n - done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return th_fail_errno(THAW_E_IO, "cannot read the file");
-        if (got == 0)
-            return th_fail(THAW_E_IO, "the file shrank while it was read");
-        done += (size_t)got;
-    }
-    return THAW_OK;
-}
-
-/* The bytes of a regular file; *bytes is the caller's to free, also after a failure. */
-static thaw_status read_file(int fd, uint8_t **bytes, size_t *n_bytes)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return th_fail_errno(THAW_E_IO, "cannot read the file");
-    if (S_ISDIR(st.st_mode))
-        return th_fail(THAW_E_DATA, "is a folder, not an image");
-    if (!S_ISREG(st.st_mode))
-        return th_fail(THAW_E_DATA, "is not a regular file");
-    if (st.st_size > MAX_FILE_BYTES)
-        return th_fail(THAW_E_DATA, "the file has %lld bytes; at most %d are read",
-            (long long)st.st_size, MAX_FILE_BYTES);
-    *n_bytes = (size_t)st.st_size;
-    *bytes = th_alloc(*n_bytes, 1);
-    return *bytes ? read_all(fd, *bytes, *n_bytes) : THAW_E_MEMORY;
-}
-
 thaw_status th_image_read(const char *path, struct th_image *image, bool *damaged)
 {
     *image = (struct th_image){0};
     if (damaged)
         *damaged = false;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return th_fail_errno(THAW_E_IO, "%s: cannot open the file", path);
-    uint8_t *bytes = NULL;
-    size_t n_bytes = 0;
-    thaw_status status = read_file(fd, &bytes, &n_bytes);
-    close(fd);
-    if (status == THAW_OK)
-        status = th_image_decode(bytes, n_bytes, image, damaged);
+    uint8_t *bytes;
+    size_t n_bytes;
+    TRY(th_file_read(path, MAX_FILE_BYTES, &bytes, &n_bytes));
+    thaw_status status = th_image_decode(bytes, n_bytes, image, damaged);
     th_free(bytes);
     return status == THAW_OK ? THAW_OK : th_fail(status, "%s: %s", path, thaw_error());
 }

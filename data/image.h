@@ -28,8 +28,9 @@ void th_image_release(struct th_image *image);
 
 /* The file's pixels into `image`, which the caller releases after success only.
  * *damaged (may be NULL) is set when a JPEG ended early or was corrupt, but at least
- * 95 % of its rows were there. THAW_E_DATA for what is not a readable image,
- * THAW_E_IO for a file that cannot be read, THAW_E_MEMORY; the sentence names the file. */
+ * 95 % of its rows were there. THAW_E_DATA for what is not a readable image, THAW_E_IO
+ * for a file that cannot be read or is no regular one (a FIFO never blocks the process),
+ * THAW_E_MEMORY; the sentence names the file. */
 thaw_status th_image_read(const char *path, struct th_image *image, bool *damaged);
 
 /* As th_image_read for a file's bytes; the sentence names no file. */

@@ -145,19 +145,10 @@ struct lines {
     size_t step;          /* bytes from row to row */
 };
 
-/* Horizontal pass over rows [y, y + n) of the box, into `between`, [n][part.w][3]. */
-static thaw_status pass_rows(
-    const struct th_resize *r, struct lines src, int y, int n, uint8_t *between)
-{
-    struct weights k;
-    const struct axis x = {r->from.w, r->w, r->part.x, r->part.w};
-    TRY(weights_init(&k, &x, r->filter));
-    for (int i = 0; i < n; i++)
-        resample_row(&k, src.first + (size_t)(y + i) * src.step,
-            between + (size_t)i * (size_t)k.n * CHANNELS);
-    weights_release(&k);
-    return THAW_OK;
-}
+struct destination {
+    uint8_t *rgb;
+    size_t row_bytes;
+};
 
 /* The first and the number of box rows that the vertical pass will read. */
 static void rows_needed(
@@ -171,44 +162,74 @@ static void rows_needed(
     }
 }
 
+/* Horizontal pass over rows [y, y + n) of the box: afterwards `lines` are those rows, cut
+ * to the part's columns. *owned, NULL before, is what they lie in if they were computed. */
+static thaw_status pass_rows(
+    const struct th_resize *r, int y, int n, struct lines *lines, uint8_t **owned)
+{
+    lines->first += (size_t)y * lines->step;
+    if (r->from.w == r->w) {
+        lines->first += (size_t)r->part.x * CHANNELS;
+        return THAW_OK;
+    }
+    struct weights k;
+    const struct axis x = {r->from.w, r->w, r->part.x, r->part.w};
+    size_t row = (size_t)r->part.w * CHANNELS;
+    if (!(*owned = th_alloc((size_t)n, row)))
+        return THAW_E_MEMORY;
+    TRY(weights_init(&k, &x, r->filter));
+    for (int i = 0; i < n; i++)
+        resample_row(
+            &k, lines->first + (size_t)i * lines->step, *owned + (size_t)i * row);
+    weights_release(&k);
+    *lines = (struct lines){*owned, row};
+    return THAW_OK;
+}
+
+/* Vertical pass; line 0 is row y of the box. Without weights the rows are copied. */
+static void pass_columns(const struct th_resize *r, struct weights *k, int y,
+    struct lines lines, struct destination dst)
+{
+    size_t row = (size_t)r->part.w * CHANNELS;
+    for (int i = 0; i < r->part.h; i++) {
+        uint8_t *to = dst.rgb + (size_t)i * dst.row_bytes;
+        if (k->n) {
+            k->first[i] -= y;
+            resample_column(k, i, lines.first, lines.step, to, row);
+        } else {
+            memcpy(to, lines.first + (size_t)i * lines.step, row);
+        }
+    }
+}
+
+static thaw_status check(const struct th_image *src, const struct th_resize *r)
+{
+    if (!sticks_out(&r->from, src->w, src->h) && !sticks_out(&r->part, r->w, r->h))
+        return THAW_OK;
+    return th_fail(THAW_E_USAGE,
+        "cannot resize %dx%d at %d,%d of a %dx%d image to %dx%d: extents start at 1 "
+        "and lie "
+        "within the image",
+        r->from.w, r->from.h, r->from.x, r->from.y, src->w, src->h, r->w, r->h);
+}
+
 thaw_status th_image_resize_part(const struct th_image *src, const struct th_resize *r,
     uint8_t *dst, size_t dst_row_bytes)
 {
-    if (sticks_out(&r->from, src->w, src->h) || sticks_out(&r->part, r->w, r->h))
-        return th_fail(THAW_E_USAGE,
-            "cannot resize %dx%d at %d,%d of a %dx%d image to %dx%d: extents start at "
-            "1 "
-            "and lie within the image",
-            r->from.w, r->from.h, r->from.x, r->from.y, src->w, src->h, r->w, r->h);
-    size_t src_step = (size_t)src->w * CHANNELS, row = (size_t)r->part.w * CHANNELS;
+    TRY(check(src, r));
+    size_t step = (size_t)src->w * CHANNELS;
     struct lines lines = {
-        src->rgb + (size_t)r->from.y * src_step + (size_t)r->from.x * CHANNELS,
-        src_step};
+        src->rgb + (size_t)r->from.y * step + (size_t)r->from.x * CHANNELS, step};
     const struct axis axis = {r->from.h, r->h, r->part.y, r->part.h};
     struct weights ky = {0};
     uint8_t *between = NULL;
     int y, n;
-    thaw_status status = THAW_OK;
-    if (r->from.h != r->h && (status = weights_init(&ky, &axis, r->filter)) != THAW_OK)
-        return status;
+    if (r->from.h != r->h)
+        TRY(weights_init(&ky, &axis, r->filter));
     rows_needed(r, &ky, &y, &n);
-    if (r->from.w != r->w) {
-        between = th_alloc((size_t)n, row);
-        status = between ? pass_rows(r, lines, y, n, between) : THAW_E_MEMORY;
-        if (status != THAW_OK)
-            goto out;
-        lines = (struct lines){between, row};
-    } else {
-        lines.first += (size_t)y * src_step + (size_t)r->part.x * CHANNELS;
-    }
-    for (int i = 0; i < ky.n; i++)
-        ky.first[i] -= y;
-    for (int i = 0; i < r->part.h; i++, dst += dst_row_bytes)
-        if (ky.n)
-            resample_column(&ky, i, lines.first, lines.step, dst, row);
-        else
-            memcpy(dst, lines.first + (size_t)i * lines.step, row);
-out:
+    thaw_status status = pass_rows(r, y, n, &lines, &between);
+    if (status == THAW_OK)
+        pass_columns(r, &ky, y, lines, (struct destination){dst, dst_row_bytes});
     weights_release(&ky);
     th_free(between);
     return status;

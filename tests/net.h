@@ -45,13 +45,14 @@ static inline float net_value(const struct th_param *p, uint64_t key, int64_t i)
     int64_t fan_out = p->shape.dim[0] * p->shape.dim[2] * p->shape.dim[3];
     switch (p->role) {
     case TH_ROLE_CONV:
-        return normal * sqrtf(2.0F / (float)fan_out);
+        return normal * (float)sqrt(2.0 / (double)fan_out);
     case TH_ROLE_GAMMA:
     case TH_ROLE_LN_GAMMA:
         return 1.0F + 0.1F * normal;
     case TH_ROLE_VAR:
         return 0.5F + th_rng_uniform(key, (uint64_t)i);
     case TH_ROLE_LINEAR:
+        return 0.01F * normal;
     case TH_ROLE_BIAS:
     case TH_ROLE_BETA:
     case TH_ROLE_MEAN:
@@ -85,8 +86,8 @@ static inline bool net_has_device(const char *name)
     return opened;
 }
 
-static inline void net_open(
-    struct net *n, const char *device, const char *variant, int size, int classes)
+static inline void net_open(struct net *n, const char *device, const char *variant,
+    int size, int classes, uint64_t seed)
 {
     const struct th_backbone *backbone = NULL;
     const struct th_variant *v = NULL;
@@ -101,10 +102,12 @@ static inline void net_open(
     input.size = size;
     must(
         th_model_init(&n->model, backbone, v, th_head_list[0], &input, names, classes));
-    net_fill(n, 7);
+    net_fill(n, seed);
 }
 
-static inline void net_upload_random(struct net *n, const char *name, uint64_t seed)
+/* Normal numbers from the stream `stream` of seed. */
+static inline void net_upload_random(
+    struct net *n, const char *name, uint64_t seed, const char *stream)
 {
     int v = th_graph_find(th_plan_graph(n->plan), name);
     if (v < 0)
@@ -112,7 +115,7 @@ static inline void net_upload_random(struct net *n, const char *name, uint64_t s
     int64_t count = th_shape_count(&th_plan_graph(n->plan)->values[v].o.shape);
     float *x = th_alloc((size_t)count, sizeof *x);
     for (int64_t i = 0; i < count; i++)
-        x[i] = th_rng_normal(th_rng_mix_name(seed, name), (uint64_t)i);
+        x[i] = th_rng_normal(th_rng_mix_name(seed, stream), (uint64_t)i);
     must(th_plan_set(n->plan, name, x));
     th_free(x);
 }
@@ -154,7 +157,7 @@ static inline void net_scalars(struct net *n, float lr)
 /* One run on images and targets drawn from seed. */
 static inline void net_run(struct net *n, uint64_t seed, float lr)
 {
-    net_upload_random(n, "image", seed);
+    net_upload_random(n, "image", seed, "images");
     if (th_plan_has(n->plan, "target"))
         net_upload_target(n);
     net_scalars(n, lr);

@@ -24,6 +24,13 @@ static int block_for(const struct th_operand *o, int block)
     return o->shape.dim[1] % block == 0 ? block : 1;
 }
 
+/* A view shares memory, so it is of the plain order: other shapes know no blocks. */
+static void layout_view(struct th_operand *in, struct th_operand *out)
+{
+    in[0].block = 1;
+    out[0].block = 1;
+}
+
 /* The rule for kernels that take any layout as long as it is one. */
 static void layout_alike(struct th_operand *in, const bool *in_activation,
     struct th_operand *out, const bool *out_activation, int device_block)
@@ -77,7 +84,9 @@ static thaw_status lay_out(
             out[k] = g->values[n->out[k]].o;
             out_act[k] = is_activation(g, n->out[k]);
         }
-    if (kernel && kernel->layout && device_block > 1)
+    if (n->op == TH_OP_view)
+        layout_view(in, out);
+    else if (kernel && kernel->layout && device_block > 1)
         kernel->layout(&n->attr, in, out, device_block);
     else
         layout_alike(in, in_act, out, out_act, device_block);
@@ -87,6 +96,8 @@ static thaw_status lay_out(
     for (int k = 0; k < TH_MAX_OUT; k++)
         if (out_act[k])
             g->values[n->out[k]].o.block = out[k].block;
+    if (n->op == TH_OP_view && n->in[0] >= 0)
+        g->values[n->out[0]].view_of = n->in[0];
     th_graph_push(g, n);
     return g->status;
 }

@@ -32,10 +32,10 @@ struct th_name_list {
 /* What was found. Filled on failure too, as far as it got. */
 struct th_load_report {
     size_t n_slots, n_loaded;
-    size_t n_head, n_head_loaded; /* the rest of the head is new */
-    struct th_name_list missing;      /* outside a new head */
-    struct th_name_list misshapen;    /* likewise, as sentences */
-    struct th_name_list unexpected;   /* in the file, wanted by no slot */
+    size_t n_head, n_head_loaded;   /* the rest of the head is new */
+    struct th_name_list missing;    /* outside a new head */
+    struct th_name_list misshapen;  /* likewise, as sentences */
+    struct th_name_list unexpected; /* in the file, wanted by no slot */
 };
 
 void th_load_report_release(struct th_load_report *r);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * BMP, GIF (its first picture), TGA and PNM (P5, P6) through stb_image, which is given
- * the file only after its own info call has named a size within our limits. Holds the
- * only copy of stb_image, private to this file, allocating through mem.h. */
+ * BMP, GIF (its first picture) and TGA through stb_image, which is given the file only
+ * after its own info call has named a size within our limits. Holds the only copy of
+ * stb_image, private to this file, allocating through mem.h. */
 #include "error.h"
 #include "image.h"
 #include "mem.h"
@@ -16,12 +16,12 @@
 #pragma GCC diagnostic ignored "-Wconversion"
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_ONLY_BMP
 #define STBI_ONLY_GIF
 #define STBI_ONLY_TGA
-#define STBI_ONLY_PNM
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
 #define STBI_MAX_DIMENSIONS 65500
@@ -74,7 +74,7 @@ static bool recognises(const uint8_t *bytes, size_t n_bytes)
 
 const struct th_decoder th_decoder_stb = {
     .name = "stb",
-    .endings = "bmp dib gif tga pgm ppm pnm",
+    .endings = "bmp dib gif tga",
     .recognises = recognises,
     .decode = decode,
 };

@@ -5,17 +5,16 @@
  * the file. */
 #include "dataset.h"
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 
-#include <stdio.h>
 #include <string.h>
 
-enum { MAX_COLUMNS = 64, MAX_FIELD = 65536, MAX_BYTES = 1 << 30 };
+enum { MAX_COLUMNS = 64, MAX_BYTES = 1 << 30 };
 
 struct csv {
     const char *name; /* of the file, for sentences */
-    char *text;       /* the whole file, ends with '\0'; fields are cut out of it */
-    char *at;         /* what is left */
+    char *at;         /* what is left of its text, in which fields are cut out */
     int line;         /* of the row being read, from 1 */
     int next_line;
     int n_fields;
@@ -121,42 +120,21 @@ static thaw_status read_rows(struct csv *csv, struct th_dataset *d)
     }
 }
 
-/* The whole file, with a '\0' behind it; *text is the caller's also after a failure. */
-static thaw_status read_text(FILE *file, const char *name, char **text)
-{
-    size_t n = 0, capacity = 0;
-    do {
-        size_t more = capacity ? capacity * 2 : MAX_FIELD;
-        char *grown = more <= MAX_BYTES ? th_realloc(*text, capacity, more, 1) : NULL;
-        if (!grown)
-            return more <= MAX_BYTES
-                       ? THAW_E_MEMORY
-                       : th_fail(THAW_E_DATA, "%s: longer than 1 GiB", name);
-        *text = grown;
-        capacity = more;
-        n += fread(*text + n, 1, capacity - 1 - n, file);
-    } while (n == capacity - 1);
-    if (ferror(file))
-        return th_fail_errno(THAW_E_IO, "%s: cannot read the file", name);
-    if (memchr(*text, '\0', n))
-        return th_fail(THAW_E_DATA, "%s: not a text file (zero bytes in it)", name);
-    return THAW_OK;
-}
-
 static thaw_status read_csv(const char *where, struct th_dataset *d)
 {
     struct csv csv = {.name = where, .next_line = 1};
-    FILE *file = fopen(where, "rbe");
-    if (!file)
-        return th_fail_errno(THAW_E_IO, "%s: cannot open the file", where);
-    thaw_status status = read_text(file, where, &csv.text);
-    fclose(file);
-    if (status == THAW_OK) {
-        bool mark = strncmp(csv.text, "\xEF\xBB\xBF", 3) == 0; /* as Excel writes */
-        csv.at = csv.text + (mark ? 3 : 0);
-        status = read_rows(&csv, d);
-    }
-    th_free(csv.text);
+    unsigned char *bytes;
+    size_t n;
+    TRY(th_file_read(where, MAX_BYTES, &bytes, &n)); /* a zero byte is behind them */
+    csv.at = (char *)bytes;
+    if (strncmp(csv.at, "\xEF\xBB\xBF", 3) ==
+        0) /* a byte order mark, as Excel writes */
+        csv.at += 3;
+    thaw_status status =
+        memchr(bytes, '\0', n)
+            ? th_fail(THAW_E_DATA, "%s: not a text file (zero bytes in it)", where)
+            : read_rows(&csv, d);
+    th_free(bytes);
     return status;
 }
 

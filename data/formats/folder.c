@@ -83,22 +83,34 @@ static thaw_status add_splits(struct th_dataset *d, const char *dir)
     return status;
 }
 
-/* Whether DIR is divided into splits: it has train/, or nothing but val/ and test/. */
-static thaw_status is_divided(const char *dir, bool *divided)
+static bool is_split_name(const char *name)
+{
+    for (int split = 0; split < TH_N_SPLITS; split++)
+        if (strcmp(name, th_split_name((enum th_split)split)) == 0)
+            return true;
+    return false;
+}
+
+/* Whether DIR is divided into splits: it has train/, or nothing but val/ and test/. In a
+ * divided one, a folder with another name ("valid") is worth a line. */
+static thaw_status is_divided(struct th_dataset *d, const char *dir, bool *divided)
 {
     struct th_names folders = {0};
-    TRY(th_list_folders(dir, &folders));
     int64_t n_splits = 0;
     bool train = false;
-    for (int64_t i = 0; i < folders.n; i++)
-        for (int split = 0; split < TH_N_SPLITS; split++)
-            if (!strcmp(folders.name[i], th_split_name((enum th_split)split))) {
-                n_splits++;
-                train = train || split == TH_SPLIT_TRAIN;
-            }
+    thaw_status status = th_list_folders(dir, &folders);
+    for (int64_t i = 0; i < folders.n; i++) {
+        n_splits += is_split_name(folders.name[i]);
+        train = train || strcmp(folders.name[i], th_split_name(TH_SPLIT_TRAIN)) == 0;
+    }
     *divided = train || (n_splits && n_splits == folders.n);
+    for (int64_t i = 0; status == THAW_OK && *divided && i < folders.n; i++)
+        if (!is_split_name(folders.name[i]))
+            status = th_dataset_warn(d,
+                "%s/%s is not used: only train, val and test are read", dir,
+                folders.name[i]);
     th_names_release(&folders);
-    return THAW_OK;
+    return status;
 }
 
 static thaw_status read_folder(const char *where, struct th_dataset *d)
@@ -110,7 +122,7 @@ static thaw_status read_folder(const char *where, struct th_dataset *d)
             "or "
             "another of `thaw list formats`",
             where);
-    TRY(is_divided(where, &divided));
+    TRY(is_divided(d, where, &divided));
     return divided ? add_splits(d, where) : add_split(d, TH_SPLIT_TRAIN, where);
 }
 

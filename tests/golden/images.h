@@ -1,4 +1,4 @@
-/* Made by images.py with Pillow; do not edit. */
+/* Made by images.py with Pillow and torchvision; do not edit. */
 static const struct {
     const char *name;
     int w, h;
@@ -37,4 +37,27 @@ static const struct {
     {"rgb.bmp", 37, 29, 0x7dde2b12u},
     {"rgb.tga", 37, 29, 0x7dde2b12u},
     {"rgb.ppm", 37, 29, 0x7dde2b12u},
-    {"gray.pgm", 37, 29, 0x2b178bdeu}};
+    {"gray.pgm", 37, 29, 0x2b178bdeu},
+    {"deep.ppm", 37, 29, 0xd4328014u},
+    {"shallow.ppm", 37, 29, 0x9f5490f7u}};
+static const struct {
+    const char *name;
+    int size;
+    double crop;
+    int filter;
+    unsigned crc; /* of fp32 [3][size][size] */
+} golden_input[] = {
+    {"rgb420.jpg", 24, 0.875, 0, 0x673736e2u},
+    {"rgb420.jpg", 24, 0.875, 1, 0x0acf54ddu},
+    {"rgb420.jpg", 29, 1.0, 0, 0x1a2f5154u},
+    {"rgb420.jpg", 29, 1.0, 1, 0x1a2f5154u},
+    {"exif6.jpg", 31, 0.9, 0, 0x667bd823u},
+    {"exif6.jpg", 31, 0.9, 1, 0xce84cfe4u},
+    {"exif1.jpg", 8, 0.8, 0, 0x829a85f6u},
+    {"exif1.jpg", 8, 0.8, 1, 0xaa19e635u},
+    {"rgb8.png", 7, 0.5, 0, 0xc49e4887u},
+    {"rgb8.png", 7, 0.5, 1, 0xb39fa107u},
+    {"rgb8.png", 64, 0.95, 0, 0x2d91176fu},
+    {"rgb8.png", 64, 0.95, 1, 0x71542b19u},
+    {"gray.pgm", 50, 0.875, 0, 0xba442cc2u},
+    {"gray.pgm", 50, 0.875, 1, 0xb347bfffu}};

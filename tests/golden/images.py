@@ -2,10 +2,13 @@
 # Makes images/ and images.h: small files of each kind, and the CRC-32 of their pixels as
 # Pillow decodes them (EXIF orientation applied, transparency pasted on white). Where we
 # differ from Pillow on purpose (16-bit gray) the expected pixels are computed here.
-# Needs Pillow and NumPy; run by hand in this folder.
-import io, os, struct, zlib
+# Also the CRC-32 of torchvision's
+# evaluation preprocessing. Needs Pillow, NumPy and torchvision; run by hand in this folder.
+import io, math, os, struct, zlib
 import numpy as np
+import torchvision.transforms as T
 from PIL import Image, ImageOps
+from torchvision.transforms import InterpolationMode as Mode
 
 W, H = 37, 29
 y, x = np.mgrid[0:H, 0:W]
@@ -107,6 +110,8 @@ put("rgb.bmp", saved(RGB, "BMP"))
 put("rgb.tga", saved(RGB, "TGA", compression="tga_rle"))
 put("rgb.ppm", saved(RGB, "PPM"))
 put("gray.pgm", saved(GRAY, "PPM"))
+put("deep.ppm", b"P6 # sixteen bits\n37 29 40000\n" + (RGB.astype(int) * 156 + 77).astype(">u2").tobytes())
+put("shallow.ppm", b"P6\n37\n29\n15\n" + (RGB >> 4).tobytes())
 
 # Broken ones: no golden pixels.
 def raw(name, data):
@@ -128,7 +133,19 @@ raw("checksum.png", png(RGB, 8, 2).replace(b"IEND", b"IENE")[:-1] + b"\1")
 raw("webp.jpg", b"RIFF\x20\0\0\0WEBPVP8 " + b"\0" * 20)
 raw("huge.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 1000, 0, 0, 54, 40, 40000, 40000, 1, 24, 0, 0, 0, 0, 0, 0))
 
+inputs = []
+for name, n, crop in [("rgb420.jpg", 24, 0.875), ("rgb420.jpg", 29, 1.0), ("exif6.jpg", 31, 0.9), ("exif1.jpg", 8, 0.8),
+                      ("rgb8.png", 7, 0.5), ("rgb8.png", 64, 0.95), ("gray.pgm", 50, 0.875)]:
+    for bicubic, mode in enumerate([Mode.BILINEAR, Mode.BICUBIC]):
+        image = ImageOps.exif_transpose(Image.open("images/" + name)).convert("RGB")
+        t = T.Compose([T.Resize(math.floor(n / crop), mode), T.CenterCrop(n), T.ToTensor(),
+                       T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+        inputs.append(f'{{"{name}", {n}, {crop}, {bicubic}, 0x{zlib.crc32(t(image).numpy().tobytes()):08x}u}}')
+
 with open("images.h", "w") as f:
-    print("/* Made by images.py with Pillow; do not edit. */", file=f)
+    print("/* Made by images.py with Pillow and torchvision; do not edit. */", file=f)
     print("static const struct {\n    const char *name;\n    int w, h;\n    unsigned crc;\n} golden[] = {", file=f)
     print(",\n".join("    " + r for r in rows) + "};", file=f)
+    print("static const struct {\n    const char *name;\n    int size;\n    double crop;\n    int filter;\n"
+          "    unsigned crc; /* of fp32 [3][size][size] */\n} golden_input[] = {", file=f)
+    print(",\n".join("    " + r for r in inputs) + "};", file=f)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a net's ReLU and max-pool decisions are from a tie, in units of fp32's own error.
+
+A ReLU whose input changes sign between two roundings changes a gradient by much more than the
+rounding: tests that promise 1e-4 choose inputs whose margin is well above 1.
+"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Watch:
+    """Collects, while a model runs, the input of every ReLU and max pool that a gradient will
+    pass, in order of execution."""
+
+    def __init__(self) -> None:
+        self.sites: list[tuple[torch.Tensor, nn.Module]] = []
+
+    def attach(self, model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, (nn.ReLU, nn.MaxPool2d)):
+                module.register_forward_pre_hook(self.keep)
+
+    def keep(self, module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].requires_grad:
+            self.sites.append((inputs[0].detach().clone(), module))
+
+
+def pool_gap(x: torch.Tensor, pool: nn.MaxPool2d) -> float:
+    """The smallest distance between a positive maximum and the runner-up in its window."""
+    size = (x.shape[2] + 2 * pool.padding - pool.kernel_size) // pool.stride + 1
+    x = F.pad(x, [pool.padding] * 4)  # x is after a ReLU: zero is as good as minus infinity
+    windows = F.unfold(x, pool.kernel_size, stride=pool.stride)  # [n][c * k * k][size * size]
+    top = windows.view(x.shape[0], x.shape[1], -1, size * size).topk(2, dim=2).values
+    return smallest((top[:, :, 0] - top[:, :, 1])[top[:, :, 0] > 0])
+
+
+def smallest(gaps: torch.Tensor) -> float:
+    return gaps.min().item() if gaps.numel() else float("inf")
+
+
+def margin(exact: Watch, rounded: Watch) -> float:
+    """The least ratio, over all decisions, of the distance from a tie to the site's error."""
+    least = float("inf")
+    for (a, module), (b, _) in zip(exact.sites, rounded.sites):
+        error = max((a - b).abs().max().item(), 1e-30)
+        pool = isinstance(module, nn.MaxPool2d)
+        gap = pool_gap(a, module) if pool else smallest(a.abs()[a != 0])
+        least = min(least, gap / error)
+    return least

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns thaw_convert: weights to a model file, a data set to a folder of PNGs. */
+#include "dataset.h"
+#include "file.h"
+#include "mem.h"
+#include "model_file.h"
+#include "options.h"
+#include "pretrained.h"
+#include "report.h"
+
+#include <string.h>
+
+/* "FORMAT:" of a data set. */
+static bool is_data(const char *in)
+{
+    for (const struct th_format *const *f = th_format_list; *f; f++) {
+        size_t n = strlen((*f)->name);
+        if (!strncmp(in, (*f)->name, n) && in[n] == ':')
+            return true;
+    }
+    return false;
+}
+
+static thaw_status convert_data(
+    const char *in, const char *out, const thaw_options *o, const thaw_events *events)
+{
+    struct th_dataset d;
+    TRY(th_dataset_open(in, &(struct th_dataset_options){.as_is = true}, &d));
+    thaw_status status =
+        th_dataset_export_folder(&d, out, th_option_int(o, "per-class"));
+    if (status == THAW_OK)
+        th_say(events, "data", "%d classes -> %s", d.n_classes, out);
+    th_dataset_close(&d);
+    return status;
+}
+
+/* A known network, whole, with its attributes. */
+static thaw_status write_model(const struct th_weights *w,
+    const struct th_network_spec *spec, const char *out, const thaw_events *events)
+{
+    struct th_network n;
+    const struct th_load_spec load = {.where = "weights", .head = true};
+    thaw_status status = th_network_init(&n, spec);
+    if (status == THAW_OK)
+        status = th_pretrained_load(w, &n, &load, NULL, 0);
+    if (status == THAW_OK)
+        status = th_model_file_write(out, &n.model, &n.store);
+    if (status == THAW_OK)
+        th_say(events, "weights", "%s, %d tensors, %d classes -> %s",
+            spec->variant->name, n.model.n_params, spec->n_classes, out);
+    th_network_release(&n);
+    return status;
+}
+
+/* Tensors of a network that is not known stay as they are. */
+static thaw_status write_tensors(
+    const struct th_weights *w, const char *out, const thaw_events *events)
+{
+    TRY(th_weights_write(out, NULL, w));
+    th_say(events, "weights", "%zu tensors of an unknown network -> %s", w->n, out);
+    return THAW_OK;
+}
+
+static thaw_status convert_weights(const struct th_weights *w, const char *out,
+    const thaw_options *o, const thaw_events *events)
+{
+    struct th_network_spec spec = {.device = "cpu", .threads = 1};
+    bool assumed = false, named = false;
+    char **names = NULL;
+    if (th_pretrained_identify(w, o, &spec, &assumed) != THAW_OK ||
+        th_pretrained_classes(w, &spec, &names, &spec.n_classes, &named) != THAW_OK)
+        return write_tensors(w, out, events);
+    spec.classes = (const char *const *)names;
+    thaw_status status = write_model(w, &spec, out, events);
+    th_free(names);
+    return status;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+thaw_status thaw_convert(
+    const char *in, const char *out, const thaw_options *o, const thaw_events *events)
+{
+    struct th_weights w;
+    if (is_data(in))
+        return convert_data(in, out, o, events);
+    if (!ends_with(out, ".h5") && !ends_with(out, ".hdf5"))
+        return th_fail(THAW_E_USAGE, "%s: weights are written as .h5", out);
+    if (th_file_exists(out))
+        return th_fail(THAW_E_USAGE, "%s exists: choose another name", out);
+    th_weights_init(&w);
+    thaw_status status = th_weights_read(in, &w);
+    if (status == THAW_OK)
+        status = convert_weights(&w, out, o, events);
+    th_weights_release(&w);
+    return status;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns an evaluation plan and the memory around it. */
+#include "evaluate.h"
+
+#include "mem.h"
+
+#include <string.h>
+
+thaw_status th_evaluator_init(
+    struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch)
+{
+    size_t n = (size_t)batch, side = (size_t)net->model.input.size;
+    *e = (struct th_evaluator){.net = net, .batch = batch, .pixels = 3 * side * side};
+    e->images = th_alloc(n, e->pixels * sizeof *e->images);
+    e->logits = th_alloc(n * (size_t)net->model.n_classes, sizeof *e->logits);
+    if (!e->images || !e->logits)
+        return THAW_E_MEMORY;
+    const struct th_plan_spec spec = {
+        .model = &net->model, .mode = TH_EVAL, .batch = batch};
+    return th_plan_new(&spec, store, &net->arena, &e->plan);
+}
+
+void th_evaluator_release(struct th_evaluator *e)
+{
+    if (e->plan)
+        th_plan_free(e->plan);
+    th_free(e->images);
+    th_free(e->logits);
+    *e = (struct th_evaluator){0};
+}
+
+static const float *padded(struct th_evaluator *e, const float *images, int64_t n)
+{
+    if (n == e->batch)
+        return images;
+    for (int64_t i = 0; i < e->batch; i++)
+        memcpy(e->images + (size_t)i * e->pixels, images + (size_t)(i % n) * e->pixels,
+            e->pixels * sizeof *images);
+    return e->images;
+}
+
+thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_t n)
+{
+    TRY(th_plan_set(e->plan, "image", padded(e, images, n)));
+    TRY(th_plan_run(e->plan));
+    return th_plan_get(e->plan, "logits", e->logits);
+}
+
+static void count(const struct th_evaluator *e, const struct th_batch *b,
+    const int32_t *map, struct th_metrics *m)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        int32_t label = map ? map[b->labels[i]] : b->labels[i];
+        bool stands_in = b->occurrence[i] > 0; /* for an image that cannot be read */
+        if (label >= 0 && !stands_in)
+            th_metrics_add(m, e->logits + i * m->n_classes, label);
+    }
+}
+
+thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
+    const int32_t *map, const atomic_bool *stop, struct th_metrics *m, bool *stopped)
+{
+    struct th_batch batch;
+    th_metrics_reset(m);
+    TRY(th_loader_start(loader, 0, 0));
+    TRY(th_loader_next(loader, &batch));
+    while (batch.n) {
+        *stopped = stop && atomic_load(stop);
+        if (*stopped)
+            return THAW_OK;
+        TRY(th_evaluator_run(e, batch.images, batch.n));
+        count(e, &batch, map, m);
+        TRY(th_loader_next(loader, &batch));
+    }
+    return THAW_OK;
+}

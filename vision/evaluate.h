@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Evaluation: logits of images by a plan of fixed batch size; smaller batches are padded
+ * with repeats, so that an image's logits do not depend on how many came with it. */
+#ifndef TH_EVALUATE_H
+#define TH_EVALUATE_H
+
+#include "loader.h"
+#include "metrics.h"
+#include "network.h"
+
+#include <stdatomic.h>
+
+struct th_evaluator {
+    struct th_network *net;
+    struct th_plan *plan;
+    int batch;
+    size_t pixels; /* values of one image */
+    float *images; /* [batch][3][s][s], for padding */
+    float *logits; /* [batch][classes], of the last run */
+};
+
+/* On the values in `store`: the network's own or a mirror of it. Both outlive it. */
+thaw_status th_evaluator_init(
+    struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch);
+void th_evaluator_release(struct th_evaluator *e);
+
+/* e->logits of n <= batch images. */
+thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_t n);
+
+/* The whole of the loader's split into `m` (reset first). Ends early, with *stopped, when
+ * `stop` (may be NULL) becomes true. map: class of the model for each label, -1 to leave
+ * the image out; NULL: the same. */
+thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
+    const int32_t *map, const atomic_bool *stop, struct th_metrics *m, bool *stopped);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns loss, top-1, top-5 and confusion counts of a classifier. */
+#include "metrics.h"
+
+#include "mem.h"
+
+#include <math.h>
+#include <string.h>
+
+thaw_status th_metrics_init(struct th_metrics *m, int n_classes)
+{
+    size_t n = (size_t)n_classes;
+    *m = (struct th_metrics){
+        .n_classes = n_classes, .confusion = th_alloc(n * n, sizeof(int64_t))};
+    return m->confusion ? THAW_OK : THAW_E_MEMORY;
+}
+
+void th_metrics_release(struct th_metrics *m)
+{
+    th_free(m->confusion);
+    *m = (struct th_metrics){0};
+}
+
+void th_metrics_reset(struct th_metrics *m)
+{
+    size_t n = (size_t)m->n_classes;
+    m->images = m->top1 = m->top5 = 0;
+    m->loss = 0;
+    memset(m->confusion, 0, n * n * sizeof *m->confusion);
+}
+
+int th_argmax(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))
+            best = i;
+    return best;
+}
+
+/* log(sum(exp(x))), shifted by the largest so that nothing overflows. */
+static double log_sum_exp(const float *x, int n)
+{
+    double max = (double)x[th_argmax(x, n)], sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += exp((double)x[i] - max);
+    return max + log(sum);
+}
+
+void th_softmax(const float *x, int n, double *p)
+{
+    double log_sum = log_sum_exp(x, n);
+    for (int i = 0; i < n; i++)
+        p[i] = exp((double)x[i] - log_sum);
+}
+
+/* Classes that come before `label` when sorted by logit, equals in index order. */
+static int rank_of(const float *logits, int n, int label)
+{
+    int rank = 0;
+    for (int i = 0; i < n; i++)
+        rank += logits[i] > logits[label] || (logits[i] == logits[label] && i < label);
+    return isnan(logits[label]) ? n : rank;
+}
+
+void th_metrics_add(struct th_metrics *m, const float *logits, int label)
+{
+    int rank = rank_of(logits, m->n_classes, label);
+    int predicted = th_argmax(logits, m->n_classes);
+    m->images++;
+    m->loss += log_sum_exp(logits, m->n_classes) - (double)logits[label];
+    m->top1 += rank < 1;
+    m->top5 += rank < 5;
+    m->confusion[label * m->n_classes + predicted]++;
+}
+
+static double mean(double sum, int64_t n)
+{
+    return n ? sum / (double)n : (double)NAN;
+}
+
+double th_metrics_loss(const struct th_metrics *m)
+{
+    return mean(m->loss, m->images);
+}
+
+double th_metrics_top1(const struct th_metrics *m)
+{
+    return mean((double)m->top1, m->images);
+}
+
+double th_metrics_top5(const struct th_metrics *m)
+{
+    return mean((double)m->top5, m->images);
+}
+
+void th_targets(
+    const int32_t *labels, int n, int n_classes, float smoothing, float *target)
+{
+    float rest = smoothing / (float)n_classes;
+    for (int i = 0; i < n; i++)
+        for (int c = 0; c < n_classes; c++)
+            target[i * n_classes + c] =
+                rest + (c == labels[i] ? 1.0f - smoothing : 0.0f);
+}

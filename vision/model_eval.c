@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns thaw_model_eval: a labelled data set against a model, classes matched by name. */
+#include "labels.h"
+#include "mem.h"
+#include "model_open.h"
+#include "options.h"
+#include "report.h"
+
+#include <string.h>
+
+/* Names of classes that one side lacks, as many as fit in a line. */
+static void say_unmatched(const thaw_model *m, const struct th_dataset *d,
+    const int32_t *map, int found, const thaw_events *events)
+{
+    for (int32_t i = 0; i < d->n_classes; i++)
+        if (map[i] < 0)
+            th_say(events, "warning",
+                "class \"%s\" of the data is not one of the model's: its images are "
+                "left "
+                "out",
+                d->classes[i]);
+    if (found < m->net.model.n_classes)
+        th_say(events, "data", "%d of the model's %d classes have no images here",
+            m->net.model.n_classes - found, m->net.model.n_classes);
+}
+
+/* By name; a model without names takes the data's order where the counts agree. */
+static thaw_status match(const thaw_model *m, const struct th_dataset *d, int32_t *map,
+    const thaw_events *events)
+{
+    int n = m->net.model.n_classes;
+    int found = th_labels_map(d, (const char *const *)m->net.model.classes, n, map);
+    if (!found && !m->named && d->n_classes == n) {
+        th_say(events, "warning",
+            "%s has no class names: matched to the data's in order", m->path);
+        for (int32_t i = 0; i < n; i++)
+            map[i] = i;
+        return THAW_OK;
+    }
+    if (!found)
+        return th_fail(THAW_E_DATA,
+            "no class in common: the model has \"%s\" ..., the data \"%s\" ...",
+            m->net.model.classes[0], d->classes[0]);
+    say_unmatched(m, d, map, found, events);
+    return THAW_OK;
+}
+
+/* The split that was asked for; a data set without splits: all of it. */
+static thaw_status choose_split(
+    const struct th_dataset *d, const thaw_options *o, enum th_split *split)
+{
+    bool test = !strcmp(th_option_text(o, "split"), "test");
+    *split = test ? TH_SPLIT_TEST : TH_SPLIT_VAL;
+    if (d->split[*split].n > 0)
+        return THAW_OK;
+    if (test)
+        return th_fail(THAW_E_DATA, "the data has no test images");
+    *split = TH_SPLIT_TRAIN;
+    return THAW_OK;
+}
+
+struct bad_images {
+    const thaw_events *events;
+};
+
+static void on_bad_image(void *context, const struct th_bad_image *bad)
+{
+    const struct bad_images *b = context;
+    th_say(b->events, "warning", "%s: %s%s", bad->path, bad->reason,
+        bad->replaced ? "; left out" : "");
+}
+
+static thaw_status run(thaw_model *m, const struct th_dataset *d, enum th_split split,
+    const thaw_options *o, const thaw_events *events, const int32_t *map,
+    struct th_metrics *metrics, int64_t *unreadable)
+{
+    struct bad_images bad = {events};
+    double max_bad = th_option_real(o, "max-bad");
+    const struct th_loader_options options = {.split = split,
+        .batch = m->batch,
+        .preprocess = th_network_preprocess(&m->net),
+        .workers = m->workers,
+        .max_bad = max_bad > 0 ? max_bad : -1,
+        .report = on_bad_image,
+        .context = &bad};
+    struct th_loader *loader = NULL;
+    bool stopped = false;
+    TRY(th_model_evaluator(m, m->batch));
+    TRY(th_loader_open(d, &options, &loader));
+    thaw_status status =
+        th_evaluate(&m->evaluator, loader, map, NULL, metrics, &stopped);
+    *unreadable = th_loader_n_unreadable(loader);
+    th_loader_close(loader);
+    return status;
+}
+
+static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
+    const thaw_options *o, const thaw_events *events, int32_t *map,
+    thaw_evaluation *out)
+{
+    struct th_metrics metrics;
+    enum th_split split;
+    TRY(match(m, d, map, events));
+    TRY(choose_split(d, o, &split));
+    th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
+        th_split_name(split));
+    TRY(th_metrics_init(&metrics, m->net.model.n_classes));
+    thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
+    out->images = metrics.images;
+    out->loss = th_metrics_loss(&metrics);
+    out->top1 = th_metrics_top1(&metrics);
+    out->top5 = th_metrics_top5(&metrics);
+    out->n_classes = metrics.n_classes;
+    out->confusion = metrics.confusion; /* now the caller's */
+    if (status != THAW_OK)
+        thaw_evaluation_release(out);
+    return status;
+}
+
+thaw_status thaw_model_eval(thaw_model *m, const char *data, const thaw_options *o,
+    const thaw_events *events, thaw_evaluation *out)
+{
+    struct th_dataset d;
+    *out = (thaw_evaluation){0};
+    TRY(th_dataset_open(data, &(struct th_dataset_options){.as_is = true}, &d));
+    for (int64_t i = 0; i < d.warnings.n; i++)
+        th_say(events, "warning", "%s", d.warnings.name[i]);
+    int32_t *map = th_alloc((size_t)d.n_classes, sizeof *map);
+    thaw_status status = map ? evaluate(m, &d, o, events, map, out) : THAW_E_MEMORY;
+    th_free(map);
+    th_dataset_close(&d);
+    return status;
+}
+
+void thaw_evaluation_release(thaw_evaluation *e)
+{
+    th_free(e->confusion);
+    *e = (thaw_evaluation){0};
+}

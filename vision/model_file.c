@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the attributes of model files. */
+#include "model_file.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { TH_MODEL_FORMAT = 1 };
+
+thaw_status th_model_file_add(
+    struct th_weights *w, const struct th_store *s, int id, const char *name)
+{
+    float *data = NULL;
+    const struct th_state *state = &s->states[id];
+    TRY(th_weights_add(w, name ? name : state->name, state->shape, NULL, &data));
+    return th_store_get(s, id, data);
+}
+
+static thaw_status describe_input(const struct th_input *in, struct th_weights *w)
+{
+    const int64_t size = in->size;
+    const double crop = (double)in->crop;
+    double mean[3], std[3];
+    for (int c = 0; c < 3; c++) {
+        mean[c] = (double)in->mean[c];
+        std[c] = (double)in->std[c];
+    }
+    TRY(th_weights_set_ints(w, "input_size", &size, 1));
+    TRY(th_weights_set_floats(w, "mean", mean, 3));
+    TRY(th_weights_set_floats(w, "std", std, 3));
+    TRY(th_weights_set_floats(w, "crop", &crop, 1));
+    return th_weights_set_string(
+        w, "interpolation", in->bicubic ? "bicubic" : "bilinear");
+}
+
+thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *w)
+{
+    const int64_t format = TH_MODEL_FORMAT;
+    TRY(th_weights_set_ints(w, "thaw_format", &format, 1));
+    TRY(th_weights_set_string(w, "backbone", m->variant->name));
+    TRY(th_weights_set_string(w, "head", m->head->name));
+    TRY(th_weights_set_strings(
+        w, "classes", (const char *const *)m->classes, (size_t)m->n_classes));
+    return describe_input(&m->input, w);
+}
+
+static thaw_status fill(
+    struct th_weights *w, const struct th_model *m, const struct th_store *s)
+{
+    TRY(th_model_file_describe(m, w));
+    for (int i = 0; i < m->n_params; i++) {
+        int id = th_store_find(s, m->params[i].name);
+        if (id < 0)
+            return th_fail(THAW_E_FAIL, "%s: not in the store", m->params[i].name);
+        TRY(th_model_file_add(w, s, id, NULL));
+    }
+    return THAW_OK;
+}
+
+thaw_status th_model_file_write(
+    const char *path, const struct th_model *m, const struct th_store *s)
+{
+    struct th_weights w;
+    th_weights_init(&w);
+    thaw_status status = fill(&w, m, s);
+    if (status == THAW_OK)
+        status = th_weights_write(path, NULL, &w);
+    th_weights_release(&w);
+    return status;
+}
+
+/* Three channels from an attribute of that many numbers. */
+static thaw_status read_channels(
+    const struct th_weights *w, const char *name, float out[3], bool *said)
+{
+    size_t n = 0;
+    const double *x = th_weights_floats(w, name, &n);
+    if (!x)
+        return THAW_OK;
+    if (n != 3)
+        return th_fail(THAW_E_DATA, "attribute %s has %zu numbers, not 3", name, n);
+    for (int c = 0; c < 3; c++)
+        out[c] = (float)x[c];
+    *said = true;
+    return THAW_OK;
+}
+
+/* One number within limits. */
+static thaw_status read_number(const struct th_weights *w, const char *name, double low,
+    double high, double *out, bool *said)
+{
+    size_t n = 0;
+    const double *x = th_weights_floats(w, name, &n);
+    if (!x)
+        return THAW_OK;
+    if (n != 1 || !(x[0] >= low && x[0] <= high))
+        return th_fail(THAW_E_DATA, "attribute %s is not one number from %g to %g",
+            name, low, high);
+    *out = x[0];
+    *said = true;
+    return THAW_OK;
+}
+
+thaw_status th_model_file_input(
+    const struct th_weights *w, struct th_input *input, bool *said)
+{
+    double size = input->size, crop = (double)input->crop;
+    const char *filter = th_weights_string(w, "interpolation");
+    *said = filter != NULL;
+    TRY(read_number(w, "input_size", 1, 1 << 16, &size, said));
+    TRY(read_number(w, "crop", 0.01, 1, &crop, said));
+    TRY(read_channels(w, "mean", input->mean, said));
+    TRY(read_channels(w, "std", input->std, said));
+    for (int c = 0; c < 3; c++)
+        if (!(isfinite(input->mean[c]) && isfinite(input->std[c]) && input->std[c] > 0))
+            return th_fail(THAW_E_DATA, "attributes mean and std are not usable");
+    if (filter)
+        input->bicubic = strcmp(filter, "bicubic") == 0;
+    input->size = (int)size;
+    input->crop = (float)crop;
+    return THAW_OK;
+}

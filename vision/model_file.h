@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Model files: the parameters and buffers of a model under their own names, with what is
+ * needed to use it as root attributes (DESIGN section 7: thaw_format, backbone, head,
+ * classes, input_size, mean, std, interpolation, crop). */
+#ifndef TH_MODEL_FILE_H
+#define TH_MODEL_FILE_H
+
+#include "model.h"
+#include "store.h"
+
+/* Write `m` with the values in `s`, durably. */
+thaw_status th_model_file_write(
+    const char *path, const struct th_model *m, const struct th_store *s);
+
+/* The attributes, so that checkpoints carry them too. */
+thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *w);
+
+/* What the file says about its input; fields that it does not mention stay. Returns
+ * whether it said anything. */
+thaw_status th_model_file_input(
+    const struct th_weights *w, struct th_input *input, bool *said);
+
+/* Append state `id` of the store under its name or `name`. */
+thaw_status th_model_file_add(
+    struct th_weights *w, const struct th_store *s, int id, const char *name);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * struct thaw_model: an opened model file and the plan it last used. */
+#ifndef TH_MODEL_OPEN_H
+#define TH_MODEL_OPEN_H
+
+#include "evaluate.h"
+
+struct thaw_model {
+    struct th_network net;
+    struct th_evaluator evaluator; /* batch 0: none yet */
+    int batch, workers;            /* images a run at most; threads that read */
+    bool named;                    /* the class names are real ones */
+    char *path;
+};
+
+/* An evaluator for so many images; the one of before where it fits. */
+thaw_status th_model_evaluator(struct thaw_model *m, int batch);
+
+#endif

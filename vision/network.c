@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns a model's device and store for as long as the network lives. */
+#include "network.h"
+
+#include "mem.h"
+
+#include <string.h>
+
+static thaw_status add_params(const struct th_model *m, struct th_store *s)
+{
+    for (int i = 0; i < m->n_params; i++) {
+        int id = -1;
+        TRY(th_store_add(s, m->params[i].name, m->params[i].shape, &id));
+    }
+    return THAW_OK;
+}
+
+thaw_status th_network_init(struct th_network *n, const struct th_network_spec *spec)
+{
+    *n = (struct th_network){0};
+    TRY(th_device_open(spec->device, spec->threads, &n->device));
+    th_store_init(&n->store, n->device);
+    th_arena_init(&n->arena, n->device);
+    TRY(th_model_init(&n->model, spec->backbone, spec->variant, spec->head,
+        &spec->input, spec->classes, spec->n_classes));
+    return add_params(&n->model, &n->store);
+}
+
+void th_network_release(struct th_network *n)
+{
+    th_model_release(&n->model);
+    if (n->device) {
+        th_arena_release(&n->arena);
+        th_store_release(&n->store);
+    }
+    th_device_close(n->device);
+    *n = (struct th_network){0};
+}
+
+thaw_status th_network_mirror(struct th_network *n, struct th_store *s)
+{
+    th_store_init(s, n->device);
+    return add_params(&n->model, s);
+}
+
+bool th_network_in_head(const struct th_network *n, int param)
+{
+    return n->model.params[param].stage == n->model.n_stages - 1;
+}
+
+thaw_status th_network_randomise(struct th_network *n, uint64_t seed, bool head_only)
+{
+    for (int i = 0; i < n->model.n_params; i++) {
+        const struct th_param *p = &n->model.params[i];
+        if (head_only && !th_network_in_head(n, i))
+            continue;
+        float *value = th_alloc((size_t)th_shape_count(&p->shape), sizeof *value);
+        if (!value)
+            return THAW_E_MEMORY;
+        th_param_random(p, seed, value);
+        thaw_status status =
+            th_store_put(&n->store, th_store_find(&n->store, p->name), value);
+        th_free(value);
+        TRY(status);
+    }
+    return THAW_OK;
+}
+
+thaw_status th_head_find(const char *name, const struct th_head **head)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (; th_head_list[n] && n < 64; n++) {
+        names[n] = th_head_list[n]->name;
+        *head = th_head_list[n];
+        if (!strcmp(names[n], name))
+            return THAW_OK;
+    }
+    const char *near = thaw_nearest(name, names, n);
+    return th_fail(THAW_E_USAGE, "no head is called '%s'%s%s%s", name,
+        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+struct th_preprocess th_network_preprocess(const struct th_network *n)
+{
+    const struct th_input *in = &n->model.input;
+    struct th_preprocess p = {.size = in->size,
+        .crop = (double)in->crop,
+        .filter = in->bicubic ? TH_BICUBIC : TH_BILINEAR};
+    memcpy(p.mean, in->mean, sizeof p.mean);
+    memcpy(p.std, in->std, sizeof p.std);
+    return p;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A network: a model on a device with values in a store, ready to be planned. Where the
+ * values come from is pretrained.h's business. */
+#ifndef TH_NETWORK_H
+#define TH_NETWORK_H
+
+#include "plan.h"
+#include "preprocess.h"
+
+struct th_network {
+    struct th_device *device;
+    struct th_model model;
+    struct th_store store;
+    struct th_arena arena; /* shared by all plans of the network */
+};
+
+struct th_network_spec {
+    const struct th_backbone *backbone;
+    const struct th_variant *variant;
+    const struct th_head *head;
+    struct th_input input;
+    const char *const *classes; /* copied */
+    int n_classes;
+    const char *device;
+    int threads;
+};
+
+/* All parameters and buffers are in the store, zero. Release after failure, too. */
+thaw_status th_network_init(struct th_network *n, const struct th_network_spec *spec);
+void th_network_release(struct th_network *n);
+
+/* Initial values drawn from the seed, of everything or of the head alone. */
+thaw_status th_network_randomise(struct th_network *n, uint64_t seed, bool head_only);
+bool th_network_in_head(const struct th_network *n, int param);
+
+/* A second store with the model's parameters and buffers, zero. */
+thaw_status th_network_mirror(struct th_network *n, struct th_store *s);
+
+/* "classify"; THAW_E_USAGE for an unknown name, with the nearest. */
+thaw_status th_head_find(const char *name, const struct th_head **head);
+
+/* How images become the model's input. */
+struct th_preprocess th_network_preprocess(const struct th_network *n);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns thaw_model_predict: images of a file or folder, read one after the other and run
+ * in batches; one that cannot be read is told and left out. */
+#include "model_open.h"
+
+#include "mem.h"
+
+#include <string.h>
+
+struct predictor {
+    thaw_model *model;
+    struct th_preprocess preprocess;
+    uint8_t *pixels;                  /* [s][s][3] */
+    float *images;                    /* [batch][3][s][s] */
+    const struct th_sample **waiting; /* [batch], whose images these are */
+    int n, batch;
+    double *p;            /* [classes] */
+    float *probabilities; /* [classes] */
+    void (*each)(void *context, const thaw_prediction *p);
+    void *context;
+};
+
+static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
+{
+    size_t side = (size_t)m->net.model.input.size, n = (size_t)batch;
+    size_t classes = (size_t)m->net.model.n_classes;
+    p->model = m;
+    p->batch = batch;
+    p->preprocess = th_network_preprocess(&m->net);
+    p->pixels = th_alloc(side * side, 3);
+    p->images = th_alloc(n, 3 * side * side * sizeof *p->images);
+    p->waiting = th_alloc(n, sizeof(void *));
+    p->p = th_alloc(classes, sizeof *p->p);
+    p->probabilities = th_alloc(classes, sizeof *p->probabilities);
+    if (!p->pixels || !p->images || !p->waiting || !p->p || !p->probabilities)
+        return THAW_E_MEMORY;
+    TRY(th_preprocess_check(&p->preprocess));
+    return th_model_evaluator(m, batch);
+}
+
+static void predictor_release(struct predictor *p)
+{
+    th_free(p->pixels);
+    th_free(p->images);
+    th_free(p->waiting);
+    th_free(p->p);
+    th_free(p->probabilities);
+}
+
+static void tell(struct predictor *p, const struct th_sample *s, const float *logits)
+{
+    int n = p->model->net.model.n_classes;
+    th_softmax(logits, n, p->p);
+    for (int i = 0; i < n; i++)
+        p->probabilities[i] = (float)p->p[i];
+    const thaw_prediction prediction = {.file = s->path,
+        .best = th_argmax(logits, n),
+        .probabilities = p->probabilities,
+        .logits = logits};
+    p->each(p->context, &prediction);
+}
+
+/* Classify what waits. */
+static thaw_status flush(struct predictor *p)
+{
+    int n = p->n;
+    p->n = 0;
+    if (n == 0)
+        return THAW_OK;
+    TRY(th_evaluator_run(&p->model->evaluator, p->images, n));
+    for (int i = 0; i < n; i++)
+        tell(p, p->waiting[i],
+            p->model->evaluator.logits + i * p->model->net.model.n_classes);
+    return THAW_OK;
+}
+
+static thaw_status read_input(
+    struct predictor *p, const struct th_sample *s, float *out)
+{
+    struct th_image image = {0};
+    TRY(th_sample_read(s, &image, NULL));
+    thaw_status status = th_preprocess_pixels(&p->preprocess, &image, p->pixels);
+    th_image_release(&image);
+    if (status == THAW_OK)
+        th_preprocess_normalise(&p->preprocess, p->pixels, false, out);
+    return status;
+}
+
+/* Put an image in the batch; one that cannot be read is told after those before it. */
+static thaw_status take(struct predictor *p, const struct th_sample *s)
+{
+    float *image = p->images + (size_t)p->n * p->model->evaluator.pixels;
+    thaw_status status = read_input(p, s, image);
+    if (status == THAW_E_MEMORY)
+        return status;
+    if (status == THAW_OK) {
+        p->waiting[p->n++] = s;
+        return p->n == p->batch ? flush(p) : THAW_OK;
+    }
+    char *why = th_strdup(thaw_error());
+    thaw_status flushed = flush(p);
+    const thaw_prediction bad = {
+        .file = s->path, .error = why ? why : "cannot be read", .best = -1};
+    if (flushed == THAW_OK)
+        p->each(p->context, &bad);
+    th_free(why);
+    return flushed;
+}
+
+thaw_status thaw_model_predict(thaw_model *m, const char *path,
+    void (*each)(void *context, const thaw_prediction *p), void *context)
+{
+    struct th_dataset d;
+    struct predictor p = {.each = each, .context = context};
+    TRY(th_dataset_open_unlabelled(path, &d));
+    int64_t n = d.split[TH_SPLIT_TRAIN].n;
+    thaw_status status = n ? predictor_init(&p, m, n < m->batch ? (int)n : m->batch)
+                           : th_fail(THAW_E_DATA, "%s: no images", path);
+    for (int64_t i = 0; i < n && status == THAW_OK; i++)
+        status = take(&p, &d.split[TH_SPLIT_TRAIN].sample[i]);
+    if (status == THAW_OK)
+        status = flush(&p);
+    predictor_release(&p);
+    th_dataset_close(&d);
+    return status;
+}

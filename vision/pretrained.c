@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the decisions between a weights file and a network: backbone, input, classes. */
+#include "pretrained.h"
+
+#include "mem.h"
+#include "model_file.h"
+#include "options.h"
+#include "weights_load.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Where nothing says which network (DESIGN section 8). */
+static const char default_backbone[] = "resnet18";
+
+static thaw_status find_backbone(
+    const struct th_weights *w, const thaw_options *o, struct th_network_spec *spec)
+{
+    const char *named = th_option_text(o, "backbone");
+    if (!named && w)
+        named = th_weights_string(w, "backbone");
+    if (named || !w)
+        return th_variant_find(
+            named ? named : default_backbone, &spec->backbone, &spec->variant);
+    spec->variant = th_variant_recognise(w, &spec->backbone);
+    if (spec->variant)
+        return THAW_OK;
+    return th_fail(THAW_E_DATA,
+        "no known network has these tensors (the first of %zu: %s); name it with "
+        "--backbone (thaw list backbones)",
+        w->n, w->n ? w->weight[0].name : "none");
+}
+
+static bool read_input_options(const thaw_options *o, struct th_input *in)
+{
+    bool mean = th_option_rgb(o, "mean", in->mean);
+    bool std = th_option_rgb(o, "std", in->std);
+    const char *filter = th_option_text(o, "interpolation");
+    if (thaw_options_is_set(o, "image-size"))
+        in->size = (int)th_option_int(o, "image-size");
+    if (thaw_options_is_set(o, "crop"))
+        in->crop = (float)th_option_real(o, "crop");
+    if (filter)
+        in->bicubic = !strcmp(filter, "bicubic");
+    return mean && std;
+}
+
+thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_options *o,
+    struct th_network_spec *spec, bool *assumed)
+{
+    const char *head = w ? th_weights_string(w, "head") : NULL;
+    bool said = false;
+    TRY(find_backbone(w, o, spec));
+    TRY(th_head_find(head ? head : th_option_text(o, "head"), &spec->head));
+    spec->input = spec->variant->input;
+    if (w)
+        TRY(th_model_file_input(w, &spec->input, &said));
+    said = read_input_options(o, &spec->input) || said;
+    *assumed = !said;
+    return THAW_OK;
+}
+
+/* A tensor under the name that the file's maker gave it, else under ours. */
+static const struct th_weight *find_tensor(const struct th_weights *w,
+    const struct th_backbone *backbone, const struct th_variant *variant,
+    const char *name)
+{
+    const char *theirs =
+        backbone->file_name ? backbone->file_name(variant, name) : NULL;
+    const struct th_weight *found = theirs ? th_weights_find(w, theirs) : NULL;
+    return found ? found : th_weights_find(w, name);
+}
+
+/* n names in one block: the pointers, then the texts. */
+static char **pack_names(const char *const *names, int n, size_t text_bytes)
+{
+    size_t pointers = (size_t)n * sizeof(char *);
+    char **block = th_alloc(pointers + text_bytes + 1, 1);
+    char *to = block ? (char *)block + pointers : NULL;
+    for (int i = 0; block && i < n; i++) {
+        block[i] = to;
+        to += names ? sprintf(to, "%s", names[i]) : sprintf(to, "class_%d", i);
+        to++;
+    }
+    return block;
+}
+
+thaw_status th_pretrained_classes(const struct th_weights *w,
+    const struct th_network_spec *spec, char ***fresh, int *n, bool *named)
+{
+    enum { NAME_BYTES = 24 }; /* of class_N */
+    size_t n_names = 0, bytes = 0;
+    char weight[128];
+    const char *const *names = th_weights_strings(w, "classes", &n_names);
+    snprintf(
+        weight, sizeof weight, "%s.weight", spec->backbone->head_name(spec->variant));
+    const struct th_weight *head =
+        find_tensor(w, spec->backbone, spec->variant, weight);
+    if (!head || head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24)
+        return th_fail(THAW_E_DATA, "the weights have no head (%s)", weight);
+    *n = (int)head->tensor.shape.dim[0];
+    if (names && n_names != (size_t)*n)
+        return th_fail(THAW_E_DATA,
+            "attribute classes has %zu names, but %s has %d rows", n_names, head->name,
+            *n);
+    if (!names && *n == spec->variant->n_classes) {
+        names = spec->variant->classes;
+        n_names = names ? (size_t)*n : 0;
+    }
+    *named = names != NULL;
+    for (size_t i = 0; names && i < n_names; i++)
+        bytes += strlen(names[i]) + 1;
+    *fresh = pack_names(names, *n, names ? bytes : (size_t)*n * NAME_BYTES);
+    return *fresh ? THAW_OK : THAW_E_MEMORY;
+}
+
+/* ---- Tensors ---- */
+
+static const char *name_in_file(const void *network, const char *name)
+{
+    const struct th_model *m = &((const struct th_network *)network)->model;
+    return m->backbone->file_name ? m->backbone->file_name(m->variant, name) : NULL;
+}
+
+/* A slot a parameter, with memory of its own. */
+static thaw_status make_slots(const struct th_network *n, struct th_slot *slot)
+{
+    for (int i = 0; i < n->model.n_params; i++) {
+        const struct th_param *p = &n->model.params[i];
+        slot[i] = (struct th_slot){.name = p->name,
+            .shape = p->shape,
+            .head = th_network_in_head(n, i),
+            .data = th_alloc((size_t)th_shape_count(&p->shape), sizeof(float))};
+        if (!slot[i].data)
+            return THAW_E_MEMORY;
+    }
+    return THAW_OK;
+}
+
+static thaw_status put_slots(struct th_network *n, const struct th_slot *slot)
+{
+    for (int i = 0; i < n->model.n_params; i++)
+        if (slot[i].loaded)
+            TRY(th_store_put(
+                &n->store, th_store_find(&n->store, slot[i].name), slot[i].data));
+    return THAW_OK;
+}
+
+thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
+    const struct th_load_spec *spec, char *report, size_t report_bytes)
+{
+    size_t n_slots = (size_t)n->model.n_params;
+    const struct th_load_options options = {.file_name = name_in_file,
+        .user = n,
+        .allow_missing = spec->allow_missing,
+        .new_head = !spec->head,
+        .keep_head = spec->head};
+    struct th_load_report r = {0};
+    struct th_slot *slot = th_alloc(n_slots, sizeof *slot);
+    thaw_status status = slot ? make_slots(n, slot) : THAW_E_MEMORY;
+    if (status == THAW_OK)
+        status = th_weights_load(w, slot, n_slots, spec->where, &options, &r);
+    if (status == THAW_OK)
+        status = put_slots(n, slot);
+    if (status == THAW_OK && report)
+        th_load_report_text(&r, report, report_bytes);
+    th_load_report_release(&r);
+    for (size_t i = 0; slot && i < n_slots; i++)
+        th_free(slot[i].data);
+    th_free(slot);
+    return status;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the translation of options into the numbers of a run. */
+#include "recipe.h"
+
+#include "options.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Learning rates where none is asked for (DESIGN section 8). */
+#define TH_LR_SGD 0.01
+#define TH_LR_ADAMW 5e-4
+
+int th_option_threads(const thaw_options *o, const char *name)
+{
+    int64_t n = th_option_int(o, name);
+    if (n <= 0)
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+static struct th_optim read_optim(const thaw_options *o)
+{
+    return (struct th_optim){
+        .kind = strcmp(th_option_text(o, "optimizer"), "adamw") ? TH_SGD : TH_ADAMW,
+        .momentum = (float)th_option_real(o, "momentum"),
+        .weight_decay = (float)th_option_real(o, "weight-decay"),
+        .nesterov = th_option_flag(o, "nesterov"),
+        .beta1 = 0.9f, /* PyTorch's defaults for AdamW */
+        .beta2 = 0.999f,
+        .eps = 1e-8f,
+        .layer_decay = (float)th_option_real(o, "lr-decay"),
+        .clip = (float)th_option_real(o, "clip"),
+        .ema = th_option_real(o, "ema") > 0,
+    };
+}
+
+static enum th_lr_kind read_schedule(const char *name)
+{
+    if (!strcmp(name, "step"))
+        return TH_LR_STEP;
+    return strcmp(name, "constant") ? TH_LR_COSINE : TH_LR_CONSTANT;
+}
+
+thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
+{
+    *r = (struct th_recipe){
+        .epochs = (int)th_option_int(o, "epochs"),
+        .batch = (int)th_option_int(o, "batch"),
+        .patience = (int)th_option_int(o, "patience"),
+        .log_every = (int)th_option_int(o, "log-every"),
+        .threads = th_option_threads(o, "threads"),
+        .workers = th_option_threads(o, "workers"),
+        .seed = (uint64_t)th_option_int(o, "seed"),
+        .optim = read_optim(o),
+        .schedule = read_schedule(th_option_text(o, "lr-schedule")),
+        .warmup_epochs = th_option_real(o, "warmup"),
+        .smoothing = (float)th_option_real(o, "label-smoothing"),
+        .ema_decay = (float)th_option_real(o, "ema"),
+        .keep_head = th_option_flag(o, "keep-head"),
+        .shuffle = !th_option_flag(o, "no-shuffle"),
+        .max_bad = th_option_real(o, "max-bad"),
+        .bn = th_option_text(o, "bn"),
+    };
+    r->lr = r->optim.kind == TH_ADAMW ? TH_LR_ADAMW : TH_LR_SGD;
+    if (thaw_options_is_set(o, "lr"))
+        r->lr = th_option_real(o, "lr");
+    return th_timetable_init(&r->timetable, th_option_text(o, "thaw"));
+}
+
+void th_recipe_release(struct th_recipe *r)
+{
+    th_timetable_release(&r->timetable);
+}
+
+struct th_lr th_recipe_lr(
+    const struct th_recipe *r, int64_t total, int64_t steps_per_epoch)
+{
+    return (struct th_lr){
+        .kind = r->schedule,
+        .base = (float)r->lr,
+        .total = total,
+        .warmup = llround(r->warmup_epochs * (double)steps_per_epoch),
+    };
+}

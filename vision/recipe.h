@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The recipe: what a training run was asked to do, as numbers. Made from options, never
+ * changed afterwards. Says nothing about data or weights. */
+#ifndef TH_RECIPE_H
+#define TH_RECIPE_H
+
+#include "plan.h"
+#include "schedule.h"
+
+struct th_recipe {
+    int epochs, batch, patience, log_every, threads, workers;
+    uint64_t seed;
+    struct th_optim optim;
+    enum th_lr_kind schedule;
+    double lr, warmup_epochs;
+    float smoothing, ema_decay;
+    bool keep_head, shuffle;
+    double max_bad;
+    struct th_timetable timetable;
+    const char *bn; /* the options' */
+};
+
+/* THAW_E_USAGE for a timetable that does not parse. `o` outlives the recipe. */
+thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o);
+void th_recipe_release(struct th_recipe *r);
+
+/* "0": as many threads as there are cores. */
+int th_option_threads(const thaw_options *o, const char *name);
+
+/* The learning rate over a run of `total` optimizer steps, so many an epoch at first. */
+struct th_lr th_recipe_lr(
+    const struct th_recipe *r, int64_t total, int64_t steps_per_epoch);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The run folder: one owner at a time (a lock that dies with its process), whole files
+ * written durably, and metrics.jsonl appended a line at a time (DESIGN section 7). */
+#ifndef TH_RUN_FOLDER_H
+#define TH_RUN_FOLDER_H
+
+#include "metrics.h"
+
+struct th_run_folder {
+    char *path;
+    int lock; /* descriptor of the locked file; -1: none */
+};
+
+/* THAW_E_USAGE if th_run_folder_create would say so. */
+thaw_status th_run_folder_check(const char *path);
+
+/* A new folder, or an empty one that exists. THAW_E_USAGE for one with something in it. */
+thaw_status th_run_folder_create(struct th_run_folder *f, const char *path);
+
+/* A folder that a run left. THAW_E_USAGE where there is none or it is in use. */
+thaw_status th_run_folder_open(struct th_run_folder *f, const char *path);
+void th_run_folder_close(struct th_run_folder *f);
+
+/* "RUN/name"; fresh string. */
+char *th_run_folder_path(const struct th_run_folder *f, const char *name);
+
+/* Replace RUN/name by a text; read it back (for th_free). */
+thaw_status th_run_folder_write(
+    const struct th_run_folder *f, const char *name, const char *text);
+thaw_status th_run_folder_read(
+    const struct th_run_folder *f, const char *name, char **text);
+
+/* Bytes of metrics.jsonl; and cut it back to so many, as a resumed run does with what
+ * came after its checkpoint. */
+thaw_status th_run_log_size(const struct th_run_folder *f, int64_t *bytes);
+thaw_status th_run_log_cut(const struct th_run_folder *f, int64_t bytes);
+
+thaw_status th_run_log_step(
+    const struct th_run_folder *f, int64_t epoch, int64_t step, double loss, double lr);
+
+struct th_epoch_log {
+    int64_t epoch, skipped;
+    double train_loss, images_per_s, seconds;
+    const struct th_metrics *val; /* NULL: no validation */
+    const char *thawed;
+};
+thaw_status th_run_log_epoch(
+    const struct th_run_folder *f, const struct th_epoch_log *e);
+
+/* best_top1 NaN without validation; test NULL without a test split. */
+thaw_status th_run_log_end(const struct th_run_folder *f, double best_top1,
+    int frozen_tensors, const struct th_metrics *test);
+
+#endif

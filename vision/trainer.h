@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The trainer, inside. One struct, five files: trainer.c is the public face,
+ * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
+ * trainer_finish.c validates, keeps the best, saves and ends.
+ *
+ * Invariants: what is drawn and computed is a function of the options, the data and the
+ * position alone; saving changes nothing; the stop flag is polled in every loop. */
+#ifndef TH_TRAINER_H
+#define TH_TRAINER_H
+
+#include "checkpoint.h"
+#include "evaluate.h"
+#include "recipe.h"
+
+enum { TH_MAX_PLANS = 2 }; /* batch sizes of a phase: full, and the last one */
+
+struct th_train_plan {
+    int batch;
+    struct th_plan *plan;
+};
+
+struct thaw_trainer {
+    thaw_options *options; /* complete: what config.json says */
+    thaw_events events;
+    struct th_recipe recipe;
+    struct th_dataset data;
+    struct th_network net;
+    struct th_run_folder folder;
+    struct th_certificate certificate;
+    struct th_position at;
+    int64_t data_hash;
+    int64_t *phase_steps; /* optimizer steps an epoch, by phase */
+    struct th_lr lr;
+
+    /* This phase. */
+    bool entered;
+    struct th_freeze freeze;
+    struct th_train_plan plans[TH_MAX_PLANS];
+    struct th_loader *loader;
+
+    /* One step's inputs. */
+    float *target; /* [batch][classes] */
+    int32_t *keys; /* [batch][2]: 64 bits a sample, low word first */
+
+    /* Validation, on the network's values or on `shadow`. */
+    struct th_store shadow; /* EMA's copy; device NULL: none */
+    struct th_evaluator evaluator;
+    struct th_loader *val_loader; /* NULL: no validation */
+    struct th_metrics val;
+
+    /* Not part of the state: time and saving. */
+    double train_seconds, epoch_seconds; /* this epoch: in steps, in all */
+    int64_t timed_images, timed_steps;
+    double saved_at, save_took; /* clock and seconds of the last checkpoint */
+    int64_t save_every;         /* steps; 0: by the clock. For tests. */
+    bool forecast_said;
+    atomic_bool stop;
+};
+
+/* ---- trainer_open.c ---- */
+
+/* All but the run folder, from t->options; `checkpoint` has the values, or NULL. */
+thaw_status th_trainer_build(
+    struct thaw_trainer *t, const struct th_weights *checkpoint);
+
+/* ---- trainer_phase.c ---- */
+
+/* What each phase trains, for steps an epoch, the certificate, and what has to be. */
+thaw_status th_trainer_survey(struct thaw_trainer *t);
+/* Be in the phase of epoch t->at.epoch: freeze state, plans, loader, certificate. */
+thaw_status th_trainer_enter(struct thaw_trainer *t);
+/* Verify and leave the phase. */
+thaw_status th_trainer_leave(struct thaw_trainer *t);
+/* Free what the phase holds. */
+void th_trainer_release_phase(struct thaw_trainer *t);
+
+/* ---- trainer_epoch.c ---- */
+
+/* Steps from t->at.step to the epoch's end, or to a stop. */
+thaw_status th_trainer_steps(struct thaw_trainer *t);
+int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t);
+
+/* ---- trainer_finish.c ---- */
+
+/* After the last step of an epoch: validate, keep the best, log, go to the next epoch;
+ * does nothing more once stopped. */
+thaw_status th_trainer_end_epoch(struct thaw_trainer *t);
+/* Write a checkpoint. */
+thaw_status th_trainer_save(struct thaw_trainer *t);
+/* As asked by the clock; a failure is a warning. */
+thaw_status th_trainer_save_if_due(struct thaw_trainer *t);
+/* Stopped: save. Else verify, write last.h5 and best.h5, evaluate the test split, log
+ * the end. */
+thaw_status th_trainer_finish(
+    struct thaw_trainer *t, bool stopped, struct thaw_result *result);
+
+#endif

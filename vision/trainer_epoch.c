@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the optimizer steps of an epoch: inputs in, one run of a plan, loss and flags out.
+ * Allocates nothing. */
+#include "trainer.h"
+
+#include "report.h"
+#include "rng.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* So many steps in a row that are not finite end the run. */
+enum { TH_MOST_IN_A_ROW = 10 };
+
+/* Steps after which a forecast is more than a guess: the first ones warm up. */
+enum { TH_FORECAST_STEPS = 3 };
+
+static struct th_plan *plan_for(struct thaw_trainer *t, int64_t batch)
+{
+    for (int i = 0; i < TH_MAX_PLANS; i++)
+        if (t->plans[i].plan && t->plans[i].batch == batch)
+            return t->plans[i].plan;
+    return NULL;
+}
+
+/* 64 bits a sample for every random layer: a function of (seed, epoch, sample id,
+ * occurrence in the epoch). */
+static void make_keys(struct thaw_trainer *t, const struct th_batch *b)
+{
+    uint64_t epoch =
+        th_rng_mix(th_rng_mix_name(t->recipe.seed, "sample"), (uint64_t)t->at.epoch);
+    for (int64_t i = 0; i < b->n; i++) {
+        uint64_t key = th_rng_mix(
+            th_rng_mix(epoch, (uint64_t)b->ids[i]), (uint64_t)b->occurrence[i]);
+        memcpy(t->keys + 2 * i, &key, sizeof key);
+    }
+}
+
+static thaw_status set_inputs(
+    struct thaw_trainer *t, struct th_plan *plan, const struct th_batch *b)
+{
+    th_targets(
+        b->labels, (int)b->n, t->net.model.n_classes, t->recipe.smoothing, t->target);
+    TRY(th_plan_set(plan, "image", b->images));
+    if (th_plan_has(plan, "target"))
+        TRY(th_plan_set(plan, "target", t->target));
+    if (!th_plan_has(plan, "keys"))
+        return THAW_OK;
+    make_keys(t, b);
+    return th_plan_set(plan, "keys", t->keys);
+}
+
+/* The scalars' state on the device; absent where nothing is updated. */
+static thaw_status put_scalars(struct thaw_trainer *t)
+{
+    const struct th_scalars scalars = {.lr = th_lr_at(&t->lr, t->at.global),
+        .clip = 1,
+        .loss_scale = 1,
+        .ema_decay = t->recipe.ema_decay};
+    int id = th_store_find(&t->net.store, "scalars");
+    if (id < 0)
+        return THAW_OK;
+    assert(t->net.store.states[id].bytes == sizeof scalars);
+    return th_store_put(&t->net.store, id, (const float *)&scalars);
+}
+
+/* Whether the device skipped the step: its loss or a gradient was not finite. */
+static thaw_status get_skipped(struct thaw_trainer *t, float loss, bool *skipped)
+{
+    struct th_scalars scalars = {0};
+    int id = th_store_find(&t->net.store, "scalars");
+    if (id >= 0)
+        TRY(th_store_get(&t->net.store, id, (float *)&scalars));
+    *skipped = scalars.skip > 0 || scalars.n_skipped > 0 || !isfinite(loss);
+    return THAW_OK;
+}
+
+static thaw_status count(
+    struct thaw_trainer *t, const struct th_batch *b, float loss, bool skipped)
+{
+    struct th_position *at = &t->at;
+    at->step++;
+    at->global++;
+    at->last_loss = (double)loss;
+    at->in_a_row = skipped ? at->in_a_row + 1 : 0;
+    at->skipped += skipped;
+    at->epoch_skipped += skipped;
+    if (!skipped) {
+        at->loss_sum += (double)loss * (double)b->n;
+        at->images += b->n;
+    }
+    if (at->in_a_row < TH_MOST_IN_A_ROW)
+        return THAW_OK;
+    return th_fail(THAW_E_DIVERGED,
+        "step %lld: loss or gradients were not finite %d times in a row; try a smaller "
+        "--lr, or --clip 1",
+        (long long)at->global, TH_MOST_IN_A_ROW);
+}
+
+static thaw_status run_step(struct thaw_trainer *t, const struct th_batch *b)
+{
+    float loss = 0;
+    bool skipped = false;
+    struct th_plan *plan = plan_for(t, b->n);
+    if (!plan)
+        return th_fail(THAW_E_FAIL, "no plan for a batch of %lld", (long long)b->n);
+    float lr = th_lr_at(&t->lr, t->at.global);
+    TRY(set_inputs(t, plan, b));
+    TRY(put_scalars(t));
+    TRY(th_plan_run(plan));
+    TRY(th_plan_get(plan, "loss", &loss));
+    TRY(get_skipped(t, loss, &skipped));
+    thaw_status status = count(t, b, loss, skipped);
+    if (t->at.global % t->recipe.log_every == 0)
+        TRY(th_run_log_step(
+            &t->folder, t->at.epoch, t->at.global, (double)loss, (double)lr));
+    return status;
+}
+
+static void say_progress(struct thaw_trainer *t)
+{
+    if (!t->events.progress || !t->timed_steps)
+        return;
+    double each = t->train_seconds / (double)t->timed_steps;
+    const struct thaw_progress p = {.epoch = (int)t->at.epoch,
+        .epochs = t->recipe.epochs,
+        .step = t->at.step,
+        .steps = th_trainer_steps_per_epoch(t),
+        .loss = t->at.last_loss,
+        .images_per_s = (double)t->timed_images / t->train_seconds,
+        .seconds_left = each * (double)(t->lr.total - t->at.global)};
+    t->events.progress(t->events.context, &p);
+}
+
+static void say_forecast(struct thaw_trainer *t)
+{
+    char peak[32];
+    int64_t steps = th_trainer_steps_per_epoch(t);
+    if (t->forecast_said || (t->timed_steps < TH_FORECAST_STEPS && t->at.step < steps))
+        return;
+    t->forecast_said = true;
+    double each = t->train_seconds / (double)t->timed_steps;
+    th_text_bytes((double)th_peak_bytes(), peak, sizeof peak);
+    th_say(&t->events, "forecast", "%.3g s an epoch, peak memory %s",
+        each * (double)steps, peak);
+}
+
+/* The next batch and its step; *more false at the epoch's end. */
+static thaw_status next_step(struct thaw_trainer *t, bool *more)
+{
+    struct th_batch batch;
+    double began = th_seconds();
+    TRY(th_loader_next(t->loader, &batch));
+    *more = batch.n > 0;
+    if (!*more)
+        return THAW_OK;
+    TRY(run_step(t, &batch));
+    t->train_seconds += th_seconds() - began;
+    t->timed_images += batch.n;
+    t->timed_steps++;
+    return THAW_OK;
+}
+
+thaw_status th_trainer_steps(struct thaw_trainer *t)
+{
+    int64_t steps = th_trainer_steps_per_epoch(t);
+    double began = th_seconds();
+    bool more = t->at.step < steps;
+    t->train_seconds = 0;
+    t->timed_images = t->timed_steps = 0;
+    if (more)
+        TRY(th_loader_start(t->loader, t->at.epoch, t->at.step));
+    while (more && t->at.step < steps && !atomic_load(&t->stop)) {
+        TRY(next_step(t, &more));
+        say_forecast(t);
+        say_progress(t);
+        TRY(th_trainer_save_if_due(t));
+    }
+    t->epoch_seconds = th_seconds() - began;
+    return THAW_OK;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns what happens between epochs and at the end: validation, the best model,
+ * checkpoints, last.h5 and the final proof. */
+#include "trainer.h"
+
+#include "mem.h"
+#include "model_file.h"
+#include "options.h"
+#include "pretrained.h"
+#include "report.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* ---- Checkpoints ---- */
+
+/* Saving may cost one part in so many of the time. */
+enum { TH_SAVE_SHARE = 30 };
+static const double save_interval = 60; /* seconds, at least */
+
+thaw_status th_trainer_save(struct thaw_trainer *t)
+{
+    double began = th_seconds();
+    struct th_checkpoint c = {.at = t->at, .data_hash = t->data_hash};
+    c.config = th_options_json(t->options);
+    c.certificate = th_certificate_text(&t->certificate);
+    thaw_status status = c.config && c.certificate ? THAW_OK : THAW_E_MEMORY;
+    if (status == THAW_OK)
+        status = th_run_log_size(&t->folder, &c.log_bytes);
+    if (status == THAW_OK)
+        status = th_checkpoint_write(&t->folder, &t->net.model, &t->net.store, &c);
+    th_checkpoint_release(&c);
+    t->saved_at = th_seconds();
+    t->save_took = t->saved_at - began;
+    return status;
+}
+
+/* A full disk must not end a run that can still compute. */
+static void save_or_warn(struct thaw_trainer *t)
+{
+    if (th_trainer_save(t) != THAW_OK)
+        th_say(&t->events, "warning", "no checkpoint was written, going on: %s",
+            thaw_error());
+}
+
+thaw_status th_trainer_save_if_due(struct thaw_trainer *t)
+{
+    double wait = fmax(save_interval, TH_SAVE_SHARE * t->save_took);
+    bool due = t->save_every ? t->at.global % t->save_every == 0
+                             : th_seconds() - t->saved_at > wait;
+    if (due)
+        save_or_warn(t);
+    return THAW_OK;
+}
+
+/* ---- Validation and the best ---- */
+
+/* The averages, and what has none, into the shadow store. */
+static thaw_status fill_shadow(struct thaw_trainer *t)
+{
+    const struct th_store *s = &t->net.store;
+    for (int i = 0; i < t->net.model.n_params; i++) {
+        const struct th_param *p = &t->net.model.params[i];
+        char *average = th_format("ema/%s", p->name);
+        float *value = th_alloc((size_t)th_shape_count(&p->shape), sizeof *value);
+        int id = average ? th_store_find(s, average) : -1;
+        id = id < 0 ? th_store_find(s, p->name) : id;
+        thaw_status status = value ? th_store_get(s, id, value) : THAW_E_MEMORY;
+        if (status == THAW_OK)
+            status =
+                th_store_put(&t->shadow, th_store_find(&t->shadow, p->name), value);
+        th_free(value);
+        th_free(average);
+        TRY(status);
+    }
+    return THAW_OK;
+}
+
+/* What is validated and kept as best: EMA's copy where there is one. */
+static const struct th_store *judged(const struct thaw_trainer *t)
+{
+    return t->shadow.device ? &t->shadow : &t->net.store;
+}
+
+static thaw_status write_model(
+    struct thaw_trainer *t, const char *name, const struct th_store *values)
+{
+    char *path = th_run_folder_path(&t->folder, name);
+    thaw_status status =
+        path ? th_model_file_write(path, &t->net.model, values) : THAW_E_MEMORY;
+    th_free(path);
+    return status;
+}
+
+static thaw_status validate(struct thaw_trainer *t, bool *stopped)
+{
+    *stopped = false;
+    if (t->shadow.device)
+        TRY(fill_shadow(t));
+    if (!t->val_loader)
+        return THAW_OK;
+    TRY(th_evaluate(&t->evaluator, t->val_loader, NULL, &t->stop, &t->val, stopped));
+    if (*stopped)
+        return THAW_OK;
+    double top1 = th_metrics_top1(&t->val);
+    if (t->at.best_epoch >= 0 && !(top1 > t->at.best_top1))
+        return THAW_OK;
+    t->at.best_top1 = top1;
+    t->at.best_epoch = t->at.epoch;
+    return write_model(t, "best.h5", judged(t));
+}
+
+static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e)
+{
+    char val[96] = "";
+    if (e->val)
+        snprintf(val, sizeof val, ", val loss %.4f, top-1 %.2f %%",
+            th_metrics_loss(e->val), 100 * th_metrics_top1(e->val));
+    th_say(&t->events, "epoch", "%lld/%d: train loss %.4f%s, %.1f images/s, %.1f s%s",
+        (long long)e->epoch + 1, t->recipe.epochs, e->train_loss, val, e->images_per_s,
+        e->seconds, e->skipped ? " (steps that were not finite were skipped)" : "");
+}
+
+static thaw_status log_epoch(struct thaw_trainer *t)
+{
+    const struct th_epoch_log e = {.epoch = t->at.epoch,
+        .skipped = t->at.epoch_skipped,
+        .train_loss =
+            t->at.images ? t->at.loss_sum / (double)t->at.images : (double)NAN,
+        .images_per_s =
+            t->timed_steps ? (double)t->timed_images / t->train_seconds : (double)NAN,
+        .seconds = t->epoch_seconds,
+        .val = t->val_loader ? &t->val : NULL,
+        .thawed = t->recipe.timetable.spec[t->at.phase]};
+    say_epoch(t, &e);
+    return th_run_log_epoch(&t->folder, &e);
+}
+
+thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
+{
+    double began = th_seconds();
+    bool stopped = false;
+    TRY(validate(t, &stopped));
+    if (stopped)
+        return THAW_OK;
+    t->epoch_seconds += th_seconds() - began;
+    TRY(log_epoch(t));
+    t->at.epoch++;
+    t->at.step = t->at.images = t->at.epoch_skipped = 0;
+    t->at.loss_sum = 0;
+    save_or_warn(t);
+    return THAW_OK;
+}
+
+/* ---- The end ---- */
+
+static thaw_status read_best(struct thaw_trainer *t, struct th_store *into)
+{
+    struct th_weights w;
+    char *path = th_run_folder_path(&t->folder, "best.h5");
+    th_weights_init(&w);
+    thaw_status status = path ? th_weights_read(path, &w) : THAW_E_MEMORY;
+    for (int i = 0; i < t->net.model.n_params && status == THAW_OK; i++) {
+        const char *name = t->net.model.params[i].name;
+        const struct th_weight *found = th_weights_find(&w, name);
+        status = found
+                     ? th_store_put(into, th_store_find(into, name), found->tensor.data)
+                     : th_fail(THAW_E_DATA, "%s: %s is not in it", path, name);
+    }
+    th_weights_release(&w);
+    th_free(path);
+    return status;
+}
+
+static thaw_status evaluate_test_on(
+    struct thaw_trainer *t, struct th_store *best, struct th_metrics *m)
+{
+    struct th_evaluator e = {0};
+    struct th_loader *loader = NULL;
+    const struct th_loader_options o = {.split = TH_SPLIT_TEST,
+        .batch = t->recipe.batch,
+        .preprocess = th_network_preprocess(&t->net),
+        .workers = t->recipe.workers,
+        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1};
+    bool stopped = false;
+    thaw_status status = read_best(t, best);
+    if (status == THAW_OK)
+        status = th_evaluator_init(&e, &t->net, best, t->recipe.batch);
+    if (status == THAW_OK)
+        status = th_loader_open(&t->data, &o, &loader);
+    if (status == THAW_OK)
+        status = th_evaluate(&e, loader, NULL, NULL, m, &stopped);
+    th_loader_close(loader);
+    th_evaluator_release(&e);
+    return status;
+}
+
+/* The best model on the test split, which chose nothing until now. */
+static thaw_status evaluate_test(struct thaw_trainer *t, struct th_metrics *m)
+{
+    struct th_store best;
+    TRY(th_metrics_init(m, t->net.model.n_classes));
+    thaw_status status = th_network_mirror(&t->net, &best);
+    if (status == THAW_OK)
+        status = evaluate_test_on(t, &best, m);
+    th_store_release(&best);
+    return status;
+}
+
+static void say_end(
+    const struct thaw_trainer *t, const thaw_result *r, const struct th_metrics *test)
+{
+    const char *run = t->folder.path;
+    th_say(&t->events, "frozen", "%d tensors, verified unchanged", r->frozen_tensors);
+    if (t->val_loader && r->best_epoch >= 0)
+        th_say(&t->events, "best", "%.2f %% in epoch %d -> %s/best.h5",
+            100 * r->best_top1, r->best_epoch + 1, run);
+    else
+        th_say(&t->events, "best", "the last model -> %s/best.h5", run);
+    if (test)
+        th_say(&t->events, "test", "%.2f %% of %lld images, with best.h5",
+            100 * th_metrics_top1(test), (long long)test->images);
+    th_say(&t->events, "next", "thaw predict %s photo.jpg", run);
+}
+
+/* After the last leave(): nothing moves any more. */
+static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
+{
+    struct th_metrics test = {0};
+    bool has_test = t->data.split[TH_SPLIT_TEST].n > 0;
+    thaw_status status = THAW_OK;
+    TRY(th_certificate_verify_run(
+        &t->certificate, &t->net.model, &t->net.store, &r->frozen_tensors));
+    r->frozen_verified = true;
+    TRY(write_model(t, "last.h5", &t->net.store));
+    if (t->at.best_epoch < 0) {
+        if (t->shadow.device)
+            TRY(fill_shadow(t));
+        TRY(write_model(t, "best.h5", judged(t)));
+    }
+    if (has_test)
+        status = evaluate_test(t, &test);
+    if (status == THAW_OK)
+        status = th_run_log_end(
+            &t->folder, r->best_top1, r->frozen_tensors, has_test ? &test : NULL);
+    if (status == THAW_OK)
+        say_end(t, r, has_test ? &test : NULL);
+    th_metrics_release(&test);
+    return status;
+}
+
+thaw_status th_trainer_finish(struct thaw_trainer *t, bool stopped, thaw_result *r)
+{
+    bool judged_any = t->at.best_epoch >= 0;
+    *r = (thaw_result){.best_top1 = judged_any ? t->at.best_top1 : (double)NAN,
+        .last_loss = t->at.last_loss,
+        .best_epoch = (int)t->at.best_epoch,
+        .epochs = (int)t->at.epoch,
+        .steps = t->at.global,
+        .skipped = t->at.skipped,
+        .stopped = stopped};
+    if (!stopped) {
+        TRY(th_trainer_leave(t));
+        return write_end(t, r);
+    }
+    TRY(th_certificate_verify(&t->certificate, &t->net.model, &t->net.store));
+    return th_trainer_save(t);
+}

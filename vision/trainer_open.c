@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the making of a trainer: data, network and values from a weights file, from a
+ * seed, or from a checkpoint. */
+#include "trainer.h"
+
+#include "labels.h"
+#include "mem.h"
+#include "options.h"
+#include "pretrained.h"
+#include "report.h"
+#include "run_config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Data ---- */
+
+static thaw_status open_data(struct thaw_trainer *t)
+{
+    const struct th_dataset_options o = {
+        .val = th_option_text(t->options, "val"), .seed = t->recipe.seed};
+    const char *where = th_option_text(t->options, "data");
+    char train[32], val[32], test[32];
+    if (!where)
+        return th_fail(THAW_E_USAGE, "no data was given: a folder of images");
+    TRY(th_dataset_open(where, &o, &t->data));
+    for (int64_t i = 0; i < t->data.warnings.n; i++)
+        th_say(&t->events, "warning", "%s", t->data.warnings.name[i]);
+    if (t->data.split[TH_SPLIT_TRAIN].n == 0)
+        return th_fail(THAW_E_DATA, "%s: no training images", where);
+    th_text_count(t->data.split[TH_SPLIT_TRAIN].n, train, sizeof train);
+    th_text_count(t->data.split[TH_SPLIT_VAL].n, val, sizeof val);
+    th_text_count(t->data.split[TH_SPLIT_TEST].n, test, sizeof test);
+    th_say(&t->events, "data",
+        "%d classes; %s images to train on, %s to validate%s%s%s", t->data.n_classes,
+        train, val, t->data.split[TH_SPLIT_TEST].n ? ", " : "",
+        t->data.split[TH_SPLIT_TEST].n ? test : "",
+        t->data.split[TH_SPLIT_TEST].n ? " to test at the end" : "");
+    return THAW_OK;
+}
+
+/* With the file's own head, the data's classes take the file's order where the names are
+ * the same; a file without names takes the data's. */
+static thaw_status match_classes(
+    struct thaw_trainer *t, struct th_network_spec *spec, bool named)
+{
+    int n = t->data.n_classes;
+    if (n != spec->n_classes)
+        return th_fail(THAW_E_DATA,
+            "the head in the weights has %d classes, the data %d: leave out "
+            "--keep-head",
+            spec->n_classes, n);
+    int32_t *map = th_alloc((size_t)n, sizeof *map);
+    if (!map)
+        return THAW_E_MEMORY;
+    thaw_status status = THAW_OK;
+    if (th_labels_map(&t->data, spec->classes, n, map) == n) {
+        status = th_labels_reorder(&t->data, map);
+    } else {
+        if (named)
+            th_say(&t->events, "warning",
+                "the weights' class names differ from the data's (%s there, %s here): "
+                "matched in order",
+                spec->classes[0], t->data.classes[0]);
+        spec->classes = (const char *const *)t->data.classes;
+    }
+    th_free(map);
+    return status;
+}
+
+/* ---- Network ---- */
+
+static void say_input(const struct thaw_trainer *t, bool assumed)
+{
+    const struct th_input *in = &t->net.model.input;
+    th_say(&t->events, "input",
+        "%d x %d, crop %.3g, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s", in->size,
+        in->size, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
+        (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
+        (double)in->std[0], (double)in->std[1], (double)in->std[2],
+        assumed ? " (assumed: the weights do not say)" : "");
+}
+
+static void say_weights(
+    const struct thaw_trainer *t, const char *path, const char *report)
+{
+    const char *name = t->net.model.variant->name;
+    if (path)
+        th_say(&t->events, "weights", "%s: %s, %s", path, name, report);
+    else
+        th_say(&t->events, "weights", "%s, random values (seed %llu)", name,
+            (unsigned long long)t->recipe.seed);
+}
+
+/* Values: what the file has; the rest, or all, from the seed. */
+static thaw_status fill_values(
+    struct thaw_trainer *t, const struct th_weights *w, const char *path)
+{
+    char report[600] = "";
+    const struct th_load_spec spec = {.where = path,
+        .head = t->recipe.keep_head,
+        .allow_missing = th_option_flag(t->options, "allow-missing")};
+    bool everything = !w || spec.allow_missing;
+    if (everything || !spec.head)
+        TRY(th_network_randomise(&t->net, t->recipe.seed, !everything));
+    if (w)
+        TRY(th_pretrained_load(w, &t->net, &spec, report, sizeof report));
+    say_weights(t, path, report);
+    return THAW_OK;
+}
+
+static thaw_status make_network(
+    struct thaw_trainer *t, const struct th_weights *w, const char *path)
+{
+    struct th_network_spec spec = {.classes = (const char *const *)t->data.classes,
+        .n_classes = t->data.n_classes,
+        .device = th_option_text(t->options, "device"),
+        .threads = t->recipe.threads};
+    char **names = NULL;
+    bool assumed = false, named = false;
+    thaw_status status = th_pretrained_identify(w, t->options, &spec, &assumed);
+    if (status == THAW_OK && t->recipe.keep_head && !w)
+        status = th_fail(THAW_E_USAGE, "--keep-head: random weights have no head");
+    if (status == THAW_OK && t->recipe.keep_head) {
+        status = th_pretrained_classes(w, &spec, &names, &spec.n_classes, &named);
+        spec.classes = (const char *const *)names;
+        if (status == THAW_OK)
+            status = match_classes(t, &spec, named);
+    }
+    if (status == THAW_OK)
+        status = th_network_init(&t->net, &spec);
+    th_free(names);
+    if (status == THAW_OK)
+        status = fill_values(t, w, path);
+    if (status == THAW_OK)
+        say_input(t, assumed);
+    return status;
+}
+
+static thaw_status open_network(struct thaw_trainer *t)
+{
+    struct th_weights w;
+    char *path = NULL;
+    TRY(th_pretrained_find(t->options, &path));
+    th_weights_init(&w);
+    thaw_status status = path ? th_weights_read(path, &w) : THAW_OK;
+    if (status == THAW_OK)
+        status = make_network(t, path ? &w : NULL, path);
+    th_weights_release(&w);
+    th_free(path);
+    return status;
+}
+
+/* ---- From a checkpoint ---- */
+
+/* Optimizer slots and averages: states that are no parameters. */
+static thaw_status add_states(struct thaw_trainer *t, const struct th_weights *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const struct th_weight *from = &w->weight[i];
+        int id = -1;
+        if (th_model_param(&t->net.model, from->name) >= 0)
+            continue;
+        TRY(th_store_add(&t->net.store, from->name, from->tensor.shape, &id));
+        TRY(th_store_put(&t->net.store, id, from->tensor.data));
+    }
+    return THAW_OK;
+}
+
+/* The model's classes in the model's order, or it is other data. */
+static thaw_status restore_classes(
+    struct thaw_trainer *t, const struct th_weights *w, struct th_network_spec *spec)
+{
+    size_t n = 0;
+    const char *const *names = th_weights_strings(w, "classes", &n);
+    int32_t *map = th_alloc((size_t)t->data.n_classes, sizeof *map);
+    if (!map)
+        return THAW_E_MEMORY;
+    thaw_status status = THAW_OK;
+    if (!names || n != (size_t)t->data.n_classes ||
+        th_labels_map(&t->data, names, (int)n, map) != (int)n)
+        status = th_fail(THAW_E_DATA, "the data's classes are not those of the run");
+    else
+        status = th_labels_reorder(&t->data, map);
+    th_free(map);
+    spec->classes = names;
+    spec->n_classes = (int)n;
+    return status;
+}
+
+static thaw_status restore_network(struct thaw_trainer *t, const struct th_weights *w)
+{
+    struct th_network_spec spec = {
+        .device = th_option_text(t->options, "device"), .threads = t->recipe.threads};
+    const struct th_load_spec load = {.where = "checkpoint", .head = true};
+    bool assumed = false;
+    TRY(restore_classes(t, w, &spec));
+    TRY(th_pretrained_identify(w, t->options, &spec, &assumed));
+    TRY(th_network_init(&t->net, &spec));
+    TRY(th_pretrained_load(w, &t->net, &load, NULL, 0));
+    return add_states(t, w);
+}
+
+/* ---- The rest ---- */
+
+static thaw_status open_validation(struct thaw_trainer *t)
+{
+    const struct th_loader_options o = {.split = TH_SPLIT_VAL,
+        .batch = t->recipe.batch,
+        .preprocess = th_network_preprocess(&t->net),
+        .workers = t->recipe.workers,
+        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1};
+    TRY(th_metrics_init(&t->val, t->net.model.n_classes));
+    if (t->recipe.optim.ema)
+        TRY(th_network_mirror(&t->net, &t->shadow));
+    if (t->data.split[TH_SPLIT_VAL].n == 0)
+        return THAW_OK;
+    return th_loader_open(&t->data, &o, &t->val_loader);
+}
+
+static thaw_status alloc_inputs(struct thaw_trainer *t)
+{
+    size_t batch = (size_t)t->recipe.batch + 1; /* one may join */
+    t->target = th_alloc(batch * (size_t)t->net.model.n_classes, sizeof *t->target);
+    t->keys = th_alloc(batch * 2, sizeof *t->keys);
+    return t->target && t->keys ? THAW_OK : THAW_E_MEMORY;
+}
+
+thaw_status th_trainer_build(
+    struct thaw_trainer *t, const struct th_weights *checkpoint)
+{
+    TRY(th_recipe_init(&t->recipe, t->options));
+    TRY(open_data(t));
+    TRY(checkpoint ? restore_network(t, checkpoint) : open_network(t));
+    t->data_hash = th_dataset_hash(&t->data);
+    TRY(th_certificate_init(&t->certificate, &t->net.model, &t->net.store));
+    TRY(th_trainer_survey(t));
+    TRY(open_validation(t));
+    TRY(alloc_inputs(t));
+    t->at = (struct th_position){.phase = -1, .best_epoch = -1};
+    return th_run_config_resolve(
+        t->options, t->net.model.variant->name, &t->net.model.input);
+}

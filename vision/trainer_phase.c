@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the phases of the timetable: freeze state, plans, optimizer slots, loader, and
+ * the certificate's beginning and end. */
+#include "trainer.h"
+
+#include "mem.h"
+#include "options.h"
+#include "report.h"
+
+#include <string.h>
+
+/* ---- Before the run ---- */
+
+static int batch_of(const struct thaw_trainer *t)
+{
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n;
+    return n < t->recipe.batch ? (int)n : t->recipe.batch;
+}
+
+static thaw_status freeze_of(
+    const struct thaw_trainer *t, int64_t phase, struct th_freeze *f)
+{
+    return th_freeze_init(
+        f, &t->net.model, t->recipe.timetable.spec[phase], t->recipe.bn, batch_of(t));
+}
+
+static bool uses_batch(const struct th_freeze *f)
+{
+    bool any = false;
+    for (int i = 0; i < f->n_bns; i++)
+        any = any || th_bn_uses_batch(f->bn[i]);
+    return any;
+}
+
+/* A last batch of one image joins the batch before it where statistics come from it. */
+static bool joins(const struct thaw_trainer *t, const struct th_freeze *f)
+{
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
+    return uses_batch(f) && n > 1 && n % batch == 1 && batch > 1;
+}
+
+static int64_t count_steps(const struct thaw_trainer *t, const struct th_freeze *f)
+{
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
+    return (n + batch - 1) / batch - joins(t, f);
+}
+
+/* The epochs of a phase that this run reaches. */
+static int64_t epochs_of(const struct thaw_trainer *t, int phase)
+{
+    const struct th_timetable *table = &t->recipe.timetable;
+    int64_t from = table->epoch[phase], to = t->recipe.epochs;
+    if (phase + 1 < table->n && table->epoch[phase + 1] < to)
+        to = table->epoch[phase + 1];
+    return to > from ? to - from : 0;
+}
+
+static bool trains_head(const struct thaw_trainer *t, const struct th_freeze *f)
+{
+    for (int i = 0; i < f->n_params; i++)
+        if (f->trainable[i] && th_network_in_head(&t->net, i))
+            return true;
+    return false;
+}
+
+thaw_status th_trainer_survey(struct thaw_trainer *t)
+{
+    int n = t->recipe.timetable.n;
+    bool head = t->recipe.keep_head || t->recipe.epochs == 0;
+    int64_t total = 0;
+    t->phase_steps = th_alloc((size_t)n, sizeof *t->phase_steps);
+    if (!t->phase_steps)
+        return THAW_E_MEMORY;
+    for (int i = 0; i < n; i++) {
+        struct th_freeze f = {0};
+        TRY(freeze_of(t, i, &f));
+        t->phase_steps[i] = count_steps(t, &f);
+        total += epochs_of(t, i) * t->phase_steps[i];
+        head = head || (epochs_of(t, i) && trains_head(t, &f));
+        if (epochs_of(t, i))
+            th_certificate_restrict(&t->certificate, &t->net.model, &f);
+        th_freeze_release(&f);
+    }
+    t->lr = th_recipe_lr(&t->recipe, total, t->phase_steps[0]);
+    if (head)
+        return THAW_OK;
+    return th_fail(THAW_E_USAGE,
+        "--thaw \"%s\" never trains the head, which is new and random: add ,head "
+        "(or --keep-head where the weights have one)",
+        th_option_text(t->options, "thaw"));
+}
+
+int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t)
+{
+    return t->phase_steps[th_timetable_phase(&t->recipe.timetable, (int)t->at.epoch)];
+}
+
+/* ---- Leaving ---- */
+
+void th_trainer_release_phase(struct thaw_trainer *t)
+{
+    for (int i = 0; i < TH_MAX_PLANS; i++) {
+        if (t->plans[i].plan)
+            th_plan_free(t->plans[i].plan);
+        t->plans[i] = (struct th_train_plan){0};
+    }
+    th_evaluator_release(&t->evaluator);
+    th_loader_close(t->loader);
+    t->loader = NULL;
+    th_freeze_release(&t->freeze);
+    t->freeze = (struct th_freeze){0};
+}
+
+thaw_status th_trainer_leave(struct thaw_trainer *t)
+{
+    if (!t->entered)
+        return THAW_OK;
+    t->entered = false;
+    thaw_status status =
+        th_certificate_verify(&t->certificate, &t->net.model, &t->net.store);
+    for (int i = 0; i < TH_MAX_PLANS && status == THAW_OK; i++)
+        if (t->plans[i].plan)
+            status = th_plan_verify(t->plans[i].plan);
+    th_trainer_release_phase(t);
+    return status;
+}
+
+/* ---- Entering ---- */
+
+static const char *const slot_prefixes[] = {
+    "momentum/", "adam.m/", "adam.v/", "adam.t/"};
+
+/* The parameter that an optimizer slot belongs to; NULL for another state. */
+static const char *slot_param(const char *state)
+{
+    for (size_t i = 0; i < sizeof slot_prefixes / sizeof slot_prefixes[0]; i++) {
+        size_t length = strlen(slot_prefixes[i]);
+        if (!strncmp(state, slot_prefixes[i], length))
+            return state + length;
+    }
+    return NULL;
+}
+
+/* Slots of what no longer trains go; what stays keeps its slots. */
+static thaw_status drop_slots(struct thaw_trainer *t)
+{
+    struct th_store *s = &t->net.store;
+    for (int i = 0; i < s->n; i++) {
+        const char *name = s->states[i].name ? slot_param(s->states[i].name) : NULL;
+        int param = name ? th_model_param(&t->net.model, name) : -1;
+        if (param < 0 || t->freeze.trainable[param])
+            continue;
+        char *slot = th_strdup(s->states[i].name);
+        if (!slot)
+            return THAW_E_MEMORY;
+        th_store_drop(s, slot);
+        th_free(slot);
+    }
+    return THAW_OK;
+}
+
+static thaw_status copy_state(
+    const struct th_store *from, int i, struct th_store *to, int j)
+{
+    float *value = th_alloc(from->states[i].bytes, 1);
+    if (!value)
+        return THAW_E_MEMORY;
+    thaw_status status = th_store_get(from, i, value);
+    if (status == THAW_OK)
+        status = th_store_put(to, j, value);
+    th_free(value);
+    return status;
+}
+
+/* The average of what begins to train begins at its value. */
+static thaw_status begin_averages(struct thaw_trainer *t)
+{
+    struct th_store *s = &t->net.store;
+    for (int i = 0; i < t->freeze.n_params && t->recipe.optim.ema; i++) {
+        const struct th_param *p = &t->net.model.params[i];
+        int id = -1;
+        if (!t->freeze.trainable[i])
+            continue;
+        char *name = th_format("ema/%s", p->name);
+        if (!name)
+            return THAW_E_MEMORY;
+        bool is_new = th_store_find(s, name) < 0;
+        thaw_status status = th_store_add(s, name, p->shape, &id);
+        th_free(name);
+        if (status == THAW_OK && is_new)
+            status = copy_state(s, th_store_find(s, p->name), s, id);
+        TRY(status);
+    }
+    return THAW_OK;
+}
+
+static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
+{
+    const struct th_plan_spec spec = {.model = &t->net.model,
+        .freeze = &t->freeze,
+        .mode = TH_TRAIN,
+        .batch = (int)batch,
+        .optim = &t->recipe.optim};
+    t->plans[i].batch = (int)batch;
+    return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->plans[i].plan);
+}
+
+/* A plan for full batches, and one for a last batch of another size. */
+static thaw_status make_plans(struct thaw_trainer *t)
+{
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t), last = n % batch;
+    bool joined = joins(t, &t->freeze);
+    int used = 0;
+    if (n / batch - joined > 0)
+        TRY(add_plan(t, used++, batch));
+    if (last)
+        TRY(add_plan(t, used++, joined ? batch + 1 : last));
+    struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
+    return th_evaluator_init(&t->evaluator, &t->net, values, t->recipe.batch);
+}
+
+static void on_bad_image(void *context, const struct th_bad_image *bad)
+{
+    const struct thaw_trainer *t = context;
+    th_say(&t->events, "warning", "%s: %s%s", bad->path, bad->reason,
+        bad->replaced ? "; another image of its class stands in" : "");
+}
+
+static thaw_status open_loader(struct thaw_trainer *t)
+{
+    struct th_loader_options o = {.split = TH_SPLIT_TRAIN,
+        .batch = batch_of(t),
+        .seed = t->recipe.seed,
+        .shuffle = t->recipe.shuffle,
+        .join_single = joins(t, &t->freeze),
+        .preprocess = th_network_preprocess(&t->net),
+        .workers = t->recipe.workers,
+        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
+        .report = on_bad_image,
+        .context = t};
+    TRY(th_augment_parse(th_option_text(t->options, "augment"), &o.augment));
+    return th_loader_open(&t->data, &o, &t->loader);
+}
+
+static void say_freeze(const struct thaw_trainer *t)
+{
+    char trained[32], all[32];
+    char *bn = th_freeze_bn_text(&t->freeze, &t->net.model);
+    th_text_count(
+        th_freeze_trained(&t->freeze, &t->net.model), trained, sizeof trained);
+    th_text_short((double)th_model_values(&t->net.model), all, sizeof all);
+    th_say(&t->events, "freeze", "epoch %lld: %s trains, %s of %s values; BatchNorm %s",
+        (long long)t->at.epoch, t->recipe.timetable.spec[t->at.phase], trained, all,
+        bn && *bn ? bn : "none");
+    th_free(bn);
+}
+
+/* Certify the frozen: a phase that a checkpoint left goes on against its own hashes. */
+static thaw_status certify(struct thaw_trainer *t, bool goes_on)
+{
+    struct th_certificate *c = &t->certificate;
+    if (goes_on)
+        return th_certificate_continue(c, &t->net.model, &t->net.store, &t->freeze);
+    return th_certificate_begin(c, &t->net.model, &t->net.store, &t->freeze);
+}
+
+thaw_status th_trainer_enter(struct thaw_trainer *t)
+{
+    int phase = th_timetable_phase(&t->recipe.timetable, (int)t->at.epoch);
+    bool resumed = !t->entered && t->at.phase >= 0;
+    if (t->entered && t->at.phase == phase)
+        return THAW_OK;
+    if (resumed) { /* verify the phase that the checkpoint was in, then it may end */
+        TRY(freeze_of(t, t->at.phase, &t->freeze));
+        TRY(certify(t, true));
+        t->entered = true;
+    }
+    if (t->at.phase != phase) {
+        TRY(th_trainer_leave(t));
+        TRY(freeze_of(t, phase, &t->freeze));
+        t->entered = true;
+        t->at.phase = phase;
+        TRY(certify(t, false));
+    }
+    TRY(drop_slots(t));
+    TRY(begin_averages(t));
+    TRY(make_plans(t));
+    say_freeze(t);
+    return open_loader(t);
+}
