@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Resume: a run that was stopped or killed, at any step, ends with the same bits as one
+ * that was not; metrics.jsonl too, but for time and memory. */
+#include "run.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+/* Momentum, averages, a phase change, BatchNorm statistics, a last smaller batch. */
+#define RECIPE                                                                         \
+    "epochs", "3", "thaw", "0:head 1:stage3,head 2:all", "bn", "train", "ema", "0.9"
+
+enum { RUN_STEPS = 9 }; /* 3 epochs of 4, 4, 2 images */
+
+static int setup(void **state)
+{
+    (void)state;
+    return make_data(10);
+}
+
+/* What the progress callback does to the run. */
+struct fate {
+    thaw_trainer *t;
+    int64_t calls, stop_at, kill_at;
+};
+
+static void on_progress(void *context, const struct thaw_progress *p)
+{
+    struct fate *fate = context;
+    (void)p;
+    fate->calls++;
+    if (fate->calls == fate->stop_at)
+        thaw_trainer_stop(fate->t);
+    if (fate->calls == fate->kill_at)
+        raise(SIGKILL);
+}
+
+static int n_warnings;
+
+static void on_line(void *context, const char *topic, const char *text)
+{
+    (void)context;
+    (void)text;
+    n_warnings += !strcmp(topic, "warning");
+}
+
+static thaw_status run_on(struct fate *fate, thaw_result *r, int64_t save_every)
+{
+    fate->t->save_every = save_every;
+    thaw_status status = thaw_trainer_run(fate->t, r);
+    thaw_trainer_free(fate->t);
+    fate->t = NULL;
+    return status;
+}
+
+static void begin(struct fate *fate, thaw_options *o)
+{
+    const thaw_events events = {.context = fate, .progress = on_progress};
+    must(thaw_trainer_new(o, &events, &fate->t));
+    thaw_options_free(o);
+}
+
+static void resume(struct fate *fate, const char *run)
+{
+    const thaw_events events = {
+        .context = fate, .line = on_line, .progress = on_progress};
+    char path[256];
+    run_path(path, run);
+    must(thaw_trainer_resume(path, NULL, &events, &fate->t));
+}
+
+/* The uninterrupted run, once. */
+static void need_whole_run(void)
+{
+    thaw_result r;
+    if (!has_file("whole", "last.h5"))
+        must(train(make_options("whole", RECIPE, NULL), NULL, &r));
+}
+
+static void assert_as_whole(const char *run)
+{
+    assert_same_model("whole", run, "last.h5");
+    assert_same_model("whole", run, "best.h5");
+    assert_same_log("whole", run);
+}
+
+static void stopped_after_any_step_it_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    need_whole_run();
+    for (int stop_at = 1; stop_at <= RUN_STEPS; stop_at++) {
+        struct fate fate = {.stop_at = stop_at};
+        thaw_result r;
+        char run[32];
+        snprintf(run, sizeof run, "stop%d", stop_at);
+        begin(&fate, make_options(run, RECIPE, NULL));
+        must(run_on(&fate, &r, 0));
+        assert_true(r.stopped);
+        assert_int_equal(r.steps, stop_at);
+        fate = (struct fate){0};
+        resume(&fate, run);
+        must(run_on(&fate, &r, 0));
+        assert_false(r.stopped);
+        assert_int_equal(r.steps, RUN_STEPS);
+        assert_as_whole(run);
+    }
+}
+
+/* In a process of its own that is killed at a step; whether it was. */
+static bool run_killed(const char *run, bool fresh, int kill_at)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct fate fate = {.kill_at = kill_at};
+        thaw_result r;
+        if (fresh)
+            begin(&fate, make_options(run, RECIPE, NULL));
+        else
+            resume(&fate, run);
+        run_on(&fate, &r, 2);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status);
+}
+
+static void killed_again_and_again_it_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    need_whole_run();
+    static const int kills[] = {1, 3, 2, 3};
+    assert_true(run_killed("killed", true, kills[0]));
+    for (size_t i = 1; i < sizeof kills / sizeof kills[0]; i++)
+        assert_true(run_killed("killed", false, kills[i]));
+    struct fate fate = {0};
+    thaw_result r;
+    resume(&fate, "killed");
+    must(run_on(&fate, &r, 2));
+    assert_as_whole("killed");
+}
+
+static void saving_often_changes_nothing_and_two_checkpoints_stay(void **state)
+{
+    (void)state;
+    need_whole_run();
+    struct fate fate = {0};
+    thaw_result r;
+    begin(&fate, make_options("often", RECIPE, NULL));
+    must(run_on(&fate, &r, 1));
+    assert_as_whole("often");
+    assert_true(has_file("often", "checkpoints/step-00000009.h5"));
+    assert_true(has_file("often", "checkpoints/step-00000008.h5"));
+    assert_false(has_file("often", "checkpoints/step-00000007.h5"));
+}
+
+/* Turn one bit, or cut the end off. */
+static void damage(const char *name, bool cut)
+{
+    char path[256];
+    run_path(path, name);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    long bytes = ftell(file);
+    if (cut) {
+        assert_int_equal(ftruncate(fileno(file), bytes / 2), 0);
+    } else {
+        fseek(file, bytes / 2, SEEK_SET);
+        int c = fgetc(file);
+        fseek(file, bytes / 2, SEEK_SET);
+        fputc(c ^ 1, file);
+    }
+    fclose(file);
+}
+
+static void a_damaged_newest_checkpoint_falls_back_loudly(void **state)
+{
+    (void)state;
+    need_whole_run();
+    for (int cut = 0; cut < 2; cut++) {
+        struct fate fate = {.stop_at = 5};
+        thaw_result r;
+        char run[32], name[64];
+        snprintf(run, sizeof run, "damaged%d", cut);
+        begin(&fate, make_options(run, RECIPE, NULL));
+        must(run_on(&fate, &r, 1));
+        snprintf(name, sizeof name, "%s/checkpoints/step-00000005.h5", run);
+        damage(name, cut);
+        fate = (struct fate){0};
+        n_warnings = 0;
+        resume(&fate, run);
+        assert_int_equal(n_warnings, 1);
+        assert_int_equal(fate.t->at.global, 4);
+        must(run_on(&fate, &r, 0));
+        assert_as_whole(run);
+    }
+}
+
+static void without_any_checkpoint_it_begins_again(void **state)
+{
+    (void)state;
+    need_whole_run();
+    struct fate fate = {.stop_at = 2};
+    thaw_result r;
+    char command[600];
+    begin(&fate, make_options("none", RECIPE, NULL));
+    must(run_on(&fate, &r, 0));
+    snprintf(command, sizeof command, "rm %s/none/checkpoints/*", run_root);
+    assert_int_equal(system(command), 0);
+    fate = (struct fate){0};
+    resume(&fate, "none");
+    must(run_on(&fate, &r, 0));
+    assert_as_whole("none");
+}
+
+static void a_finished_run_stays_as_it_is_and_can_be_prolonged(void **state)
+{
+    (void)state;
+    need_whole_run();
+    struct fate fate = {0};
+    thaw_result r;
+    thaw_options *more = NULL;
+    char path[256];
+    must(train(make_options("done", RECIPE, NULL), NULL, &r));
+    resume(&fate, "done");
+    must(run_on(&fate, &r, 0));
+    assert_as_whole("done");
+    must(thaw_options_new(&more));
+    set(more, "epochs", "+1");
+    run_path(path, "done");
+    must(thaw_trainer_resume(path, more, NULL, &fate.t));
+    must(run_on(&fate, &r, 0));
+    assert_int_equal(r.epochs, 4);
+    assert_int_equal(r.steps, RUN_STEPS + 3);
+    thaw_options_free(more);
+}
+
+static void two_processes_cannot_train_in_one_folder(void **state)
+{
+    (void)state;
+    struct fate fate = {.stop_at = 1};
+    thaw_result r;
+    thaw_trainer *second = NULL;
+    char path[256];
+    begin(&fate, make_options("locked", RECIPE, NULL));
+    run_path(path, "locked");
+    assert_int_equal(thaw_trainer_resume(path, NULL, NULL, &second), THAW_E_USAGE);
+    assert_null(second);
+    must(run_on(&fate, &r, 0));
+    must(thaw_trainer_resume(path, NULL, NULL, &second));
+    thaw_trainer_free(second);
+}
+
+/* Replace `from` by as long a `to` in a text file of the run. */
+static void edit(const char *run, const char *name, const char *from, const char *to)
+{
+    char path[256], both[128];
+    char *text = read_text(run, name);
+    assert_non_null(strstr(text, from));
+    size_t at = (size_t)(strstr(text, from) - text);
+    memcpy(text + at, to, strlen(to));
+    snprintf(both, sizeof both, "%s/%s", run, name);
+    run_path(path, both);
+    must(th_file_write_atomic(path, text, strlen(text), NULL));
+    th_free(text);
+}
+
+static void another_config_or_other_images_are_refused(void **state)
+{
+    (void)state;
+    struct fate fate = {.stop_at = 1};
+    thaw_result r;
+    char path[256], from[256], to[256];
+    begin(&fate, make_options("changed", RECIPE, NULL));
+    must(run_on(&fate, &r, 0));
+    run_path(path, "changed");
+    edit("changed", "config.json", "\"lr\": \"0.05\"", "\"lr\": \"0.06\"");
+    assert_int_equal(thaw_trainer_resume(path, NULL, NULL, &fate.t), THAW_E_USAGE);
+    assert_non_null(strstr(thaw_error(), "lr 0.06"));
+    edit("changed", "config.json", "\"lr\": \"0.06\"", "\"lr\": \"0.05\"");
+    run_path(from, "data/train/class_a/000.png");
+    run_path(to, "data/train/class_a/zzz.png");
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(thaw_trainer_resume(path, NULL, NULL, &fate.t), THAW_E_DATA);
+    assert_int_equal(rename(to, from), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stopped_after_any_step_it_ends_with_the_same_bits),
+        cmocka_unit_test(killed_again_and_again_it_ends_with_the_same_bits),
+        cmocka_unit_test(saving_often_changes_nothing_and_two_checkpoints_stay),
+        cmocka_unit_test(a_damaged_newest_checkpoint_falls_back_loudly),
+        cmocka_unit_test(without_any_checkpoint_it_begins_again),
+        cmocka_unit_test(a_finished_run_stays_as_it_is_and_can_be_prolonged),
+        cmocka_unit_test(two_processes_cannot_train_in_one_folder),
+        cmocka_unit_test(another_config_or_other_images_are_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, remove_data);
+}
