@@ -97,8 +97,7 @@ thaw_status thaw_doctor(const thaw_options *o,
         sysconf(_SC_NPROCESSORS_ONLN), memory_gigabytes());
     write(context, line);
     TRY(th_device_open(name, threads, &device));
-    snprintf(line, sizeof line, "device   %s, %d threads",
-        device->backend->describe(device), threads);
+    snprintf(line, sizeof line, "device   %s", device->backend->describe(device));
     write(context, line);
     th_device_close(device);
     return THAW_OK;

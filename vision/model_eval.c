@@ -103,7 +103,7 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
     TRY(match(m, d, map, events));
     TRY(choose_split(d, o, &split));
     th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
-        th_split_name(split));
+        split == TH_SPLIT_TRAIN ? "all of it" : th_split_name(split));
     TRY(th_metrics_init(&metrics, m->net.model.n_classes));
     thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
     out->images = metrics.images;

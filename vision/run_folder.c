@@ -52,7 +52,8 @@ static thaw_status take_lock(struct th_run_folder *f)
 static thaw_status hold(struct th_run_folder *f, const char *path)
 {
     *f = (struct th_run_folder){.path = th_strdup(path), .lock = -1};
-    if (!f->path)
+    f->metrics = th_format("%s/metrics.jsonl", path);
+    if (!f->path || !f->metrics)
         return THAW_E_MEMORY;
     TRY(take_lock(f));
     return th_file_remove_stale(f->path);
@@ -99,6 +100,7 @@ void th_run_folder_close(struct th_run_folder *f)
     if (f->lock >= 0)
         close(f->lock);
     th_free(f->path);
+    th_free(f->metrics);
     *f = (struct th_run_folder){.lock = -1};
 }
 

@@ -8,7 +8,8 @@
 
 struct th_run_folder {
     char *path;
-    int lock; /* descriptor of the locked file; -1: none */
+    char *metrics; /* RUN/metrics.jsonl */
+    int lock;      /* descriptor of the locked file; -1: none */
 };
 
 /* THAW_E_USAGE if th_run_folder_create would say so. */

@@ -1,121 +1,109 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns metrics.jsonl: one object a line, each written at once, numbers as %.9g, null for
- * what is not finite (JSON has no other word). */
+ * Owns metrics.jsonl: one object a line, each written at once. */
 #include "run_folder.h"
 
 #include "file.h"
-#include "mem.h"
+#include "json.h"
 #include "report.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-struct number {
-    char text[32];
-};
-
-static struct number number(double x)
-{
-    struct number n;
-    if (isfinite(x))
-        snprintf(n.text, sizeof n.text, "%.9g", x);
-    else
-        strcpy(n.text, "null");
-    return n;
-}
-
-/* The text between quotes: quotes, backslashes and control characters escaped. */
-static void escape(const char *from, char *to, size_t size)
-{
-    for (size_t at = 0; *from && at + 7 < size; from++) {
-        unsigned char c = (unsigned char)*from;
-        if (c < 0x20)
-            at += (size_t)snprintf(to + at, size - at, "\\u%04x", c);
-        else if (c == '"' || c == '\\')
-            at += (size_t)snprintf(to + at, size - at, "\\%c", c);
-        else
-            to[at++] = *from;
-        to[at] = 0;
-    }
-}
-
-/* Takes ownership of the line. */
-static thaw_status append(const struct th_run_folder *f, char *line)
-{
-    char *path = line ? th_run_folder_path(f, "metrics.jsonl") : NULL;
-    thaw_status status = path ? th_file_append_line(path, line, NULL) : THAW_E_MEMORY;
-    th_free(path);
-    th_free(line);
-    return status;
-}
 
 thaw_status th_run_log_size(const struct th_run_folder *f, int64_t *bytes)
 {
     struct stat st;
-    char *path = th_run_folder_path(f, "metrics.jsonl");
-    if (!path)
-        return THAW_E_MEMORY;
-    *bytes = stat(path, &st) ? 0 : (int64_t)st.st_size;
-    th_free(path);
+    *bytes = stat(f->metrics, &st) ? 0 : (int64_t)st.st_size;
     return THAW_OK;
 }
 
 thaw_status th_run_log_cut(const struct th_run_folder *f, int64_t bytes)
 {
-    thaw_status status = THAW_OK;
     int64_t now = 0;
     TRY(th_run_log_size(f, &now));
-    if (now <= bytes)
-        return THAW_OK;
-    char *path = th_run_folder_path(f, "metrics.jsonl");
-    if (!path)
-        return THAW_E_MEMORY;
-    if (truncate(path, (off_t)bytes))
-        status = th_fail_errno(THAW_E_IO, "%s: cannot be shortened", path);
-    th_free(path);
+    if (now > bytes && truncate(f->metrics, (off_t)bytes))
+        return th_fail_errno(THAW_E_IO, "%s: cannot be shortened", f->metrics);
+    return THAW_OK;
+}
+
+static void put_real(struct th_json_out *o, const char *key, double value)
+{
+    th_json_key(o, key);
+    th_json_real(o, value);
+}
+
+static void put_whole(struct th_json_out *o, const char *key, int64_t value)
+{
+    th_json_key(o, key);
+    th_json_whole(o, value);
+}
+
+static void put_text(struct th_json_out *o, const char *key, const char *value)
+{
+    th_json_key(o, key);
+    th_json_string(o, value);
+}
+
+static void begin(struct th_json_out *o, const char *event)
+{
+    th_json_open(o, '{');
+    put_text(o, "event", event);
+}
+
+/* Closes the object, appends it, frees it. */
+static thaw_status end(const struct th_run_folder *f, struct th_json_out *o)
+{
+    th_json_close(o, '}');
+    thaw_status status = th_json_out_status(o);
+    if (status == THAW_OK)
+        status = th_file_append_line(f->metrics, o->text, NULL);
+    th_json_out_release(o);
     return status;
 }
 
 thaw_status th_run_log_step(
     const struct th_run_folder *f, int64_t epoch, int64_t step, double loss, double lr)
 {
-    return append(f, th_format("{\"event\":\"step\",\"epoch\":%" PRId64
-                               ",\"step\":%" PRId64 ",\"loss\":%s,\"lr\":%s}",
-                         epoch, step, number(loss).text, number(lr).text));
+    struct th_json_out o = {0};
+    begin(&o, "step");
+    put_whole(&o, "epoch", epoch);
+    put_whole(&o, "step", step);
+    put_real(&o, "loss", loss);
+    put_real(&o, "lr", lr);
+    return end(f, &o);
 }
 
 thaw_status th_run_log_epoch(
     const struct th_run_folder *f, const struct th_epoch_log *e)
 {
-    char thawed[512] = "";
-    escape(e->thawed, thawed, sizeof thawed);
-    double loss = e->val ? th_metrics_loss(e->val) : (double)NAN;
-    double top1 = e->val ? th_metrics_top1(e->val) : (double)NAN;
-    double top5 = e->val ? th_metrics_top5(e->val) : (double)NAN;
-    return append(f,
-        th_format("{\"event\":\"epoch\",\"epoch\":%" PRId64
-                  ",\"train_loss\":%s,\"val_loss\":%s,\"val_top1\":%s,\"val_top5\":%s,"
-                  "\"images_per_s\":%s,\"seconds\":%s,\"peak_bytes\":%" PRId64
-                  ",\"thawed\":\"%s\",\"skipped\":%" PRId64 "}",
-            e->epoch, number(e->train_loss).text, number(loss).text, number(top1).text,
-            number(top5).text, number(e->images_per_s).text, number(e->seconds).text,
-            th_peak_bytes(), thawed, e->skipped));
+    const double nan = (double)NAN;
+    struct th_json_out o = {0};
+    begin(&o, "epoch");
+    put_whole(&o, "epoch", e->epoch);
+    put_real(&o, "train_loss", e->train_loss);
+    put_real(&o, "val_loss", e->val ? th_metrics_loss(e->val) : nan);
+    put_real(&o, "val_top1", e->val ? th_metrics_top1(e->val) : nan);
+    put_real(&o, "val_top5", e->val ? th_metrics_top5(e->val) : nan);
+    put_real(&o, "images_per_s", e->images_per_s);
+    put_real(&o, "seconds", e->seconds);
+    put_whole(&o, "peak_bytes", th_peak_bytes());
+    put_text(&o, "thawed", e->thawed);
+    put_whole(&o, "skipped", e->skipped);
+    return end(f, &o);
 }
 
 thaw_status th_run_log_end(const struct th_run_folder *f, double best_top1,
     int frozen_tensors, const struct th_metrics *test)
 {
-    char tested[96] = "";
-    if (test)
-        snprintf(tested, sizeof tested, ",\"test_loss\":%s,\"test_top1\":%s",
-            number(th_metrics_loss(test)).text, number(th_metrics_top1(test)).text);
-    return append(
-        f, th_format("{\"event\":\"end\",\"best_top1\":%s,\"frozen_tensors\":%d,"
-                     "\"frozen_verified\":true%s}",
-               number(best_top1).text, frozen_tensors, tested));
+    struct th_json_out o = {0};
+    begin(&o, "end");
+    put_real(&o, "best_top1", best_top1);
+    put_whole(&o, "frozen_tensors", frozen_tensors);
+    th_json_key(&o, "frozen_verified");
+    th_json_bool(&o, true); /* a run that is not verified fails before it ends */
+    if (test) {
+        put_real(&o, "test_loss", th_metrics_loss(test));
+        put_real(&o, "test_top1", th_metrics_top1(test));
+    }
+    return end(f, &o);
 }

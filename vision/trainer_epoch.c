@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns the optimizer steps of an epoch: inputs in, one run of a plan, loss and flags out.
- * Allocates nothing. */
+ * Steps allocate nothing; a line of metrics.jsonl does. */
 #include "trainer.h"
 
 #include "report.h"
@@ -98,6 +98,14 @@ static thaw_status count(
         (long long)at->global, TH_MOST_IN_A_ROW);
 }
 
+/* A full disk must not end a run that can still compute. */
+static void log_step(struct thaw_trainer *t, float loss, float lr)
+{
+    if (th_run_log_step(
+            &t->folder, t->at.epoch, t->at.global, (double)loss, (double)lr))
+        th_say(&t->events, "warning", "%s", thaw_error());
+}
+
 static thaw_status run_step(struct thaw_trainer *t, const struct th_batch *b)
 {
     float loss = 0;
@@ -113,8 +121,7 @@ static thaw_status run_step(struct thaw_trainer *t, const struct th_batch *b)
     TRY(get_skipped(t, loss, &skipped));
     thaw_status status = count(t, b, loss, skipped);
     if (t->at.global % t->recipe.log_every == 0)
-        TRY(th_run_log_step(
-            &t->folder, t->at.epoch, t->at.global, (double)loss, (double)lr));
+        log_step(t, loss, lr);
     return status;
 }
 

@@ -121,7 +121,7 @@ static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e
         e->seconds, e->skipped ? " (steps that were not finite were skipped)" : "");
 }
 
-static thaw_status log_epoch(struct thaw_trainer *t)
+static void log_epoch(struct thaw_trainer *t)
 {
     const struct th_epoch_log e = {.epoch = t->at.epoch,
         .skipped = t->at.epoch_skipped,
@@ -133,7 +133,8 @@ static thaw_status log_epoch(struct thaw_trainer *t)
         .val = t->val_loader ? &t->val : NULL,
         .thawed = t->recipe.timetable.spec[t->at.phase]};
     say_epoch(t, &e);
-    return th_run_log_epoch(&t->folder, &e);
+    if (th_run_log_epoch(&t->folder, &e))
+        th_say(&t->events, "warning", "%s", thaw_error());
 }
 
 thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
@@ -144,7 +145,7 @@ thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
     if (stopped)
         return THAW_OK;
     t->epoch_seconds += th_seconds() - began;
-    TRY(log_epoch(t));
+    log_epoch(t);
     t->at.epoch++;
     t->at.step = t->at.images = t->at.epoch_skipped = 0;
     t->at.loss_sum = 0;
