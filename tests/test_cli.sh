@@ -1,0 +1,237 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The program from outside: arguments, exit codes, streams, JSON, and that a killed run
+# goes on bit for bit.  Usage: test_cli.sh BUILD_DIR
+set -u
+build=$(cd "$1" && pwd)
+thaw=$build/thaw
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+unset THAW_WEIGHTS
+checks=0 failures=0
+
+fail() {
+    echo "FAILED: $1"
+    sed 's/^/    stdout: /' out
+    sed 's/^/    stderr: /' err
+    failures=$((failures + 1))
+}
+
+# expect CODE "what holds" arguments...: runs thaw, keeps out, err and code.
+expect() {
+    want=$1 what=$2
+    shift 2
+    checks=$((checks + 1))
+    code=0
+    "$thaw" "$@" >out 2>err </dev/null || code=$?
+    [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
+}
+
+says() { # on stderr
+    grep -qF -e "$1" err || fail "$what: stderr lacks: $1"
+}
+prints() { # on stdout, an extended pattern
+    grep -qE -e "$1" out || fail "$what: stdout lacks: $1"
+}
+check() { # "what holds" command...
+    what=$1
+    shift
+    checks=$((checks + 1))
+    "$@" || fail "$what"
+}
+
+# ---- arguments ----
+expect 2 "no command is a usage error"
+says "usage: thaw COMMAND"
+expect 0 "help lists the commands" help
+prints '^  predict +the class of images'
+expect 0 "--help is help" --help
+prints '^  train '
+expect 0 "--version tells the version" --version
+prints '^thaw [0-9]+\.[0-9]+\.[0-9]+$'
+expect 2 "a mistyped command gets the nearest" trian x
+says "unknown command 'trian'; did you mean 'train'?"
+expect 2 "a command of a later version says so" features m d
+says "not in this version yet: thaw features"
+for c in train resume eval predict inspect convert list doctor help; do
+    expect 0 "$c --help shows its usage" "$c" --help
+    prints "^usage: thaw $c|^usage: thaw COMMAND"
+done
+expect 2 "a mistyped option gets the nearest" train d -o r --epoch 3
+says "unknown option --epoch; did you mean --epochs?"
+expect 2 "an option of a later version says so" train d -o r --lora r=8
+says "not in this version yet: --lora"
+expect 2 "a choice of a later version says so" train d -o r --augment=strong
+says "not in this version yet: --augment strong"
+expect 2 "a bad number is named" train d -o r --epochs ten
+says "--epochs: 'ten' is not a whole number from 0"
+expect 2 "a number outside its range is named" train d -o r --batch=0
+says "--batch: 0 is outside 1 to 65536"
+expect 2 "an option without its value is named" train d -o r --lr
+says "--lr wants a value"
+expect 2 "an option is no value" train d -o r --weights --quiet
+says "--weights wants a value (FILE), not '--quiet'"
+expect 2 "another command's option is named" predict m i --lr 1
+says "thaw predict does not take --lr (thaw train does)"
+expect 2 "train wants data" train -o r
+says "train wants DATA"
+expect 2 "train wants a run folder" train d
+says "train wants -o RUN"
+expect 2 "missing arguments are named" predict m
+says "thaw predict wants MODEL IMAGE..."
+expect 2 "an argument too many is named" inspect m n
+says "one argument too many: 'n'"
+expect 0 "backbones are listed" list backbones
+prints '^resnet18 '
+prints '^resnet20 '
+expect 0 "heads are listed" list heads
+prints '^classify '
+expect 0 "formats are listed" list formats
+prints '^folder '
+expect 2 "an unknown list gets the nearest" list backbone
+says "did you mean backbones?"
+expect 0 "doctor describes the machine" doctor
+prints '^thaw +[0-9]'
+expect 0 "the man page covers every command" help --man
+prints '^\.SH EXIT STATUS'
+"$thaw" help --completion bash >completion
+if command -v bash >/dev/null; then
+    check "the completion is sound bash" bash -n completion
+fi
+check "results that cannot be written are exit code 5" \
+    sh -c "[ -c /dev/full ] || exit 0; '$thaw' list backbones >/dev/full 2>err; [ \$? -eq 5 ]"
+
+# ---- a tiny run ----
+"$build/make_images" images 3 10 8 || exit 1
+common="--batch 8 --lr 0.05 --log-every 1 --workers 2 --threads 2"
+small="--weights random --backbone resnet20 --image-size 8 --thaw all $common"
+# shellcheck disable=SC2086 # a list of words
+tiny() {
+    expect "$1" "$2" train images -o "$3" $small "$4" "$5" ${6:+"$6"}
+}
+tiny 0 "a tiny run trains" run --epochs 2
+prints '^frozen '
+prints '^best '
+says "data "
+check "no escapes where there is no terminal" sh -c "! grep -q \"\$(printf '\033')\" out err"
+for f in config.json metrics.jsonl classes.txt best.h5 last.h5; do
+    check "the run folder has $f" [ -s "run/$f" ]
+done
+check "the end is the last line of the metrics" \
+    sh -c "tail -n 1 run/metrics.jsonl | grep -q '^{\"event\":\"end\".*\"frozen_verified\":true'"
+check "each epoch has a line" [ "$(grep -c '"event":"epoch"' run/metrics.jsonl)" -eq 2 ]
+check "steps are counted from 1" sh -c "grep -q '\"event\":\"step\",\"epoch\":0,\"step\":1,' run/metrics.jsonl"
+check "classes are the folders in byte order" \
+    [ "$(tr '\n' ' ' <run/classes.txt)" = "class_0 class_1 class_2 " ]
+tiny 2 "a run folder is never overwritten" run --epochs 1
+says "run"
+expect 0 "the config runs again" train --config run/config.json -o again
+check "the same config gives the same bits" cmp run/last.h5 again/last.h5
+tiny 0 "other loader threads give the same bits" workers --epochs=2 --workers=4 --quiet
+check "--quiet leaves stderr empty" [ ! -s err ]
+check "last.h5 is the same for 2 and 4 workers" cmp run/last.h5 workers/last.h5
+tiny 0 "--json prints one object" json --epochs 1 --json
+prints '^\{"event":"end","run":"json","best_top1":[0-9.]+,.*"frozen_verified":true,"stopped":false\}$'
+check "and nothing else on stdout" [ "$(wc -l <out)" -eq 1 ]
+
+# ---- using the model ----
+expect 0 "predict names a class" predict run images/class_0/000.ppm
+prints '^images/class_0/000.ppm: class_[012] [0-9.]+ %'
+expect 0 "predict --json prints an object an image" predict run images/class_1 --json
+check "ten of them" [ "$(wc -l <out)" -eq 10 ]
+number='-?[0-9.]+(e-?[0-9]+)?'
+three="\[$number,$number,$number\]"
+prints "^\{\"file\":\"images/class_1/000.ppm\",\"class\":\"class_[012]\",\"probability\":$number,\"probabilities\":$three,\"logits\":$three\}\$"
+echo "no image" >broken.jpg
+expect 3 "an unreadable image is named, the others are done" \
+    predict run broken.jpg images/class_0/000.ppm
+says "broken.jpg"
+prints '^images/class_0/000.ppm: '
+expect 0 "eval prints a table" eval run images
+prints '^top-1 +[0-9.]+ %'
+prints '^class_2 +10 '
+expect 0 "eval --json prints one object" eval run images --json
+prints '^\{"images":30,"unreadable":0,"loss":[0-9.e-]+,"top1":[0-9.]+,"top5":1,"classes":\["class_0","class_1","class_2"\],"confusion":\[\[[0-9]+,'
+expect 0 "inspect describes the model and the plan" inspect run --thaw head
+expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
+
+# ---- bad input ----
+mkdir empty
+expect 3 "an empty folder is bad data" train empty -o r1 --weights random --backbone resnet20
+says "empty"
+check "no run folder is left of it" [ ! -e r1 ]
+expect 3 "data that is not there is named" train nowhere -o r1 --weights random --backbone resnet20
+says "nowhere"
+expect 2 "an unknown backbone gets the nearest" train images -o r1 --weights random --backbone resnet81
+says "resnet18"
+expect 2 "weights must be named" train images -o r1 --backbone resnet18
+says "--weights"
+expect 2 "a thaw pattern that matches nothing is an error" \
+    train images -o r1 --weights random --backbone resnet20 --image-size 8 --thaw stage9,head
+says "stage"
+"$build/make_images" five 5 4 8
+expect 3 "a kept head must have the data's classes" \
+    train five -o r1 --weights run/last.h5 --keep-head --image-size 8
+says "class"
+expect 2 "a head that nothing trains is an error" \
+    train five -o r1 --weights run/last.h5 --image-size 8 --thaw stage3
+says ",head"
+expect 2 "resume wants a run" resume empty
+says "empty"
+
+# ---- killed and stopped runs ----
+plain_metrics() { # without what depends on the clock
+    sed -E 's/,"(images_per_s|seconds|peak_bytes)":[^,}]*//g' "$1/metrics.jsonl"
+}
+same_run() {
+    check "$2: last.h5 is bit-identical" cmp "$1/last.h5" whole/last.h5
+    check "$2: best.h5 is bit-identical" cmp "$1/best.h5" whole/best.h5
+    plain_metrics "$1" >metrics_a
+    plain_metrics whole >metrics_b
+    check "$2: metrics.jsonl is the same" cmp metrics_a metrics_b
+}
+# A run that thaws more and more of the network that `run` left, to be killed.
+timetable="0:head 1:stage3,head 3:all"
+# start RUN, until its metrics have so many lines; its process is $pid.
+start() {
+    # shellcheck disable=SC2086 # a list of words
+    "$thaw" train images -o "$1" --weights run/last.h5 $common --epochs 4 --thaw "$timetable" \
+        >out 2>err </dev/null &
+    pid=$!
+    tries=0
+    until [ "$(wc -l 2>/dev/null <"$1/metrics.jsonl" || echo 0)" -ge "$2" ]; do
+        kill -0 "$pid" 2>/dev/null || break
+        tries=$((tries + 1))
+        [ "$tries" -lt 6000 ] || break
+        sleep 0.01
+    done
+}
+# shellcheck disable=SC2086 # a list of words
+expect 0 "the whole run" train images -o whole --weights run/last.h5 $common --epochs 4 \
+    --thaw "$timetable"
+for lines in 1 5 11; do
+    start "killed_$lines" "$lines"
+    kill -9 "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    if [ "$(tail -n 1 "killed_$lines/metrics.jsonl" | grep -c '"event":"end"')" -eq 0 ]; then
+        expect 0 "a run killed at line $lines goes on" resume "killed_$lines"
+    fi
+    same_run "killed_$lines" "killed at line $lines"
+done
+for signal in INT TERM; do
+    start "stopped_$signal" 6
+    kill -"$signal" "$pid" 2>/dev/null
+    code=0
+    wait "$pid" || code=$?
+    [ "$signal" = INT ] && want=130 || want=143
+    check "SIG$signal saves and exits with $want (exit code $code)" [ "$code" -eq "$want" ]
+    check "and says how to go on" grep -qF "resume with: thaw resume stopped_$signal" err
+    expect 0 "a run stopped by SIG$signal goes on" resume "stopped_$signal"
+    same_run "stopped_$signal" "stopped by SIG$signal"
+done
+expect 0 "a finished run can be given more epochs" resume json --epochs +1
+check "two epochs in all" [ "$(grep -c '"event":"epoch"' json/metrics.jsonl)" -eq 2 ]
+
+echo "$checks checks, $failures failed"
+[ "$failures" -eq 0 ]

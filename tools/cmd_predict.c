@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * thaw predict: the class of images. */
+#include "command.h"
+#include "terminal.h"
+
+#include <stddef.h>
+
+struct output {
+    const thaw_model *model;
+    bool json;
+    bool any_bad; /* an image could not be read */
+};
+
+static void print_floats(const float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        fputc(i ? ',' : '[', stdout);
+        th_json_real(stdout, (double)x[i]);
+    }
+    fputc(']', stdout);
+}
+
+static void print_json(const thaw_model *m, const thaw_prediction *p)
+{
+    int n = thaw_model_n_classes(m);
+    fputs("{\"file\":", stdout);
+    th_json_string(stdout, p->file);
+    fputs(",\"class\":", stdout);
+    th_json_string(stdout, thaw_model_class(m, p->best));
+    fputs(",\"probability\":", stdout);
+    th_json_real(stdout, (double)p->probabilities[p->best]);
+    fputs(",\"probabilities\":", stdout);
+    print_floats(p->probabilities, n);
+    fputs(",\"logits\":", stdout);
+    print_floats(p->logits, n);
+    puts("}");
+}
+
+/* The most probable class below the pair (limit, before): equal ones in class order. */
+static int next_best(const float *x, int n, float limit, int before)
+{
+    int best = -1;
+    for (int i = 0; i < n; i++) {
+        bool below = x[i] < limit || (x[i] <= limit && i > before);
+        if (below && i != before && (best < 0 || x[i] > x[best]))
+            best = i;
+    }
+    return best;
+}
+
+static void print_text(const thaw_model *m, const thaw_prediction *p)
+{
+    enum { SHOWN = 3 };
+    static const float least = 0.001f; /* what would print as 0.0 % is left out */
+    int n = thaw_model_n_classes(m), c = p->best;
+    printf("%s:", p->file);
+    for (int i = 0; i < SHOWN && c >= 0; i++) {
+        float x = p->probabilities[c];
+        if (i && x < least)
+            break;
+        printf("%s %s %.1f %%", i ? "," : "", thaw_model_class(m, c), 100 * (double)x);
+        c = next_best(p->probabilities, n, x, c);
+    }
+    putchar('\n');
+}
+
+static void on_prediction(void *context, const thaw_prediction *p)
+{
+    struct output *out = context;
+    if (p->error) {
+        fprintf(stderr, "thaw: %s: %s\n", p->file, p->error);
+        out->any_bad = true;
+    } else if (out->json) {
+        print_json(out->model, p);
+    } else {
+        print_text(out->model, p);
+    }
+    fflush(stdout);
+}
+
+static int run(struct th_call *call)
+{
+    struct th_terminal terminal;
+    th_terminal_init(&terminal, call->options);
+    thaw_model *m = NULL;
+    int code = th_report(thaw_model_open(call->args[0], call->options, &m));
+    struct output out = {.model = m, .json = terminal.json};
+    for (int i = 1; m && i < call->n_args; i++) {
+        int failed =
+            th_report(thaw_model_predict(m, call->args[i], on_prediction, &out));
+        code = code ? code : failed;
+    }
+    thaw_model_free(m);
+    return code || !out.any_bad ? code : -THAW_E_DATA;
+}
+
+const struct th_command th_command_predict = {
+    .name = "predict",
+    .usage = "MODEL IMAGE... [options]",
+    .about = "the class of images",
+    .details =
+        "MODEL is a model file, a weights file or a run folder (its best.h5). IMAGE\n"
+        "may be a folder. --json prints one object a line: file, class,\n"
+        "probability, probabilities and logits in class order. An image that\n"
+        "cannot be read is named on stderr, the others are done, the exit code is\n"
+        "3.\n",
+    .bit = THAW_CMD_PREDICT,
+    .least = 2,
+    .most = -1,
+    .run = run,
+};

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * thaw train: fine-tune a model on a folder of images. */
+#include "command.h"
+#include "running.h"
+
+#include <stddef.h>
+
+static int run(struct th_call *call)
+{
+    thaw_options *o = call->options;
+    if (call->n_args) {
+        thaw_status status = thaw_options_set(o, "data", call->args[0]);
+        if (status != THAW_OK)
+            return th_report(status);
+    }
+    if (!thaw_options_is_set(o, "data"))
+        return th_usage("train wants DATA, a folder of images: thaw train DATA -o RUN");
+    if (!thaw_options_is_set(o, "out"))
+        return th_usage("train wants -o RUN, the folder to create for the run");
+    struct th_terminal terminal;
+    th_terminal_init(&terminal, o);
+    thaw_events events = th_terminal_events(&terminal);
+    thaw_trainer *trainer = NULL;
+    thaw_status status = thaw_trainer_new(o, &events, &trainer);
+    th_terminal_clear(&terminal);
+    int code = status == THAW_OK
+                   ? th_run_trainer(trainer, thaw_options_get(o, "out"), &terminal)
+                   : th_report(status);
+    thaw_trainer_free(trainer);
+    return code;
+}
+
+const struct th_command th_command_train = {
+    .name = "train",
+    .usage = "DATA -o RUN [options]",
+    .about = "fine-tune a model on a folder of images",
+    .details =
+        "DATA is DIR/train/CLASS/*.jpg with DIR/val/..., or DIR/CLASS/*.jpg, or\n"
+        "csv:FILE with the columns path,label. Everything but the head is frozen\n"
+        "unless --thaw says otherwise. RUN receives config.json, metrics.jsonl,\n"
+        "best.h5, last.h5 and checkpoints. Ctrl-C saves; thaw resume RUN goes on.\n",
+    .bit = THAW_CMD_TRAIN,
+    .least = 0,
+    .most = 1,
+    .run = run,
+};
