@@ -1,7 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing, builds, runs every test.
+# Installs what is missing, builds, runs every test. The last line counts them.
 # Usage: sh tests/run.sh [BUILD_DIR [extra cmake arguments]]
+# THAW_TEST_ASSETS: folder of pretrained weights and images for the tests that want them
+# (they are skipped without it). THAW_NO_INSTALL=1: install nothing.
 set -eu
 cd "$(dirname "$0")/.."
 sh tools/deps.sh
