@@ -7,7 +7,7 @@
 # Usage: sh tools/demo.sh [--quick] [--no-install]
 set -eu
 cd "$(dirname "$0")/.."
-per_class=300 epochs=6
+per_class=300 epochs=5
 for option; do
     case $option in
     --quick) per_class=60 epochs=2 ;;
@@ -34,7 +34,8 @@ rm -rf "$work"
 mkdir -p "$work"
 say build/thaw convert "idx:$source" "$work/clothes" --per-class "$per_class"
 say build/thaw train "$work/clothes" -o "$work/run" --weights random --backbone resnet20 \
-    --image-size 32 --crop 1.0 --thaw all --bn train --lr 0.1 --epochs "$epochs"
+    --image-size 32 --crop 1.0 --augment none --thaw all --bn train --optimizer adamw --lr 0.003 \
+    --batch 16 --epochs "$epochs"
 say build/thaw eval "$work/run" "$work/clothes" --split test
 for class in "$work"/clothes/test/*/; do
     set -- "$@" "${class}00000.png"

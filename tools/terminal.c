@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the look of the output. Results of a run ("frozen", "best", "next") go to stdout,
+ * Owns the look of the output. Results of a run (frozen, best, test, next) go to stdout,
  * every other line to stderr; both are flushed line by line, so that they stay in order
  * where both end up in one file. */
 #include "terminal.h"
@@ -44,7 +44,11 @@ void th_terminal_clear(struct th_terminal *t)
 
 static bool is_result(const char *topic)
 {
-    return !strcmp(topic, "frozen") || !strcmp(topic, "best") || !strcmp(topic, "next");
+    static const char *const results[] = {"frozen", "best", "test", "next"};
+    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++)
+        if (!strcmp(topic, results[i]))
+            return true;
+    return false;
 }
 
 static void on_line(void *context, const char *topic, const char *text)
