@@ -9,6 +9,7 @@
 
 #include "support/ops.h"
 
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -208,6 +209,49 @@ static void shared_layouts_follow_masks_and_channel_counts(void **state)
     assert_int_equal(out[0].block, 1);
 }
 
+/* Else a step that is not finite could pass the guard. */
+static void not_a_number_survives_relu_and_maxpool(void **state)
+{
+    (void)state;
+    enum { N = 16 * 4 };
+    union th_attr attr = {.pool = {.kernel = {2, 2}, .stride = {2, 2}}};
+    struct th_operand x = {
+        .shape = TH_SHAPE(1, 16, 2, 2), .dtype = TH_F32, .block = 1, .present = true};
+    for (int i = 0; i < N_DEVICES * 2; i++) {
+        struct th_device *device = opened(devices[i / 2]);
+        const struct th_backend *b = device->backend;
+        enum th_op op = i % 2 ? TH_OP_maxpool : TH_OP_relu;
+        char *p = b->alloc(device, 8192);
+        float values[N];
+        for (int k = 0; k < N; k++)
+            values[k] = k % 4 == 1 ? NAN : (float)k - 20;
+        ok(b->upload(device, p, values, sizeof values), devices[i / 2]);
+        struct th_call call = {.op = op,
+            .attr = attr,
+            .device = device,
+            .in = {x},
+            .out = {x},
+            .stale = true,
+            .args = {p, p + 1024, NULL},
+            .scratch = p + 4096};
+        if (op == TH_OP_maxpool)
+            call.out[0].shape = TH_SHAPE(1, 16, 1, 1);
+        const struct th_kernel *kernel = b->kernel(op);
+        if (kernel->prepare != NULL)
+            ok(kernel->prepare(&call), devices[i / 2]);
+        assert_true(call.scratch_bytes <= 4096);
+        ok(kernel->run(&call), devices[i / 2]);
+        ok(b->download(device, values, p + 1024, th_operand_bytes(&call.out[0])), "");
+        for (int k = 0; k < 16; k++)
+            if (!isnan(values[op == TH_OP_maxpool ? k : 4 * k + 1]))
+                fail_msg("%s: %s loses NaN", devices[i / 2], th_op_rule(op)->name);
+        if (kernel->release != NULL)
+            kernel->release(&call);
+        b->free(device, p, 8192);
+        th_device_close(device);
+    }
+}
+
 static struct th_operand real(struct th_shape s)
 {
     return (struct th_operand){
@@ -275,6 +319,7 @@ int main(void)
         cmocka_unit_test(protected_memory_traps_until_it_is_writable_again),
         cmocka_unit_test(far_refuses_pointers_outside_its_allocations),
         cmocka_unit_test(shared_layouts_follow_masks_and_channel_counts),
+        cmocka_unit_test(not_a_number_survives_relu_and_maxpool),
         cmocka_unit_test(shapes_that_do_not_fit_are_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
