@@ -4,6 +4,7 @@
 
 #include "mem.h"
 #include "options.h"
+#include "pretrained.h"
 #include "report.h"
 #include "run_config.h"
 
@@ -37,6 +38,15 @@ static thaw_status write_classes(const struct thaw_trainer *t)
     return status;
 }
 
+/* That there are weights is known before many images are listed. */
+static thaw_status check_weights(const thaw_options *o)
+{
+    char *path = NULL;
+    TRY(th_pretrained_find(o, &path));
+    th_free(path);
+    return THAW_OK;
+}
+
 /* The folder comes last: a run that cannot begin leaves nothing behind; but one that
  * could not be saved should not compute first. */
 static thaw_status begin(struct thaw_trainer *t)
@@ -45,6 +55,7 @@ static thaw_status begin(struct thaw_trainer *t)
     if (!out)
         return th_fail(THAW_E_USAGE, "no run folder was given: -o RUN");
     TRY(th_run_folder_check(out));
+    TRY(check_weights(t->options));
     TRY(th_trainer_build(t, NULL));
     TRY(th_run_folder_create(&t->folder, out));
     TRY(write_classes(t));
