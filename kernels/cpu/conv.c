@@ -125,6 +125,10 @@ static void describe(struct th_call *call, struct th_dnnl_conv *d)
     };
 }
 
+/* Winograd keeps transformed images and weights, some per thread, in its scratch: more
+ * than this is not worth its speed. */
+static const size_t WINOGRAD_SCRATCH = (size_t)512 << 20;
+
 /* Winograd's kernel has no way to read a residual but from y itself. */
 static thaw_status try_winograd(struct th_dnnl *d, struct conv_state *s)
 {
@@ -133,6 +137,10 @@ static thaw_status try_winograd(struct th_dnnl *d, struct conv_state *s)
     if (winograd.add != TH_DNNL_ADD_NONE)
         winograd.add = TH_DNNL_ADD_IN_Y;
     TRY(th_dnnl_conv_new(d, &winograd, &s->step));
+    if (th_dnnl_scratch_bytes(s->step) > WINOGRAD_SCRATCH) {
+        th_dnnl_step_free(s->step);
+        s->step = NULL;
+    }
     if (s->step)
         s->desc = winograd;
     return THAW_OK;

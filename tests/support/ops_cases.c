@@ -49,6 +49,11 @@ const struct op_case op_cases[] = {
     {"conv + add + relu", TH_OP_conv, FORWARD,
         CONV(2, 2, 1, 1, 1, 1, 1, 1, .relu = true),
         "x2,16,5,7 w16,16,3,3 c16 x2,16,3,4"},
+    {"conv 3x3 of 32 tiles of 4x4", TH_OP_conv, GRADIENT,
+        CONV(1, 1, 1, 1, 1, 1, 1, 1), "x2,32,13,14 w48,32,3,3 - -"},
+    {"conv 3x3 of 32 tiles of 4x4 + bias + add + relu", TH_OP_conv, FORWARD,
+        CONV(1, 1, 1, 1, 1, 1, 1, 1, .relu = true),
+        "x2,32,13,14 w48,32,3,3 c48 x2,48,13,14"},
     {"conv + add, 3 channels", TH_OP_conv, FORWARD, CONV(1, 1, 0, 0, 0, 0, 1, 1),
         "x1,3,5,7 w3,3,1,1 - x1,3,5,7"},
 

@@ -22,3 +22,16 @@ static inline th_vf vf_keep(th_vf v, uint32_t bits)
     th_vi one = {1, 2, 4, 8, 16, 32, 64, 128};
     return (th_vf)((th_vi)v & (((int32_t)bits & one) != 0));
 }
+
+static inline void vf_better(th_vf v, float place, th_vf *best, th_vf *where)
+{
+    th_vf up = (th_vf)((v > *best) | (v != v));
+    *best = _mm256_blendv_ps(*best, v, up);
+    *where = _mm256_blendv_ps(*where, _mm256_set1_ps(place), up);
+}
+
+static inline th_vf vf_keep_equal(th_vf v, const uint8_t *p, int place)
+{
+    __m128i bytes = _mm_loadl_epi64((const __m128i_u *)p);
+    return (th_vf)((th_vi)v & ((th_vi)_mm256_cvtepu8_epi32(bytes) == place));
+}

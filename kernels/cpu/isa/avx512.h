@@ -20,3 +20,18 @@ static inline th_vf vf_keep(th_vf v, uint32_t bits)
 {
     return _mm512_maskz_mov_ps((__mmask16)bits, v);
 }
+
+static inline void vf_better(th_vf v, float place, th_vf *best, th_vf *where)
+{
+    __mmask16 up = _mm512_cmp_ps_mask(v, *best, _CMP_GT_OQ) |
+                   _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    *best = _mm512_mask_mov_ps(*best, up, v);
+    *where = _mm512_mask_mov_ps(*where, up, _mm512_set1_ps(place));
+}
+
+static inline th_vf vf_keep_equal(th_vf v, const uint8_t *p, int place)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i_u *)p);
+    return _mm512_maskz_mov_ps(
+        _mm_cmpeq_epi8_mask(bytes, _mm_set1_epi8((char)place)), v);
+}

@@ -24,3 +24,19 @@ static inline th_vf vf_keep(th_vf v, uint32_t bits)
     th_vi one = {1, 2, 4, 8};
     return (th_vf)((th_vi)v & (((int32_t)bits & one) != 0));
 }
+
+/* Where v is larger than best or not a number: best = v, where = place. */
+static inline void vf_better(th_vf v, float place, th_vf *best, th_vf *where)
+{
+    th_vi up = (v > *best) | (v != v);
+    th_vf at = place - (th_vf){0};
+    *best = (th_vf)(((th_vi)v & up) | ((th_vi)*best & ~up));
+    *where = (th_vf)(((th_vi)at & up) | ((th_vi)*where & ~up));
+}
+
+/* v where p[i] is `place`, else 0. */
+static inline th_vf vf_keep_equal(th_vf v, const uint8_t *p, int place)
+{
+    th_vi at = {p[0], p[1], p[2], p[3]};
+    return (th_vf)((th_vi)v & (at == place));
+}

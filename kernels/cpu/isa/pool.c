@@ -4,8 +4,8 @@
  * compiler makes of every function marked TH_INLINE. Gradients are gathered: each input
  * pixel asks the windows that it is in, and is written once.
  *
- * Nothing is loaded under a condition here: gcc 12.2 makes wrong masked loads of floats
- * chosen by a byte (16 of them, -O3 -mavx2), also where ?: has a variable read before. */
+ * Floats chosen by bytes are left to vf_keep_equal: gcc 12.2 vectorises such a loop with
+ * masked loads of the wrong half (16 floats, -O3 -mavx2), even where ?: has a variable. */
 #include "lanes.h"
 
 #include <math.h>
@@ -57,32 +57,48 @@ TH_INLINE int32_t place_in_window(
 
 /* Max ------------------------------------------------------------------------------- */
 
-/* The largest of each channel, the first of equals; NaN beats all. */
+/* The best of each channel so far, and its place in the window. */
+struct best {
+    float value[TH_GROUP], place[TH_GROUP];
+};
+
+/* The first of equals is the best; NaN beats all. In vectors where b fills them. */
+TH_INLINE void max_step(struct best *r, const float *x, float place, const int b)
+{
+    int whole = b / TH_LANES * TH_LANES;
+    for (int l = 0; l < whole; l += TH_LANES) {
+        th_vf best = *(th_vf_unaligned *)(r->value + l);
+        th_vf where = *(th_vf_unaligned *)(r->place + l);
+        vf_better(*(const th_vf_unaligned *)(x + l), place, &best, &where);
+        *(th_vf_unaligned *)(r->value + l) = best;
+        *(th_vf_unaligned *)(r->place + l) = where;
+    }
+    for (int l = whole; l < b; l++)
+        if ((x[l] > r->value[l]) | (x[l] != x[l])) {
+            r->value[l] = x[l];
+            r->place[l] = place;
+        }
+}
+
 TH_INLINE void max_pixel(const struct pool *d, const float *restrict x, int64_t p,
     int64_t q, const int b, float *restrict y, uint8_t *restrict index)
 {
     struct range rows = covered(d->t, 0, p, d->h), columns = covered(d->t, 1, q, d->w);
-    float best[TH_GROUP];
-    int32_t where[TH_GROUP];
+    float first = (float)place_in_window(d->t, rows.begin, columns.begin, p, q);
+    struct best r;
     for (int l = 0; l < b; l++) {
-        best[l] = -INFINITY;
-        where[l] = place_in_window(d->t, rows.begin, columns.begin, p, q);
+        r.value[l] = -INFINITY;
+        r.place[l] = first;
     }
-    for (int64_t u = rows.begin; u < rows.end; u++)
-        for (int64_t v = columns.begin; v < columns.end; v++) {
-            const float *from = x + (u * d->w + v) * b;
-            int32_t place = place_in_window(d->t, u, v, p, q);
-            for (int l = 0; l < b; l++) {
-                bool better = (from[l] > best[l]) | (from[l] != from[l]);
-                best[l] = better ? from[l] : best[l];
-                where[l] = better ? place : where[l];
-            }
-        }
-    for (int l = 0; l < b; l++)
-        y[l] = best[l];
+    for (int64_t u = rows.begin; u < rows.end; u++) {
+        float place = (float)place_in_window(d->t, u, columns.begin, p, q);
+        for (int64_t v = columns.begin; v < columns.end; v++, place++)
+            max_step(&r, x + (u * d->w + v) * b, place, b);
+    }
+    memcpy(y, r.value, sizeof *y * (size_t)b);
     if (index)
         for (int l = 0; l < b; l++)
-            index[l] = (uint8_t)where[l];
+            index[l] = (uint8_t)(int)r.place[l];
 }
 
 TH_INLINE void max_plane(
@@ -118,6 +134,19 @@ TH_OWN(maxpool)
     return THAW_OK;
 }
 
+/* sum += dy where index is `place` */
+TH_INLINE void keep_equal(
+    float *sum, const float *dy, const uint8_t *index, int32_t place, const int b)
+{
+    int whole = b / TH_LANES * TH_LANES;
+    for (int l = 0; l < whole; l += TH_LANES)
+        *(th_vf_unaligned *)(sum + l) +=
+            vf_keep_equal(*(const th_vf_unaligned *)(dy + l), index + l, place);
+    for (int l = whole; l < b; l++)
+        if (index[l] == place)
+            sum[l] += dy[l];
+}
+
 TH_INLINE void max_dx_pixel(const struct pool *d, const float *restrict dy,
     const uint8_t *restrict index, int64_t u, int64_t v, const int b,
     float *restrict dx)
@@ -131,14 +160,7 @@ TH_INLINE void max_dx_pixel(const struct pool *d, const float *restrict dy,
         for (int64_t q = columns.begin; q < columns.end; q++) {
             int64_t at = (p * d->ow + q) * b;
             int32_t place = place_in_window(d->t, u, v, p, q);
-            int32_t value[TH_GROUP]; /* dy's bits, see the head comment */
-            float kept[TH_GROUP];
-            memcpy(value, dy + at, sizeof *value * (size_t)b);
-            for (int l = 0; l < b; l++)
-                value[l] &= -(index[at + l] == place);
-            memcpy(kept, value, sizeof *kept * (size_t)b);
-            for (int l = 0; l < b; l++)
-                sum[l] += kept[l];
+            keep_equal(sum, dy + at, index + at, place, b);
         }
     for (int l = 0; l < b; l++)
         dx[l] = sum[l];

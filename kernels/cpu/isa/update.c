@@ -50,7 +50,8 @@ static void accumulate_part(const struct th_call *call, int64_t i)
     const struct th_args_accumulate *a = (const void *)call->args;
     float *restrict total = (float *)a->total + i * TH_FLAT_PART;
     const float *restrict grad = (const float *)a->grad + i * TH_FLAT_PART;
-    for (int64_t k = 0; k < part_size(call, i); k++)
+    int64_t n = part_size(call, i);
+    for (int64_t k = 0; k < n; k++)
         total[k] += grad[k];
 }
 
@@ -114,7 +115,8 @@ static void adamw_part(const struct th_call *call, int64_t i)
     float step = (float)(lr / (1 - pow(b1, t))), root = (float)sqrt(1 - pow(b2, t));
     float old1 = u->beta1, old2 = u->beta2, eps = u->eps;
     float new1 = (float)(1 - b1), new2 = (float)(1 - b2);
-    for (int64_t k = 0; k < part_size(call, i); k++) {
+    int64_t n = part_size(call, i);
+    for (int64_t k = 0; k < n; k++) {
         float g = clip * grad[k];
         m[k] = old1 * m[k] + new1 * g;
         v[k] = old2 * v[k] + new2 * g * g;
@@ -139,7 +141,8 @@ static void ema_part(const struct th_call *call, int64_t i)
     float *restrict average = (float *)a->average + i * TH_FLAT_PART;
     const float *restrict param = (const float *)a->param + i * TH_FLAT_PART;
     float d = s->ema_decay, rest = (float)(1 - (double)d);
-    for (int64_t k = 0; k < part_size(call, i); k++)
+    int64_t n = part_size(call, i);
+    for (int64_t k = 0; k < n; k++)
         average[k] = d * average[k] + rest * param[k];
 }
 
