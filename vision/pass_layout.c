@@ -19,34 +19,6 @@ static bool is_activation(const struct th_graph *g, int value)
            (v->kind == TH_VALUE_TEMP || v->kind == TH_VALUE_INPUT);
 }
 
-static int block_for(const struct th_operand *o, int block)
-{
-    return o->shape.dim[1] % block == 0 ? block : 1;
-}
-
-/* A view shares memory, so it is of the plain order: other shapes know no blocks. */
-static void layout_view(struct th_operand *in, struct th_operand *out)
-{
-    in[0].block = 1;
-    out[0].block = 1;
-}
-
-/* The rule for kernels that take any layout as long as it is one. */
-static void layout_alike(struct th_operand *in, const bool *in_activation,
-    struct th_operand *out, const bool *out_activation, int device_block)
-{
-    int block = device_block;
-    for (int k = TH_MAX_IN - 1; k >= 0; k--)
-        if (in_activation[k])
-            block = in[k].block;
-    for (int k = 0; k < TH_MAX_IN; k++)
-        if (in_activation[k])
-            in[k].block = block;
-    for (int k = 0; k < TH_MAX_OUT; k++)
-        if (out_activation[k])
-            out[k].block = block_for(&out[k], block);
-}
-
 /* `value` in another block: a reorder made for an earlier reader, or a new one. */
 static int reordered(struct th_lowering *l, struct copies *copies, int value, int block,
     enum th_phase phase, const char *name)
@@ -66,37 +38,39 @@ static int reordered(struct th_lowering *l, struct copies *copies, int value, in
     return copy;
 }
 
+/* What the node's kernel wants. A view shares memory, so it is of the plain order: other
+ * shapes know no blocks. */
+static void wanted_blocks(const struct th_lowering *l, const struct th_node *n,
+    struct th_operand *in, struct th_operand *out)
+{
+    bool plain = l->spec->without & TH_PASS_LAYOUT || n->op == TH_OP_view;
+    const struct th_kernel *kernel = l->device->backend->kernel(n->op);
+    if (plain || !kernel || l->device->block == 1)
+        th_layout_plain(&n->attr, in, out, 1);
+    else
+        th_layout(kernel, &n->attr, in, out, l->device->block);
+}
+
 static thaw_status lay_out(
     struct th_lowering *l, struct copies *copies, struct th_node *n)
 {
     struct th_graph *g = &l->graph;
-    const struct th_kernel *kernel = l->device->backend->kernel(n->op);
-    int device_block = l->spec->without & TH_PASS_LAYOUT ? 1 : l->device->block;
     struct th_operand in[TH_MAX_IN] = {0}, out[TH_MAX_OUT] = {0};
-    bool in_act[TH_MAX_IN] = {0}, out_act[TH_MAX_OUT] = {0};
     for (int k = 0; k < TH_MAX_IN; k++)
-        if (n->in[k] >= 0) {
+        if (n->in[k] >= 0)
             in[k] = g->values[n->in[k]].o;
-            in_act[k] = is_activation(g, n->in[k]);
-        }
     for (int k = 0; k < TH_MAX_OUT; k++)
-        if (n->out[k] >= 0) {
+        if (n->out[k] >= 0)
             out[k] = g->values[n->out[k]].o;
-            out_act[k] = is_activation(g, n->out[k]);
-        }
-    if (n->op == TH_OP_view)
-        layout_view(in, out);
-    else if (kernel && kernel->layout && device_block > 1)
-        kernel->layout(&n->attr, in, out, device_block);
-    else
-        layout_alike(in, in_act, out, out_act, device_block);
+    wanted_blocks(l, n, in, out);
     for (int k = 0; k < TH_MAX_IN; k++)
-        if (in_act[k] && in[k].block != g->values[n->in[k]].o.block)
+        if (n->in[k] >= 0 && is_activation(g, n->in[k]) &&
+            in[k].block != g->values[n->in[k]].o.block)
             n->in[k] = reordered(l, copies, n->in[k], in[k].block, n->phase, n->name);
     for (int k = 0; k < TH_MAX_OUT; k++)
-        if (out_act[k])
+        if (n->out[k] >= 0 && is_activation(g, n->out[k]))
             g->values[n->out[k]].o.block = out[k].block;
-    if (n->op == TH_OP_view && n->in[0] >= 0)
+    if (n->op == TH_OP_view && g->status == THAW_OK)
         g->values[n->out[0]].view_of = n->in[0];
     th_graph_push(g, n);
     return g->status;
