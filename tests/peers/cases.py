@@ -27,6 +27,7 @@ SEEDS = {f"bn/resnet20/{mode}": 45 if mode in ("train", "stats") else 9
          for mode in BN_MODES}
 SEEDS |= {f"bn/resnet18/{mode}": 4 if mode in ("train", "stats") else 1
           for mode in BN_MODES}
+SEEDS |= {"backbone/resnet50-affine": 10, "backbone/resnext50_32x4d": 12}
 SEEDS |= {"freeze/bn,head-resnet20": 9, "freeze/stage4,head-auto16": 5}
 SEEDS |= {name: 1 for name in ("bn/auto-below-16", "bn/by-stage", "loss/clip", "loss/lr-decay",
                                "freeze/stage1-frozen-bn", "freeze/bn", "freeze/bias",
@@ -88,14 +89,15 @@ def freeze_cases() -> list[Case]:
 
 
 def backbone_cases() -> list[Case]:
+    few = dict(image_size=32, n=2, n_classes=2, bn="affine")  # a deep net far from every tie
     return [
-        step("backbone/resnet34", backbone="resnet34", bn="affine"),
+        step("backbone/resnet34", backbone="resnet34", **few),
         step("backbone/resnet50-train", backbone="resnet50", bn="train"),
-        step("backbone/resnet50-affine", backbone="resnet50", bn="affine"),
+        step("backbone/resnet50-affine", backbone="resnet50", **few),
         step("backbone/resnet50-stage4", backbone="resnet50", bn="auto", thaw="stage4,head"),
         step("backbone/wide_resnet50_2", backbone="wide_resnet50_2", bn="affine",
              thaw="stage4,head"),
-        step("backbone/resnext50_32x4d", backbone="resnext50_32x4d", bn="affine"),
+        step("backbone/resnext50_32x4d", backbone="resnext50_32x4d", **few),
         step("backbone/odd-size", backbone="resnet18", bn="affine", image_size=75),
     ]
 
@@ -121,8 +123,8 @@ def input_cases() -> list[Case]:
 def loss_cases() -> list[Case]:
     return [
         step("loss/label-smoothing", thaw="stage4,head", bn="affine", label_smoothing=0.1),
-        step("loss/clip", bn="affine", clip=0.5),
-        step("loss/clip-partly-frozen", thaw="stage4,head", bn="affine", clip=0.5),
+        step("loss/clip", bn="affine", clip=0.5, lr=64.0),
+        step("loss/clip-partly-frozen", thaw="stage4,head", bn="affine", clip=0.5, lr=64.0),
         step("loss/clip-not-reached", thaw="head", bn="auto", clip=1e6),
         step("loss/lr-decay", bn="affine", lr_decay=0.5),
     ]
@@ -150,7 +152,8 @@ def trace_cases() -> list[Case]:
         trace("trace/cosine", n=8, epochs=2, bn="affine", lr_schedule="cosine", **tiny, **SGD),
         trace("trace/cosine-warmup", n=8, epochs=4, bn="affine", lr_schedule="cosine", warmup=2,
               quick=True, **tiny, **SGD),
-        trace("trace/lr-decay-clip", n=8, bn="affine", lr_decay=0.75, clip=1.0, **SGD),
+        trace("trace/lr-decay-clip", n=8, bn="affine", lr_decay=0.75, clip=1.0,
+              **{**SGD, "lr": 0.05}),
         trace("trace/accumulate", n=12, bn="train", accumulate=2, optional=True, **tiny, **SGD),
         trace("trace/accumulate-ragged", n=10, bn="affine", accumulate=2, optional=True, **tiny,
               **SGD),

@@ -151,7 +151,8 @@ def check_tensor(name: str, got: np.ndarray | None, before: np.ndarray,
     d64 = change(exact, before)
     if not d64.any():
         same = got.tobytes() == before.tobytes()
-        return Check(name + ("" if same else " (frozen, moved)"), 0.0 if same else float("inf"), 0.0)
+        return Check(name + ("" if same else " (frozen, moved)"), 0.0 if same else float("inf"),
+                     0.0)
     e_torch = max(distance(change(v, before), d64) for v in own)
     return Check(name, distance(change(got, before), d64),
                  max(tolerance, OWN_SPREAD * e_torch))
@@ -296,7 +297,8 @@ def find_seed(case: Case, n: int) -> tuple[float, int]:
 
 
 def selected(pattern: str, quick: bool) -> list[Case]:
-    found = [c for c in cases.every() if fnmatch.fnmatch(c.name, pattern) and (c.quick or not quick)]
+    found = [c for c in cases.every()
+             if fnmatch.fnmatch(c.name, pattern) and (c.quick or not quick)]
     if not found:
         raise SystemExit(f"--case {pattern}: matches nothing; see --list")
     return found

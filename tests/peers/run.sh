@@ -6,6 +6,7 @@
 #   THAW_PEERS_VENV: an environment to use or make; else one in the user's cache folder.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+export PYTHONDONTWRITEBYTECODE=1
 venv=${THAW_PEERS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/thaw-peers}
 what=${1:-numerics}
 [ $# -eq 0 ] || shift

@@ -108,10 +108,11 @@ def measure_thaw(args, m: Material, thaw: str, cache: str) -> Sample:
         out = os.path.join(folder, "run")
         child = Child([
             args.thaw, "train", m.data, "-o", out, "--backbone", args.backbone, "--weights", m.h5,
-            "--thaw", thaw, "--cache", cache, "--epochs", str(args.epochs), "--batch",
-            str(args.batch), "--lr", "0.01", "--augment", "none", "--val", "0", "--image-size",
-            str(args.image_size), "--threads", str(args.threads), "--workers",
-            str(args.threads), "--log-every", "1"], folder, args.threads)
+            "--thaw", thaw, *([] if args.no_cache else ["--cache", cache]),
+            "--epochs", str(args.epochs), "--batch", str(args.batch), "--lr", "0.01",
+            "--augment", "none", "--val", "0", "--image-size", str(args.image_size),
+            "--threads", str(args.threads), "--workers", str(args.threads), "--log-every", "1"],
+            folder, args.threads)
         child.run(os.path.join(out, "metrics.jsonl"), '"step"')
         epochs = files.read_events(out, "epoch")
         rate = statistics.median(e["images_per_s"] for e in epochs[1:])
@@ -131,11 +132,16 @@ def measure_twin(args, m: Material, thaw: str, layout: str) -> Sample:
         return Sample(args.batch / statistics.median(seconds), child.peak, child.first)
 
 
+def works(args) -> list[tuple[str, str, str]]:
+    cached = args.thaw and not args.no_cache
+    return [w for w in WORKS if cached or w[2] == "off"]
+
+
 def measure(args, m: Material) -> dict[tuple, list[Sample]]:
     """Every work by every engine, one after the other, again and again: {(thaw, engine): …}."""
     found: dict[tuple, list[Sample]] = {}
     for repetition in range(args.repeat):
-        for title, thaw, cache in WORKS:
+        for title, thaw, cache in works(args):
             jobs = [(cache, lambda: measure_thaw(args, m, thaw, cache))] if args.thaw else []
             if cache == "off":
                 jobs += [(layout, lambda layout=layout: measure_twin(args, m, thaw, layout))
@@ -204,13 +210,12 @@ def report(args, found: dict[tuple, list[Sample]]) -> str:
     if args.thaw:
         heads += ["thaw / best", "peak MiB thaw / PyTorch", "ratio",
                   "s to first step thaw / PyTorch"]
-    works = WORKS if args.thaw else [w for w in WORKS if w[2] == "off"]
     return "\n".join([
         f"{args.backbone}, {args.image_size} px, batch {args.batch}, {args.threads} threads, fp32; "
         f"{args.repeat} repetitions in turn.", f"{cpu_model()}; {datetime.date.today()}; "
         f"{versions(args)}.", "",
         "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads),
-        *(row(args, found, *work) for work in works)])
+        *(row(args, found, *work) for work in works(args))])
 
 
 def main() -> None:
@@ -218,6 +223,8 @@ def main() -> None:
     parser.add_argument("--thaw", metavar="BIN", help="without it only PyTorch is measured")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (slow)")
+    parser.add_argument("--no-cache", action="store_true",
+                        help="for a thaw without --cache: the rows that need it are left out")
     for name, default in (("image-size", 224), ("batch", 32), ("batches", 3), ("epochs", 4),
                           ("steps", 6), ("threads", 2), ("repeat", 3)):
         parser.add_argument("--" + name, type=int, default=default)
