@@ -175,6 +175,7 @@ static void the_learning_rate_follows_its_formula(void **state)
     (void)state;
     struct th_lr s = {.kind = TH_LR_COSINE, .base = 0.1F, .total = 10, .warmup = 4};
     assert_float_equal(th_lr_at(&s, 0), 0.1 * 0.25, 1e-7);
+    assert_float_equal(th_lr_at(&s, 3), 0.1, 1e-7);
     assert_float_equal(th_lr_at(&s, 5), 0.05, 1e-7);
     assert_float_equal(th_lr_at(&s, 9), 0.0024471742, 1e-7);
     s = (struct th_lr){.kind = TH_LR_STEP, .base = 1.0F, .total = 100};

@@ -89,12 +89,12 @@ int th_timetable_phase(const struct th_timetable *t, int epoch)
 
 float th_lr_at(const struct th_lr *s, int64_t i)
 {
-    double lr = s->base;
+    double lr = s->base, at = (double)i, total = (double)s->total;
+    if (i < s->warmup)
+        return (float)(lr * (at + 1.0) / (double)s->warmup);
     if (s->kind == TH_LR_COSINE)
-        lr *= 0.5 * (1.0 + cos(3.14159265358979323846 * (double)i / (double)s->total));
+        lr *= 0.5 * (1.0 + cos(3.14159265358979323846 * at / total));
     if (s->kind == TH_LR_STEP)
         lr *= i >= s->total - s->total / 4 ? 0.01 : i >= s->total / 2 ? 0.1 : 1.0;
-    if (i < s->warmup)
-        lr *= (double)(i + 1) / (double)s->warmup;
     return (float)lr;
 }

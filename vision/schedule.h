@@ -27,7 +27,7 @@ struct th_lr {
 };
 
 /* Learning rate of optimizer step i, from 0. Cosine: base/2 (1 + cos(pi i/T)); step:
- * base, a tenth from T/2 on, a hundredth from 3T/4 on; warm-up: times (i+1)/W. */
+ * base, a tenth from T/2 on, a hundredth from 3T/4 on. While i < W: base (i+1)/W instead. */
 float th_lr_at(const struct th_lr *s, int64_t i);
 
 #endif
