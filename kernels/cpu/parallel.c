@@ -6,8 +6,7 @@
 void th_parallel(const struct th_call *call, int64_t n,
     void (*part)(const struct th_call *call, int64_t i))
 {
-    int threads = call->device->threads;
-#pragma omp parallel for if (n > 1) num_threads(threads) schedule(static)
+#pragma omp parallel for if (n > 1) num_threads(call->device->threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
         part(call, i);
 }
