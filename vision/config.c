@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Options as JSON (config.json) and back. Reads exactly what such a file may hold, a flat
- * object of strings, numbers and booleans: no nesting, so no depth to bound. */
+ * object of strings, numbers and booleans: no nesting, so no depth to bound. Values are
+ * paths too, whose bytes need not be UTF-8; json.h would refuse or replace those. */
 #include "options.h"
 
 #include "mem.h"

@@ -67,6 +67,15 @@ static thaw_status add_gradient(
     return l->graph.status;
 }
 
+/* Inputs that full fine-tuning has gradients of: not images, targets, statistics. */
+static bool could_need(const struct th_graph *g, const struct th_node *n, int k)
+{
+    bool statistics = n->op == TH_OP_bn_apply && (k == 1 || k == 2);
+    bool derived = n->op == TH_OP_bn_fold || n->op == TH_OP_bn_stats;
+    return n->in[k] >= 0 && !statistics && !derived &&
+           g->values[n->in[k]].kind != TH_VALUE_INPUT;
+}
+
 static thaw_status differentiate(struct th_lowering *l, int index, const bool *needs)
 {
     struct th_node n = l->graph.nodes[index]; /* a copy: emitting moves the array */
@@ -81,8 +90,7 @@ static thaw_status differentiate(struct th_lowering *l, int index, const bool *n
         din[k] = -1;
         need[k] = n.in[k] >= 0 && needs[n.in[k]];
         asked = asked || need[k];
-        l->n_dead += reached && n.in[k] >= 0 && !need[k] &&
-                     l->graph.values[n.in[k]].kind != TH_VALUE_INPUT;
+        l->n_dead += !need[k] && could_need(&l->graph, &n, k);
     }
     if (!reached || !asked || n.op == TH_OP_bn_stats)
         return THAW_OK;
