@@ -8,8 +8,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 per_class=300 epochs=5
-# Threads that wait sleep: on a machine that does other work too, spinning costs ten times.
-OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} && export OMP_WAIT_POLICY
 for option; do
     case $option in
     --quick) per_class=60 epochs=2 ;;

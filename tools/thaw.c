@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_COMMANDS = 64, MAX_NAME = 64 };
 
@@ -193,8 +194,21 @@ static int finish_output(int code)
     return code ? code : -THAW_E_IO;
 }
 
+/* OpenMP's waiting threads spin some milliseconds by default, at the cost of whatever else
+ * wants the core: our loader's threads, another program. A short spin is 12 % faster here
+ * (resnet20, 2 cores: 824 against 730 images/s) and ten times on a busy machine. libgomp
+ * reads the variable when it is loaded, so the program starts itself again, once. */
+static void spin_briefly(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("GOMP_SPINCOUNT", "10000", 0) == 0)
+        execv("/proc/self/exe", argv); /* comes back only if that is not possible */
+}
+
 int main(int argc, char **argv)
 {
+    spin_briefly(argv);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* so that a file limit is an error of write() */
     if (argc < 2) {
