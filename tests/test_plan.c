@@ -216,6 +216,8 @@ static void frozen_prefix_is_folded_and_keeps_nothing_for_backward(void **state)
     net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "train");
     th_plan_stats(n.plan, &all);
     assert_true(head.saved_bytes < 4096);
+    assert_int_equal(head.n_cut, head.n_forward - 2); /* all but the head and its loss */
+    assert_int_equal(all.n_cut, 0);
     assert_true(all.saved_bytes > 100 * head.saved_bytes);
     net_close(&n);
 }

@@ -48,6 +48,8 @@ thaw_status th_pass_fold(struct th_lowering *l)
         int b = derived_value(g, &g->values[bn->in[4]].o);
         struct th_node old = *bn;
         bn->op = TH_OP_conv;
+        bn->name = conv->name;
+        conv->name = old.name;
         bn->attr = conv->attr;
         for (int k = 0; k < TH_MAX_IN; k++)
             bn->in[k] = -1;

@@ -70,7 +70,8 @@ static thaw_status count_cut(struct th_lowering *l)
         for (int k = 0; k < TH_MAX_OUT; k++)
             if (n->out[k] >= 0)
                 above[n->out[k]] = moves;
-        l->n_cut += !moves && n->phase == TH_FORWARD && n->op != TH_OP_bn_fold;
+        l->n_cut += !moves && n->phase == TH_FORWARD && n->op != TH_OP_bn_fold &&
+                    n->op != TH_OP_view;
     }
     th_free(above);
     return THAW_OK;
@@ -112,13 +113,13 @@ static thaw_status lower(struct th_lowering *l)
     TRY(th_pass_bn(l));
     if (!(spec->without & TH_PASS_FOLD))
         TRY(th_pass_fold(l));
-    TRY(count_cut(l));
     if (training)
         TRY(lower_training(l));
     th_graph_sweep(&l->graph);
     if (!(spec->without & TH_PASS_FUSE))
         TRY(th_pass_fuse(l));
-    return th_pass_layout(l);
+    TRY(th_pass_layout(l));
+    return count_cut(l);
 }
 
 /* ---- From nodes to prepared steps ---- */
