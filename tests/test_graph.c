@@ -211,9 +211,25 @@ static void the_first_error_of_a_graph_sticks(void **state)
     th_graph_release(&g);
 }
 
+/* The array of values grows while the operand that is copied still stands in it. */
+static void a_value_like_one_of_the_same_graph_survives_growth(void **state)
+{
+    (void)state;
+    struct th_graph g;
+    th_graph_init(&g);
+    struct th_shape shape = TH_SHAPE(2, 3, 5, 7);
+    int x = th_graph_input(&g, "x", TH_F32, shape);
+    for (int i = 0; i < 2000; i++) {
+        int y = th_graph_value(&g, &g.values[x].o);
+        assert_true(th_shape_equal(&g.values[y].o.shape, &shape));
+    }
+    th_graph_release(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_value_like_one_of_the_same_graph_survives_growth),
         cmocka_unit_test(a_transformer_block_has_the_gradient_of_its_loss),
         cmocka_unit_test(dropout_draws_from_the_sample_and_is_absent_in_evaluation),
         cmocka_unit_test(frozen_block_below_a_trained_head_keeps_nothing),

@@ -50,11 +50,12 @@ static bool reserve(struct th_graph *g, void **array, int n, int *cap, size_t si
 
 int th_graph_value(struct th_graph *g, const struct th_operand *o)
 {
+    struct th_operand copy = *o; /* o may stand in the array that grows */
     if (!reserve(
             g, (void **)&g->values, g->n_values, &g->cap_values, sizeof *g->values))
         return -1;
     struct th_value *v = &g->values[g->n_values];
-    *v = (struct th_value){.o = *o, .kind = TH_VALUE_TEMP, .view_of = -1};
+    *v = (struct th_value){.o = copy, .kind = TH_VALUE_TEMP, .view_of = -1};
     v->o.present = true;
     if (v->o.block == 0)
         v->o.block = 1;
