@@ -277,6 +277,40 @@ static void evaluation_follows_training_through_the_derived_weights(void **state
     net_close(&n);
 }
 
+/* One value of a derived tensor changes behind the plan's back. */
+static void overwrite(struct net *n, const struct th_place *place)
+{
+    const struct th_backend *backend = n->device->backend;
+    float *value = th_alloc(place->bytes, 1);
+    must(backend->download(n->device, value, place->derived, place->bytes));
+    value[0] += 1.0F;
+    must(backend->upload(n->device, place->derived, value, place->bytes));
+    th_free(value);
+}
+
+static void every_derived_tensor_that_was_overwritten_is_found(void **state)
+{
+    (void)state;
+    for (size_t d = 0; d < N_DEVICES; d++) {
+        struct net n;
+        if (!net_has_device(devices[d]))
+            continue;
+        net_open(&n, devices[d], "resnet20", 16, 5, 7);
+        net_plan(
+            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "head", "frozen");
+        net_run(&n, 1, 0.1F);
+        must(th_plan_verify(n.plan));
+        for (int v = 0; v < n.plan->graph.n_values; v++) {
+            if (!n.plan->places[v].derived)
+                continue;
+            overwrite(&n, &n.plan->places[v]);
+            assert_int_equal(th_plan_verify(n.plan), THAW_E_FAIL);
+        }
+        must(th_plan_verify(n.plan)); /* derived again each time */
+        net_close(&n);
+    }
+}
+
 static void batch_statistics_of_a_single_value_are_an_error(void **state)
 {
     (void)state;
@@ -303,6 +337,7 @@ int main(void)
         cmocka_unit_test(frozen_prefix_is_folded_and_keeps_nothing_for_backward),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing_at_all),
         cmocka_unit_test(evaluation_follows_training_through_the_derived_weights),
+        cmocka_unit_test(every_derived_tensor_that_was_overwritten_is_found),
         cmocka_unit_test(batch_statistics_of_a_single_value_are_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,27 +112,47 @@ thaw_status th_plan_get(struct th_plan *p, const char *name, void *host)
     return device->backend->download(device, host, address(p, v), p->places[v].bytes);
 }
 
-/* Run a derived step again and compare what it makes with what was in use. */
-static thaw_status verify_derived(struct th_plan *p, struct th_step *s, int out)
+static thaw_status copy_value(const struct th_plan *p, int value, char **copy)
 {
     struct th_device *device = p->store->device;
-    size_t bytes = p->places[out].bytes;
-    char *used = th_alloc(bytes, 1), *again = th_alloc(bytes, 1);
-    thaw_status status = used && again ? THAW_OK : THAW_E_MEMORY;
-    if (status == THAW_OK)
-        status = device->backend->download(device, used, address(p, out), bytes);
-    if (status == THAW_OK)
-        status = s->kernel->run(&s->call);
-    if (status == THAW_OK)
-        status = device->backend->download(device, again, address(p, out), bytes);
-    if (status == THAW_OK && memcmp(used, again, bytes) != 0)
+    size_t bytes = p->places[value].bytes;
+    *copy = th_alloc(bytes, 1);
+    if (!*copy)
+        return THAW_E_MEMORY;
+    return device->backend->download(device, *copy, address(p, value), bytes);
+}
+
+static thaw_status compare_value(
+    const struct th_plan *p, int value, const char *used, const char *name)
+{
+    char *again = NULL;
+    thaw_status status = copy_value(p, value, &again);
+    if (status == THAW_OK && memcmp(used, again, p->places[value].bytes) != 0)
         status = th_fail(THAW_E_FAIL,
             "%s: the folded weights in use are not what its frozen parameters give; "
             "memory "
             "was overwritten",
-            s->name);
-    th_free(used);
+            name);
     th_free(again);
+    return status;
+}
+
+/* Run a derived step again and compare what it makes with what was in use: all of it is
+ * set aside before, since the run makes every output anew. */
+static thaw_status verify_derived(struct th_plan *p, struct th_step *s)
+{
+    char *used[TH_MAX_OUT] = {NULL};
+    thaw_status status = THAW_OK;
+    for (int k = 0; k < TH_MAX_OUT && status == THAW_OK; k++)
+        if (s->out[k] >= 0)
+            status = copy_value(p, s->out[k], &used[k]);
+    if (status == THAW_OK)
+        status = s->kernel->run(&s->call);
+    for (int k = 0; k < TH_MAX_OUT && status == THAW_OK; k++)
+        if (s->out[k] >= 0)
+            status = compare_value(p, s->out[k], used[k], s->name);
+    for (int k = 0; k < TH_MAX_OUT; k++)
+        th_free(used[k]);
     return status;
 }
 
@@ -144,9 +164,8 @@ thaw_status th_plan_verify(struct th_plan *p)
         struct th_step *s = &p->steps[i];
         if (s->seen == 0 || s->seen != versions(p, s))
             continue; /* would be derived again before its next use */
-        for (int k = 0; s->derived && k < TH_MAX_OUT; k++)
-            if (s->out[k] >= 0)
-                TRY(verify_derived(p, s, s->out[k]));
+        if (s->derived)
+            TRY(verify_derived(p, s));
         if (s->kernel->verify)
             TRY(s->kernel->verify(&s->call));
     }
