@@ -3,6 +3,7 @@
 #include "run.h"
 
 #include "options.h"
+#include "pass.h"
 
 static int setup(void **state)
 {
@@ -96,6 +97,41 @@ static void a_change_in_the_middle_of_a_run_fails_it(void **state)
     thaw_trainer_free(planter.t);
 }
 
+/* Derived weights of a plan, the first of them changed by one value. */
+static void plant_in_plan(struct th_plan *p)
+{
+    for (int v = 0; v < p->graph.n_values; v++)
+        if (p->places[v].derived) {
+            *(float *)p->places[v].derived += 1e-3F; /* on a CPU: host memory */
+            return;
+        }
+    fail_msg("nothing is derived");
+}
+
+static void what_validation_runs_on_is_verified_too(void **state)
+{
+    (void)state;
+    thaw_trainer *t = begin(make_options("judged", NULL));
+    must(th_trainer_steps(t));
+    must(th_trainer_end_epoch(t));
+    plant_in_plan(t->evaluator.plan);
+    assert_int_equal(th_trainer_leave(t), THAW_E_FAIL);
+    assert_non_null(strstr(thaw_error(), "folded"));
+    thaw_trainer_free(t);
+}
+
+static void a_stopped_run_proves_its_derived_weights_too(void **state)
+{
+    (void)state;
+    thaw_result r;
+    thaw_trainer *t = begin(make_options("stopped", NULL));
+    must(th_trainer_steps(t));
+    plant_in_plan(t->plans[0].plan);
+    assert_int_equal(th_trainer_finish(t, true, &r), THAW_E_FAIL);
+    assert_non_null(strstr(thaw_error(), "folded"));
+    thaw_trainer_free(t);
+}
+
 static void frozen_tensors_are_read_only_and_trained_ones_are_not(void **state)
 {
     (void)state;
@@ -151,6 +187,8 @@ int main(void)
         cmocka_unit_test(a_planted_change_of_a_frozen_tensor_is_named),
         cmocka_unit_test(a_change_of_what_trains_is_none_of_its_business),
         cmocka_unit_test(a_change_in_the_middle_of_a_run_fails_it),
+        cmocka_unit_test(what_validation_runs_on_is_verified_too),
+        cmocka_unit_test(a_stopped_run_proves_its_derived_weights_too),
         cmocka_unit_test(frozen_tensors_are_read_only_and_trained_ones_are_not),
         cmocka_unit_test(statistics_that_a_mode_updates_are_not_called_frozen),
         cmocka_unit_test(only_what_every_phase_freezes_counts_as_frozen),

@@ -69,6 +69,9 @@ thaw_status th_trainer_build(
 thaw_status th_trainer_survey(struct thaw_trainer *t);
 /* Be in the phase of epoch t->at.epoch: freeze state, plans, loader, certificate. */
 thaw_status th_trainer_enter(struct thaw_trainer *t);
+/* The frozen tensors are what they were, and what every plan derived from them, those of
+ * training and of validation, is what they give. */
+thaw_status th_trainer_verify(struct thaw_trainer *t);
 /* Verify and leave the phase. */
 thaw_status th_trainer_leave(struct thaw_trainer *t);
 /* Free what the phase holds. */

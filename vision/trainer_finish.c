@@ -264,6 +264,6 @@ thaw_status th_trainer_finish(struct thaw_trainer *t, bool stopped, thaw_result 
         TRY(th_trainer_leave(t));
         return write_end(t, r);
     }
-    TRY(th_certificate_verify(&t->certificate, &t->net.model, &t->net.store));
+    TRY(th_trainer_verify(t));
     return th_trainer_save(t);
 }

@@ -111,16 +111,21 @@ void th_trainer_release_phase(struct thaw_trainer *t)
     t->freeze = (struct th_freeze){0};
 }
 
+thaw_status th_trainer_verify(struct thaw_trainer *t)
+{
+    TRY(th_certificate_verify(&t->certificate, &t->net.model, &t->net.store));
+    for (int i = 0; i < TH_MAX_PLANS; i++)
+        if (t->plans[i].plan)
+            TRY(th_plan_verify(t->plans[i].plan));
+    return t->evaluator.plan ? th_plan_verify(t->evaluator.plan) : THAW_OK;
+}
+
 thaw_status th_trainer_leave(struct thaw_trainer *t)
 {
     if (!t->entered)
         return THAW_OK;
     t->entered = false;
-    thaw_status status =
-        th_certificate_verify(&t->certificate, &t->net.model, &t->net.store);
-    for (int i = 0; i < TH_MAX_PLANS && status == THAW_OK; i++)
-        if (t->plans[i].plan)
-            status = th_plan_verify(t->plans[i].plan);
+    thaw_status status = th_trainer_verify(t);
     th_trainer_release_phase(t);
     return status;
 }
