@@ -105,6 +105,11 @@ static void a_last_single_image_joins_where_statistics_are_the_batchs(void **sta
                    "train", NULL),
         NULL, &r));
     assert_int_equal(r.steps, 3); /* 3, 3, 4 */
+    must(train(make_options("joined-after", "batch", "3", "epochs", "1", "thaw", "all",
+                   "bn", "stats-running", NULL),
+        NULL, &r));
+    assert_int_equal(
+        r.steps, 3); /* they are read afterwards, but they are the batch's */
     must(train(make_options("single", "batch", "3", "epochs", "1", NULL), NULL, &r));
     assert_int_equal(r.steps, 4);
 }

@@ -24,11 +24,12 @@ static thaw_status freeze_of(
         f, &t->net.model, t->recipe.timetable.spec[phase], t->recipe.bn, batch_of(t));
 }
 
-static bool uses_batch(const struct th_freeze *f)
+/* Running statistics are updated with the batch's wherever these are computed. */
+static bool takes_statistics(const struct th_freeze *f)
 {
     bool any = false;
     for (int i = 0; i < f->n_bns; i++)
-        any = any || th_bn_uses_batch(f->bn[i]);
+        any = any || th_bn_updates(f->bn[i]);
     return any;
 }
 
@@ -36,7 +37,7 @@ static bool uses_batch(const struct th_freeze *f)
 static bool joins(const struct thaw_trainer *t, const struct th_freeze *f)
 {
     int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
-    return uses_batch(f) && n > 1 && n % batch == 1 && batch > 1;
+    return takes_statistics(f) && n > 1 && n % batch == 1 && batch > 1;
 }
 
 static int64_t count_steps(const struct thaw_trainer *t, const struct th_freeze *f)
