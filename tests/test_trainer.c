@@ -165,6 +165,18 @@ static void a_loss_that_stays_infinite_ends_the_run(void **state)
         THAW_E_DIVERGED);
 }
 
+static void a_short_run_without_a_finite_step_in_its_last_epoch_has_diverged(
+    void **state)
+{
+    (void)state;
+    thaw_result r;
+    assert_int_equal(train(make_options("short", "std", "1e-36,1e-36,1e-36", "epochs",
+                               "2", "thaw", "all", NULL),
+                         NULL, &r),
+        THAW_E_DIVERGED);
+    assert_non_null(strstr(thaw_error(), "whole last epoch"));
+}
+
 static void a_kept_head_with_nothing_thawed_changes_nothing(void **state)
 {
     (void)state;
@@ -230,6 +242,8 @@ int main(void)
         cmocka_unit_test(a_new_head_that_no_phase_trains_is_refused),
         cmocka_unit_test(without_weights_two_lines_say_what_to_get_and_type),
         cmocka_unit_test(a_loss_that_stays_infinite_ends_the_run),
+        cmocka_unit_test(
+            a_short_run_without_a_finite_step_in_its_last_epoch_has_diverged),
         cmocka_unit_test(a_kept_head_with_nothing_thawed_changes_nothing),
         cmocka_unit_test(a_run_folder_is_a_model_that_predicts_and_is_evaluated),
     };

@@ -194,6 +194,19 @@ static bool goes_on(const struct thaw_trainer *t)
     return t->at.epoch < t->recipe.epochs && is_patient(t) && !atomic_load(&t->stop);
 }
 
+/* A run whose last epoch had no finite step did not get well again. */
+static thaw_status check_finite(const struct thaw_trainer *t)
+{
+    const struct th_timetable *timetable = &t->recipe.timetable;
+    if (t->at.epoch == 0 || t->at.in_a_row == 0)
+        return THAW_OK;
+    int last = th_timetable_phase(timetable, (int)t->at.epoch - 1);
+    if (t->at.in_a_row < t->phase_steps[last])
+        return THAW_OK;
+    return th_fail(THAW_E_DIVERGED,
+        "nothing was finite in the whole last epoch; try a smaller --lr, or --clip 1");
+}
+
 thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
 {
     *result = (thaw_result){0};
@@ -205,6 +218,8 @@ thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
         TRY(th_trainer_end_epoch(t));
     }
     bool stopped = t->at.epoch < t->recipe.epochs && is_patient(t);
+    if (!stopped)
+        TRY(check_finite(t));
     return th_trainer_finish(t, stopped, result);
 }
 

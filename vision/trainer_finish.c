@@ -112,12 +112,14 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
 
 static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e)
 {
-    char val[96] = "";
+    char val[96] = "", train[32] = "not finite";
+    if (isfinite(e->train_loss))
+        snprintf(train, sizeof train, "%.4f", e->train_loss);
     if (e->val)
         snprintf(val, sizeof val, ", val loss %.4f, top-1 %.2f %%",
             th_metrics_loss(e->val), 100 * th_metrics_top1(e->val));
-    th_say(&t->events, "epoch", "%lld/%d: train loss %.4f%s, %.1f images/s, %.1f s%s",
-        (long long)e->epoch + 1, t->recipe.epochs, e->train_loss, val, e->images_per_s,
+    th_say(&t->events, "epoch", "%lld/%d: train loss %s%s, %.1f images/s, %.1f s%s",
+        (long long)e->epoch + 1, t->recipe.epochs, train, val, e->images_per_s,
         e->seconds, e->skipped ? " (steps that were not finite were skipped)" : "");
 }
 
