@@ -233,5 +233,12 @@ done
 expect 0 "a finished run can be given more epochs" resume json --epochs +1
 check "two epochs in all" [ "$(grep -c '"event":"epoch"' json/metrics.jsonl)" -eq 2 ]
 
+# shellcheck disable=SC2086 # a list of words
+expect 0 "patience ends a run that gets no better" train images -o patient $small --lr 0 \
+    --bn frozen --epochs 5 --patience 1
+check "after two epochs" [ "$(grep -c '"event":"epoch"' patient/metrics.jsonl)" -eq 2 ]
+expect 0 "and resuming it says why nothing is trained" resume patient --epochs +1
+says "--patience 1 has ended the run"
+
 echo "$checks checks, $failures failed"
 [ "$failures" -eq 0 ]

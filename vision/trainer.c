@@ -121,6 +121,25 @@ static thaw_status read_config(struct thaw_trainer *t, const char *run)
     return status == THAW_OK ? thaw_options_set(t->options, "out", run) : status;
 }
 
+static bool is_patient(const struct thaw_trainer *t)
+{
+    return !t->recipe.patience || t->at.best_epoch < 0 ||
+           t->at.epoch - t->at.best_epoch <= t->recipe.patience;
+}
+
+static void say_position(const struct thaw_trainer *t)
+{
+    th_say(&t->events, "resume", "from step %lld, epoch %lld", (long long)t->at.global,
+        (long long)t->at.epoch + 1);
+    if (t->at.epoch >= t->recipe.epochs)
+        th_say(
+            &t->events, "resume", "nothing is left to train; --epochs +N would go on");
+    else if (!is_patient(t))
+        th_say(&t->events, "resume",
+            "nothing is left to train: --patience %d has ended the run",
+            t->recipe.patience);
+}
+
 /* Stand where the checkpoint stood. */
 static thaw_status take_position(struct thaw_trainer *t, const struct th_checkpoint *c)
 {
@@ -132,11 +151,7 @@ static thaw_status take_position(struct thaw_trainer *t, const struct th_checkpo
     TRY(th_certificate_read(&t->certificate, c->certificate));
     if (t->at.phase >= t->recipe.timetable.n)
         return th_fail(THAW_E_DATA, "the checkpoint is in a phase that --thaw lacks");
-    th_say(&t->events, "resume", "from step %lld, epoch %lld", (long long)t->at.global,
-        (long long)t->at.epoch + 1);
-    if (t->at.epoch >= t->recipe.epochs)
-        th_say(
-            &t->events, "resume", "nothing is left to train; --epochs +N would go on");
+    say_position(t);
     return th_run_log_cut(&t->folder, c->log_bytes);
 }
 
@@ -182,12 +197,6 @@ thaw_status thaw_trainer_resume(const char *run, const thaw_options *overrides,
 }
 
 /* ---- Run ---- */
-
-static bool is_patient(const struct thaw_trainer *t)
-{
-    return !t->recipe.patience || t->at.best_epoch < 0 ||
-           t->at.epoch - t->at.best_epoch <= t->recipe.patience;
-}
 
 static bool goes_on(const struct thaw_trainer *t)
 {
