@@ -147,6 +147,7 @@ echo "no image" >broken.jpg
 expect 3 "an unreadable image is named, the others are done" \
     predict run broken.jpg images/class_0/000.ppm
 says "broken.jpg"
+check "once" [ "$(grep -o "broken.jpg" err | wc -l)" -eq 1 ]
 prints '^images/class_0/000.ppm: '
 expect 0 "eval prints a table" eval run images
 prints '^top-1 +[0-9.]+ %'

@@ -86,6 +86,13 @@ static thaw_status read_input(
     return status;
 }
 
+/* The reason without the path, which stands beside it. */
+static const char *reason_of(const char *path, const char *why)
+{
+    size_t n = strlen(path);
+    return strncmp(why, path, n) || strncmp(why + n, ": ", 2) ? why : why + n + 2;
+}
+
 /* Put an image in the batch; one that cannot be read is told after those before it. */
 static thaw_status take(struct predictor *p, const struct th_sample *s)
 {
@@ -99,8 +106,9 @@ static thaw_status take(struct predictor *p, const struct th_sample *s)
     }
     char *why = th_strdup(thaw_error());
     thaw_status flushed = flush(p);
-    const thaw_prediction bad = {
-        .file = s->path, .error = why ? why : "cannot be read", .best = -1};
+    const thaw_prediction bad = {.file = s->path,
+        .error = why ? reason_of(s->path, why) : "cannot be read",
+        .best = -1};
     if (flushed == THAW_OK)
         p->each(p->context, &bad);
     th_free(why);
