@@ -138,6 +138,8 @@ check "and nothing else on stdout" [ "$(wc -l <out)" -eq 1 ]
 # ---- using the model ----
 expect 0 "predict names a class" predict run images/class_0/000.ppm
 prints '^images/class_0/000.ppm: class_[012] [0-9.]+ %'
+"$thaw" predict run images 2>err | : # the reader leaves at once
+check "a reader that left is not worth a sentence" [ ! -s err ]
 expect 0 "predict --json prints an object an image" predict run images/class_1 --json
 check "ten of them" [ "$(wc -l <out)" -eq 10 ]
 number='-?[0-9.]+(e-?[0-9]+)?'

@@ -4,6 +4,7 @@
 #include "command.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -181,6 +182,13 @@ static int run_command(const struct th_command *c, int argc, char **argv)
     return code;
 }
 
+/* Asked of the pipe: the failed write may have been an earlier flush's. */
+static bool reader_left(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
 /* Results that could not be written are a failure; a reader that left is not worth a
  * sentence. */
 static int finish_output(int code)
@@ -188,9 +196,10 @@ static int finish_output(int code)
     errno = 0;
     if (!fflush(stdout) && !ferror(stdout))
         return code;
-    if (errno != EPIPE)
+    int cause = errno;
+    if (!reader_left())
         fprintf(stderr, "thaw: cannot write results: %s\n",
-            errno ? strerror(errno) : "output error");
+            cause ? strerror(cause) : "output error");
     return code ? code : -THAW_E_IO;
 }
 
