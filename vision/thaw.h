@@ -82,7 +82,8 @@ THAW_API thaw_status thaw_options_new(thaw_options **out);
 THAW_API void thaw_options_free(thaw_options *o);
 
 /* THAW_E_USAGE for an unknown name (with "did you mean") or a value that does not parse
- * or is out of range. The text is copied. */
+ * or is out of range. The text is copied. "config" reads the file it names and sets what
+ * is not set yet: also THAW_E_IO where it cannot be read. */
 THAW_API thaw_status thaw_options_set(
     thaw_options *o, const char *name, const char *value);
 
@@ -102,7 +103,8 @@ typedef struct thaw_progress {
 typedef struct thaw_events {
     void *context;
     /* One line of the report: topic "data", "weights", "input", "freeze", "forecast",
-     * "epoch", "frozen", "best", "next", "warning"; text without newline. */
+     * "resume", "epoch", "frozen", "best", "test", "next", "warning"; text without
+     * newline. */
     void (*line)(void *context, const char *topic, const char *text);
     void (*progress)(void *context, const thaw_progress *p);
 } thaw_events;
