@@ -236,6 +236,9 @@ done
 expect 0 "a finished run can be given more epochs" resume json --epochs +1
 check "two epochs in all" [ "$(grep -c '"event":"epoch"' json/metrics.jsonl)" -eq 2 ]
 
+expect 2 "but not fewer than it has done" resume json --epochs 1
+says "--epochs 1: the run is already in epoch 2"
+expect 0 "and is as it was after that" resume json
 # shellcheck disable=SC2086 # a list of words
 expect 0 "patience ends a run that gets no better" train images -o patient $small --lr 0 \
     --bn frozen --epochs 5 --patience 1

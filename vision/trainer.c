@@ -148,6 +148,10 @@ static thaw_status take_position(struct thaw_trainer *t, const struct th_checkpo
             "%s: its images are no longer those that the run began with",
             th_option_text(t->options, "data"));
     t->at = c->at;
+    if (t->at.epoch + (t->at.step > 0) > t->recipe.epochs)
+        return th_fail(THAW_E_USAGE,
+            "--epochs %d: the run is already in epoch %lld; give more, or +N",
+            t->recipe.epochs, (long long)t->at.epoch + (t->at.step > 0));
     TRY(th_certificate_read(&t->certificate, c->certificate));
     if (t->at.phase >= t->recipe.timetable.n)
         return th_fail(THAW_E_DATA, "the checkpoint is in a phase that --thaw lacks");
