@@ -12,6 +12,7 @@ void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
+void __libc_free(void *p);
 
 static atomic_bool counting;
 static atomic_int count;
@@ -46,9 +47,16 @@ void *realloc(void *p, size_t size)
     return __libc_realloc(p, size);
 }
 
+/* Thaw's own allocations come this way: one can be refused, and what is live counted. */
+static int until_refused = -1;
+static atomic_int live;
+
 void *aligned_alloc(size_t alignment, size_t size)
 {
     note(__builtin_return_address(0));
+    if (until_refused >= 0 && until_refused-- == 0)
+        return NULL;
+    atomic_fetch_add(&live, 1);
     return __libc_memalign(alignment, size);
 }
 
@@ -80,6 +88,39 @@ static void running_a_plan_allocates_nothing(void **state)
     }
 }
 
+void free(void *p)
+{
+    atomic_fetch_sub(&live, p != NULL);
+    __libc_free(p);
+}
+
+static void a_refused_allocation_fails_the_plan_and_leaks_nothing(void **state)
+{
+    (void)state;
+    struct net n;
+    net_open(&n, "ref", "resnet20", 8, 5, 7);
+    n.optim.ema = true;
+    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "all", "train");
+    struct th_plan_spec spec = {.model = &n.model,
+        .freeze = &n.freeze,
+        .mode = TH_TRAIN,
+        .batch = 2,
+        .optim = &n.optim};
+    bool refused = true;
+    for (int i = 0; refused; i++) {
+        struct th_plan *p = NULL;
+        int before = atomic_load(&live);
+        until_refused = i;
+        thaw_status status = th_plan_new(&spec, &n.store, &n.arena, &p);
+        refused = until_refused < 0;
+        until_refused = -1;
+        th_plan_free(p);
+        assert_int_equal(status, refused ? THAW_E_MEMORY : THAW_OK);
+        assert_int_equal(atomic_load(&live), before);
+    }
+    net_close(&n);
+}
+
 /* The counter itself works: a test that cannot fail proves nothing. */
 static void the_counter_counts_our_allocations(void **state)
 {
@@ -96,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(running_a_plan_allocates_nothing),
+        cmocka_unit_test(a_refused_allocation_fails_the_plan_and_leaks_nothing),
         cmocka_unit_test(the_counter_counts_our_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,8 @@ static int slot(
     struct th_lowering *l, const char *kind, const char *name, struct th_shape shape)
 {
     char *full = th_format("%s/%s", kind, name);
+    if (!full && l->graph.status == THAW_OK)
+        l->graph.status = THAW_E_MEMORY; /* -1 would stand for "has no slot" */
     int v = full ? th_graph_state(&l->graph, full, shape) : -1;
     th_free(full);
     return v;
@@ -153,16 +155,16 @@ static thaw_status place(struct th_lowering *l, struct th_node *nodes, int n,
 {
     bool late = l->spec->optim->clip > 0.0F, guarded = false;
     thaw_status status = THAW_OK;
-    for (int i = 0; i < n && status == THAW_OK; i++) {
+    for (int i = 0; i < n; i++) {
         if (nodes[i].phase == TH_COMMIT)
             continue;
         if (!late && !guarded && nodes[i].phase == TH_BACKWARD) {
             status = emit_guard(l, updates, n_updates, false);
             guarded = true;
         }
-        if (status == THAW_OK)
-            status =
-                push_with_updates(l, nodes, i, n, updates, made, late ? 0 : n_updates);
+        thaw_status pushed =
+            push_with_updates(l, nodes, i, n, updates, made, late ? 0 : n_updates);
+        status = status == THAW_OK ? pushed : status;
     }
     if (status == THAW_OK && !guarded)
         status = emit_guard(l, updates, n_updates, late);
@@ -183,7 +185,7 @@ thaw_status th_pass_update(struct th_lowering *l)
     if (l->spec->no_update)
         n_updates = 0;
     bool *made = th_alloc((size_t)n_updates, sizeof *made);
-    struct th_node *nodes = th_graph_take(&l->graph, &n);
+    struct th_node *nodes = made ? th_graph_take(&l->graph, &n) : NULL;
     thaw_status status =
         made ? place(l, nodes, n, updates, made, n_updates) : THAW_E_MEMORY;
     th_free(nodes);
