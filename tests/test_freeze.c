@@ -132,6 +132,7 @@ static void what_matches_nothing_is_an_error_with_the_nearest_name(void **state)
     expect_usage("head,none", "auto", "none stands alone");
     expect_usage("head", "frosen", "want auto");
     expect_usage("head", "stage7:frozen", "no stage 'stage7'");
+    expect_usage("all", "stage4-stage2:frozen", "stage2-stage4");
 }
 
 static void statistics_that_a_mode_updates_are_not_frozen(void **state)

@@ -173,6 +173,10 @@ static thaw_status bn_word(struct th_freeze *f, const struct th_model *m, char *
         *dash = '\0';
     TRY(stage_of(m, word, &first));
     TRY(stage_of(m, dash ? dash + 1 : word, &last));
+    if (first > last)
+        return th_fail(THAW_E_USAGE,
+            "--bn: %s-%s names no stage: stages go from the input up, %s-%s", word,
+            dash + 1, dash + 1, word);
     for (int i = 0; i < m->n_bns; i++)
         if (m->bns[i].stage >= first && m->bns[i].stage <= last)
             f->bn[i] = mode;
