@@ -455,7 +455,8 @@ static void plan_batches(struct th_loader *l)
         l->capacity++;
     }
     double max_bad = l->o.max_bad == 0 ? DEFAULT_MAX_BAD : l->o.max_bad;
-    l->max_unreadable = max_bad > 0 ? (int64_t)ceil(max_bad * (double)n) : 0;
+    int64_t most = (int64_t)floor(max_bad * (double)n + 1e-9);
+    l->max_unreadable = max_bad <= 0 ? 0 : most ? most : 1;
 }
 
 static thaw_status loader_init(struct th_loader *l)

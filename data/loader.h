@@ -40,7 +40,7 @@ struct th_loader_options {
         views; /* augmented views of an image: epoch % views; 0: new ones each epoch */
     int workers;    /* 0: one a core */
     int prefetch;   /* batches decoded ahead; 0: 2 */
-    double max_bad; /* fraction of the split, rounded up, that may be unreadable;
+    double max_bad; /* fraction of the split that may be unreadable, but always one image;
                        0: 0.01; below 0: none */
     /* Called in the thread of th_loader_next, once a file, in the order of the batches.
      * What it is given is valid during the call. */

@@ -160,6 +160,15 @@ expect 0 "inspect describes the model and the plan" inspect run --thaw head
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
 
 # ---- bad input ----
+cp -r images spoilt
+echo "no image" >spoilt/class_1/000.ppm
+expect 0 "one unreadable image does not end a run" train spoilt -o r0 --weights random \
+    --backbone resnet20 --image-size 8 --thaw "0:head 1:all" --epochs 3 --val 0
+check "it is named once" [ "$(grep -c class_1/000.ppm err)" -eq 1 ]
+check "and listed in the run folder" grep -q "spoilt/class_1/000.ppm	" r0/unreadable.txt
+expect 2 "a new head of which a part never trains is an error" train images -o r1 \
+    --weights random --backbone resnet20 --image-size 8 --thaw bias
+says "never trains linear.weight of the head"
 mkdir empty
 expect 3 "an empty folder is bad data" train empty -o r1 --weights random --backbone resnet20
 says "empty"

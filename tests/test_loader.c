@@ -344,7 +344,7 @@ static void too_many_unreadable_images_end_it_with_their_number(void **state)
     struct th_dataset d = open_data();
     struct th_loader_options o = usual();
     o.shuffle = false;
-    struct th_loader *loader = open_loader(&d, &o); /* 1 % of 33, rounded up, is 1 */
+    struct th_loader *loader = open_loader(&d, &o); /* 1 % of 33: always one */
     struct th_batch batch = {0};
     assert_int_equal(th_loader_start(loader, 0, 0), THAW_OK);
     thaw_status status;
@@ -354,6 +354,27 @@ static void too_many_unreadable_images_end_it_with_their_number(void **state)
     assert_non_null(strstr(thaw_error(), "2 of 33 images"));
     assert_non_null(strstr(thaw_error(), "a/03.png"));
     assert_int_equal(th_loader_next(loader, &batch), THAW_E_DATA);
+    th_loader_close(loader);
+    th_dataset_close(&d);
+}
+
+/* Of 33 images 7 % are 2.3: two may be unreadable, the third is too many. */
+static void the_allowance_is_not_rounded_up(void **state)
+{
+    (void)state;
+    spoil(3);
+    spoil(14);
+    spoil(30);
+    struct th_dataset d = open_data();
+    struct th_loader_options o = usual();
+    o.max_bad = 0.07;
+    struct th_loader *loader = open_loader(&d, &o);
+    struct th_batch batch = {0};
+    assert_int_equal(th_loader_start(loader, 0, 0), THAW_OK);
+    thaw_status status;
+    while (!(status = th_loader_next(loader, &batch)) && batch.n)
+        ;
+    assert_int_equal(status, THAW_E_DATA);
     th_loader_close(loader);
     th_dataset_close(&d);
 }
@@ -451,6 +472,7 @@ int main(void)
         WITH_IMAGES(an_unreadable_image_is_reported_once_and_replaced_in_its_class),
         WITH_IMAGES(an_image_damaged_at_its_end_is_reported_and_used),
         WITH_IMAGES(too_many_unreadable_images_end_it_with_their_number),
+        WITH_IMAGES(the_allowance_is_not_rounded_up),
         WITH_IMAGES(a_class_without_one_readable_image_ends_it),
         WITH_IMAGES(closing_is_clean_at_any_time),
         WITH_IMAGES(senseless_options_are_refused),

@@ -3,6 +3,8 @@
 #include "model_file.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { TH_MODEL_FORMAT = 1 };
@@ -16,14 +18,22 @@ thaw_status th_model_file_add(
     return th_store_get(s, id, data);
 }
 
+/* The double that people mean by a float: 0.485, not 0.48500001. */
+static double as_written(float x)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.7g", (double)x);
+    return strtod(text, NULL);
+}
+
 static thaw_status describe_input(const struct th_input *in, struct th_weights *w)
 {
     const int64_t size = in->size;
-    const double crop = (double)in->crop;
+    const double crop = as_written(in->crop);
     double mean[3], std[3];
     for (int c = 0; c < 3; c++) {
-        mean[c] = (double)in->mean[c];
-        std[c] = (double)in->std[c];
+        mean[c] = as_written(in->mean[c]);
+        std[c] = as_written(in->std[c]);
     }
     TRY(th_weights_set_ints(w, "input_size", &size, 1));
     TRY(th_weights_set_floats(w, "mean", mean, 3));

@@ -74,6 +74,8 @@ thaw_status th_trainer_enter(struct thaw_trainer *t);
 thaw_status th_trainer_verify(struct thaw_trainer *t);
 /* Verify and leave the phase. */
 thaw_status th_trainer_leave(struct thaw_trainer *t);
+/* For loaders: name an unreadable image, once a run, and list it in RUN/unreadable.txt. */
+void th_trainer_bad_image(void *trainer, const struct th_bad_image *bad);
 /* Free what the phase holds. */
 void th_trainer_release_phase(struct thaw_trainer *t);
 

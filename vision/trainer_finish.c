@@ -184,7 +184,9 @@ static thaw_status evaluate_test_on(
         .batch = t->recipe.batch,
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
-        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1};
+        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
+        .report = th_trainer_bad_image,
+        .context = t};
     bool stopped = false;
     thaw_status status = read_best(t, best);
     if (status == THAW_OK)

@@ -209,7 +209,9 @@ static thaw_status open_validation(struct thaw_trainer *t)
         .batch = t->recipe.batch,
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
-        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1};
+        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
+        .report = th_trainer_bad_image,
+        .context = t};
     TRY(th_metrics_init(&t->val, t->net.model.n_classes));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));

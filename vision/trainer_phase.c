@@ -3,6 +3,7 @@
  * the certificate's beginning and end. */
 #include "trainer.h"
 
+#include "file.h"
 #include "mem.h"
 #include "options.h"
 #include "report.h"
@@ -56,39 +57,52 @@ static int64_t epochs_of(const struct thaw_trainer *t, int phase)
     return to > from ? to - from : 0;
 }
 
-static bool trains_head(const struct thaw_trainer *t, const struct th_freeze *f)
+/* Steps, certificate, and what is trained at all, of one phase. */
+static thaw_status survey_phase(
+    struct thaw_trainer *t, int phase, bool *trained, int64_t *steps)
 {
-    for (int i = 0; i < f->n_params; i++)
-        if (f->trainable[i] && th_network_in_head(&t->net, i))
-            return true;
-    return false;
+    struct th_freeze f = {0};
+    int64_t epochs = epochs_of(t, phase);
+    TRY(freeze_of(t, phase, &f));
+    t->phase_steps[phase] = count_steps(t, &f);
+    *steps += epochs * t->phase_steps[phase];
+    for (int i = 0; epochs && i < f.n_params; i++)
+        trained[i] = trained[i] || f.trainable[i];
+    if (epochs)
+        th_certificate_restrict(&t->certificate, &t->net.model, &f);
+    th_freeze_release(&f);
+    return THAW_OK;
+}
+
+/* A tensor of a new head that stayed random would make every training worthless. */
+static thaw_status check_new_head(const struct thaw_trainer *t, const bool *trained)
+{
+    if (t->recipe.keep_head || t->recipe.epochs == 0)
+        return THAW_OK;
+    for (int i = 0; i < t->net.model.n_params; i++)
+        if (th_network_in_head(&t->net, i) && !trained[i])
+            return th_fail(THAW_E_USAGE,
+                "--thaw \"%s\" never trains %s of the head, which is new and random: add "
+                ",head (or --keep-head where the weights have one)",
+                th_option_text(t->options, "thaw"), t->net.model.params[i].name);
+    return THAW_OK;
 }
 
 thaw_status th_trainer_survey(struct thaw_trainer *t)
 {
     int n = t->recipe.timetable.n;
-    bool head = t->recipe.keep_head || t->recipe.epochs == 0;
     int64_t total = 0;
+    bool *trained = th_alloc((size_t)t->net.model.n_params, sizeof *trained);
     t->phase_steps = th_alloc((size_t)n, sizeof *t->phase_steps);
-    if (!t->phase_steps)
-        return THAW_E_MEMORY;
-    for (int i = 0; i < n; i++) {
-        struct th_freeze f = {0};
-        TRY(freeze_of(t, i, &f));
-        t->phase_steps[i] = count_steps(t, &f);
-        total += epochs_of(t, i) * t->phase_steps[i];
-        head = head || (epochs_of(t, i) && trains_head(t, &f));
-        if (epochs_of(t, i))
-            th_certificate_restrict(&t->certificate, &t->net.model, &f);
-        th_freeze_release(&f);
+    thaw_status status = trained && t->phase_steps ? THAW_OK : THAW_E_MEMORY;
+    for (int i = 0; i < n && status == THAW_OK; i++)
+        status = survey_phase(t, i, trained, &total);
+    if (status == THAW_OK) {
+        t->lr = th_recipe_lr(&t->recipe, total, t->phase_steps[0]);
+        status = check_new_head(t, trained);
     }
-    t->lr = th_recipe_lr(&t->recipe, total, t->phase_steps[0]);
-    if (head)
-        return THAW_OK;
-    return th_fail(THAW_E_USAGE,
-        "--thaw \"%s\" never trains the head, which is new and random: add ,head "
-        "(or --keep-head where the weights have one)",
-        th_option_text(t->options, "thaw"));
+    th_free(trained);
+    return status;
 }
 
 int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t)
@@ -225,11 +239,22 @@ static thaw_status make_plans(struct thaw_trainer *t)
     return th_evaluator_init(&t->evaluator, &t->net, values, t->recipe.batch);
 }
 
-static void on_bad_image(void *context, const struct th_bad_image *bad)
+void th_trainer_bad_image(void *context, const struct th_bad_image *bad)
 {
     const struct thaw_trainer *t = context;
-    th_say(&t->events, "warning", "%s: %s%s", bad->path, bad->reason,
-        bad->replaced ? "; another image of its class stands in" : "");
+    char *line = th_format("%s\t%s", bad->path, bad->reason), *list = NULL;
+    char *path = th_run_folder_path(&t->folder, "unreadable.txt");
+    bool known = line &&
+                 th_run_folder_read(&t->folder, "unreadable.txt", &list) == THAW_OK &&
+                 strstr(list, line);
+    if (!known)
+        th_say(&t->events, "warning", "%s: %s%s", bad->path, bad->reason,
+            bad->replaced ? "; another image of its class stands in" : "");
+    if (!known && line && path && th_file_append_line(path, line, NULL) != THAW_OK)
+        th_say(&t->events, "warning", "%s", thaw_error());
+    th_free(line);
+    th_free(path);
+    th_free(list);
 }
 
 static thaw_status open_loader(struct thaw_trainer *t)
@@ -242,7 +267,7 @@ static thaw_status open_loader(struct thaw_trainer *t)
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
         .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
-        .report = on_bad_image,
+        .report = th_trainer_bad_image,
         .context = t};
     TRY(th_augment_parse(th_option_text(t->options, "augment"), &o.augment));
     return th_loader_open(&t->data, &o, &t->loader);
