@@ -90,6 +90,9 @@ struct th_device {
     void *state;  /* the backend's own */
 };
 
+/* Runs any op in plain C on the host, between a download and an upload. */
+extern const struct th_kernel th_hosted_kernel;
+
 extern const struct th_backend th_backend_ref, th_backend_far, th_backend_cpu;
 
 /* "cpu" or "cpu:avx2" (an instruction set at most: base, avx2, avx512), "ref", "far".

@@ -62,17 +62,23 @@ static void open_transformer(struct net *n, const char *device)
     net_fill(n, 11);
 }
 
-static float loss_of(struct net *n, uint64_t key)
+/* Inputs hold for one run only, so keys are set each time. */
+static float step_of(struct net *n, uint64_t key, float lr)
 {
     int32_t keys[8] = {0};
     for (int i = 0; i < 8; i++)
         keys[i] = (int32_t)(key * 977 + (uint64_t)i);
     if (th_plan_has(n->plan, "keys"))
         must(th_plan_set(n->plan, "keys", keys));
-    net_run(n, 5, 0.0F);
+    net_run(n, 5, lr);
     float loss = 0;
     must(th_plan_get(n->plan, "loss", &loss));
     return loss;
+}
+
+static float loss_of(struct net *n, uint64_t key)
+{
+    return step_of(n, key, 0.0F);
 }
 
 /* Move every trained tensor by `amount` times its gradient. Returns sum g^2. */
@@ -176,6 +182,75 @@ static void frozen_block_below_a_trained_head_keeps_nothing(void **state)
     net_close(&n);
 }
 
+static const struct th_kernel *hosted_kernel(enum th_op op)
+{
+    (void)op;
+    return &th_hosted_kernel;
+}
+
+/* The block with its attention, its GELU and a residual add on the host. */
+static void build_hosted(
+    struct th_builder *b, const struct th_variant *v, int image, struct th_taps *taps)
+{
+    build_block(b, v, image, taps);
+    for (int i = 0; i < b->graph->n_nodes; i++) {
+        struct th_node *n = &b->graph->nodes[i];
+        if (n->op == TH_OP_attention || n->op == TH_OP_gelu || n->op == TH_OP_add)
+            th_graph_on_host(b->graph, n->out[0]);
+    }
+}
+
+static void host_steps_give_what_the_device_gives(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"far", "cpu"};
+    struct th_backbone hosted = transformer;
+    hosted.build = build_hosted;
+    for (int d = 0; d < 2; d++) {
+        float loss[2] = {0};
+        for (int on_host = 0; on_host < 2; on_host++) {
+            struct net n;
+            int n_hosted = 0;
+            open_transformer(&n, devices[d]);
+            n.model.backbone = on_host ? &hosted : &transformer;
+            net_plan(
+                &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "auto");
+            const struct th_graph *g = th_plan_graph(n.plan);
+            for (int i = 0; i < g->n_nodes; i++)
+                n_hosted += g->nodes[i].host;
+            assert_int_equal(n_hosted, on_host ? 4 : 0);
+            step_of(&n, 1, 1e-2F);
+            loss[on_host] = loss_of(&n, 1);
+            net_close(&n);
+        }
+        assert_float_equal(loss[0], loss[1], 1e-5);
+    }
+}
+
+/* Every op of a plan on the host: scratch, in-place updates, masks, on memory that the
+ * host cannot touch otherwise. */
+static void a_whole_plan_can_run_on_the_host(void **state)
+{
+    (void)state;
+    struct th_backend hosted = th_backend_far;
+    hosted.kernel = hosted_kernel;
+    float loss[2] = {0};
+    for (int on_host = 0; on_host < 2; on_host++) {
+        struct net n;
+        open_transformer(&n, "far");
+        if (on_host)
+            n.device->backend = &hosted;
+        net_plan(
+            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "auto");
+        step_of(&n, 1, 1e-2F);
+        loss[on_host] = loss_of(&n, 1);
+        net_close(&n);
+    }
+    if (loss[0] != loss[1])
+        fail_msg(
+            "loss %g on the device, %g on the host", (double)loss[0], (double)loss[1]);
+}
+
 static void adamw_lowers_the_loss(void **state)
 {
     (void)state;
@@ -184,8 +259,7 @@ static void adamw_lowers_the_loss(void **state)
     net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "auto");
     float first = loss_of(&n, 1), last = 0;
     for (int i = 0; i < 20; i++) {
-        net_run(&n, 5, 1e-2F);
-        must(th_plan_get(n.plan, "loss", &last));
+        last = step_of(&n, 1, 1e-2F);
     }
     assert_true(last < 0.5F * first);
     net_close(&n);
@@ -233,6 +307,8 @@ int main(void)
         cmocka_unit_test(a_transformer_block_has_the_gradient_of_its_loss),
         cmocka_unit_test(dropout_draws_from_the_sample_and_is_absent_in_evaluation),
         cmocka_unit_test(frozen_block_below_a_trained_head_keeps_nothing),
+        cmocka_unit_test(host_steps_give_what_the_device_gives),
+        cmocka_unit_test(a_whole_plan_can_run_on_the_host),
         cmocka_unit_test(adamw_lowers_the_loss),
         cmocka_unit_test(the_first_error_of_a_graph_sticks),
     };

@@ -188,6 +188,13 @@ struct th_node *th_graph_maker(struct th_graph *g, int value)
     return NULL;
 }
 
+void th_graph_on_host(struct th_graph *g, int value)
+{
+    struct th_node *n = g->status == THAW_OK ? th_graph_maker(g, value) : NULL;
+    if (n)
+        n->host = true;
+}
+
 void th_graph_want(struct th_graph *g, int value, const char *name)
 {
     if (g->status != THAW_OK)

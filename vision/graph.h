@@ -36,6 +36,7 @@ struct th_node {
     int in[TH_MAX_IN], out[TH_MAX_OUT]; /* value ids; -1 absent */
     char *name;                         /* layer, for reports and errors */
     int bn;                             /* batchnorm: its index in the model */
+    bool host; /* runs on the host, between a download and an upload */
     bool removed;
 };
 
@@ -76,6 +77,11 @@ void th_graph_push(struct th_graph *g, const struct th_node *node);
 
 /* The node that makes the value; NULL for inputs and states. */
 struct th_node *th_graph_maker(struct th_graph *g, int value);
+
+/* Run the node that makes `value` on the host, in plain C, whatever the device: for ops
+ * that a device has no kernel for, or that only make sense there (proposals, matching).
+ * A synchronisation on a device with its own memory. */
+void th_graph_on_host(struct th_graph *g, int value);
 
 /* The host will read this value after a run, under this name. */
 void th_graph_want(struct th_graph *g, int value, const char *name);

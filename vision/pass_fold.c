@@ -15,7 +15,7 @@ static bool lasting_and_still(const struct th_graph *g, int value)
 static struct th_node *foldable(struct th_graph *g, const struct th_node *bn)
 {
     struct th_node *conv = th_graph_maker(g, bn->in[0]);
-    if (!conv || conv->op != TH_OP_conv || conv->in[3] >= 0 || conv->attr.conv.relu ||
+    if (!conv || conv->op != TH_OP_conv || conv->host || conv->in[3] >= 0 || conv->attr.conv.relu ||
         g->values[bn->in[0]].wanted || th_graph_readers(g, bn->in[0]) != 1)
         return NULL;
     for (int k = 1; k <= 4; k++)

@@ -23,7 +23,7 @@ static struct th_node *sole_maker(struct th_graph *g, int value)
 /* Whether the node can take a residual and a ReLU into itself. */
 static bool can_absorb(const struct th_node *n, bool mask, bool add)
 {
-    if (!n || n->removed || n->phase != TH_FORWARD)
+    if (!n || n->removed || n->host || n->phase != TH_FORWARD)
         return false;
     if (n->op == TH_OP_bn_apply)
         return !n->attr.norm.relu && n->in[5] < 0;
@@ -75,7 +75,7 @@ static void fuse_relu(struct th_graph *g, struct th_node *relu)
     relu->out[1] = unread(g, relu->out[1]);
     bool mask = relu->out[1] >= 0;
     struct th_node *part = sole_maker(g, relu->in[0]);
-    if (part && part->op == TH_OP_add && part->phase == TH_FORWARD) {
+    if (part && part->op == TH_OP_add && !part->host && part->phase == TH_FORWARD) {
         int side = absorbing_side(g, part, mask);
         if (side < 0)
             return;
@@ -142,13 +142,13 @@ thaw_status th_pass_fuse(struct th_lowering *l)
     struct th_graph *g = &l->graph;
     for (int i = 0; i < g->n_nodes; i++) {
         struct th_node *n = &g->nodes[i];
-        if (!n->removed && n->op == TH_OP_relu && n->phase == TH_FORWARD)
+        if (!n->removed && !n->host && n->op == TH_OP_relu && n->phase == TH_FORWARD)
             fuse_relu(g, n);
         if (!n->removed && n->op == TH_OP_relu_dx)
             fuse_relu_dx(g, n);
     }
     for (int i = 0; i < g->n_nodes; i++) /* adds without a ReLU after them */
-        if (!g->nodes[i].removed && g->nodes[i].op == TH_OP_add &&
+        if (!g->nodes[i].removed && !g->nodes[i].host && g->nodes[i].op == TH_OP_add &&
             g->nodes[i].phase == TH_FORWARD)
             fuse_add(g, &g->nodes[i]);
     th_graph_sweep(g);

@@ -43,7 +43,7 @@ static int reordered(struct th_lowering *l, struct copies *copies, int value, in
 static void wanted_blocks(const struct th_lowering *l, const struct th_node *n,
     struct th_operand *in, struct th_operand *out)
 {
-    bool plain = l->spec->without & TH_PASS_LAYOUT || n->op == TH_OP_view;
+    bool plain = l->spec->without & TH_PASS_LAYOUT || n->op == TH_OP_view || n->host;
     const struct th_kernel *kernel = l->device->backend->kernel(n->op);
     if (plain || !kernel || l->device->block == 1)
         th_layout_plain(&n->attr, in, out, 1);

@@ -134,7 +134,7 @@ static thaw_status make_step(
     struct th_plan *p, const struct th_node *n, struct th_step *s)
 {
     const struct th_backend *backend = p->store->device->backend;
-    s->kernel = backend->kernel(n->op);
+    s->kernel = n->host ? &th_hosted_kernel : backend->kernel(n->op);
     if (!s->kernel)
         return th_fail(THAW_E_FAIL, "%s: the device '%s' has no kernel for %s", n->name,
             backend->name, th_op_rule(n->op)->name);

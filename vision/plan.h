@@ -57,7 +57,8 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     struct th_arena *arena, struct th_plan **out);
 void th_plan_free(struct th_plan *p);
 
-/* Host -> input "image", "target", "keys" (whole); value -> host. THAW_E_USAGE when the
+/* Host -> input "image", "target", "keys" (whole), before each run: a run reuses an
+ * input's memory once it has been read. Value -> host. THAW_E_USAGE when the
  * plan has no such value (th_plan_has tells). */
 bool th_plan_has(const struct th_plan *p, const char *name);
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host);
