@@ -336,6 +336,16 @@ static void an_image_damaged_at_its_end_is_reported_and_used(void **state)
     th_dataset_close(&d);
 }
 
+/* The first epoch, until it ends or fails. */
+static thaw_status run_epoch(struct th_loader *loader)
+{
+    struct th_batch batch = {0};
+    thaw_status status = th_loader_start(loader, 0, 0);
+    while (status == THAW_OK && !(status = th_loader_next(loader, &batch)) && batch.n)
+        ;
+    return status;
+}
+
 static void too_many_unreadable_images_end_it_with_their_number(void **state)
 {
     (void)state;
@@ -345,15 +355,11 @@ static void too_many_unreadable_images_end_it_with_their_number(void **state)
     struct th_loader_options o = usual();
     o.shuffle = false;
     struct th_loader *loader = open_loader(&d, &o); /* 1 % of 33: always one */
-    struct th_batch batch = {0};
-    assert_int_equal(th_loader_start(loader, 0, 0), THAW_OK);
-    thaw_status status;
-    while (!(status = th_loader_next(loader, &batch)) && batch.n)
-        ;
-    assert_int_equal(status, THAW_E_DATA);
+    assert_int_equal(run_epoch(loader), THAW_E_DATA);
     assert_non_null(strstr(thaw_error(), "2 of 33 images"));
     assert_non_null(strstr(thaw_error(), "a/03.png"));
-    assert_int_equal(th_loader_next(loader, &batch), THAW_E_DATA);
+    struct th_batch batch = {0};
+    assert_int_equal(th_loader_next(loader, &batch), THAW_E_DATA); /* and stays so */
     th_loader_close(loader);
     th_dataset_close(&d);
 }
@@ -369,12 +375,7 @@ static void the_allowance_is_not_rounded_up(void **state)
     struct th_loader_options o = usual();
     o.max_bad = 0.07;
     struct th_loader *loader = open_loader(&d, &o);
-    struct th_batch batch = {0};
-    assert_int_equal(th_loader_start(loader, 0, 0), THAW_OK);
-    thaw_status status;
-    while (!(status = th_loader_next(loader, &batch)) && batch.n)
-        ;
-    assert_int_equal(status, THAW_E_DATA);
+    assert_int_equal(run_epoch(loader), THAW_E_DATA);
     th_loader_close(loader);
     th_dataset_close(&d);
 }
@@ -388,12 +389,7 @@ static void a_class_without_one_readable_image_ends_it(void **state)
     struct th_loader_options o = usual();
     o.max_bad = 1;
     struct th_loader *loader = open_loader(&d, &o);
-    struct th_batch batch = {0};
-    assert_int_equal(th_loader_start(loader, 0, 0), THAW_OK);
-    thaw_status status;
-    while (!(status = th_loader_next(loader, &batch)) && batch.n)
-        ;
-    assert_int_equal(status, THAW_E_DATA);
+    assert_int_equal(run_epoch(loader), THAW_E_DATA);
     assert_non_null(strstr(thaw_error(), "none of the 11 images of class \"b\""));
     th_loader_close(loader);
     th_dataset_close(&d);

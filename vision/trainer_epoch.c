@@ -65,7 +65,8 @@ static thaw_status put_scalars(struct thaw_trainer *t)
     return th_store_put(&t->net.store, id, (const float *)&scalars);
 }
 
-/* Whether the device skipped the step: its loss or a gradient was not finite. */
+/* Whether the device skipped the step: its loss was not finite, or with --clip the norm
+ * of its gradients. */
 static thaw_status get_skipped(struct thaw_trainer *t, float loss, bool *skipped)
 {
     struct th_scalars scalars = {0};
