@@ -8,22 +8,23 @@
 #include "rng.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CHANNELS = 3, CROP_TRIES = 10, ADJUSTMENTS = 3 };
 
 /* torchvision's defaults. */
-static const double MIN_AREA = 0.08, MIN_RATIO = 3.0 / 4.0, MAX_RATIO = 4.0 / 3.0;
+static const double SCALE = 0.08, MIN_RATIO = 3.0 / 4.0, MAX_RATIO = 4.0 / 3.0;
 static const double JITTER = 0.4;
 static const double ERASE_CHANCE = 0.25, ERASE_MIN_AREA = 0.02, ERASE_MAX_AREA = 0.33,
                     ERASE_MIN_RATIO = 0.3, ERASE_MAX_RATIO = 3.3;
 
-thaw_status th_augment_parse(const char *name, enum th_augment *out)
+thaw_status th_augment_parse(const char *name, enum th_augment_kind *out)
 {
     static const char *const names[] = {"none", "basic", "strong"};
     for (int i = 0; i < 3; i++)
         if (strcmp(name, names[i]) == 0) {
-            *out = (enum th_augment)i;
+            *out = (enum th_augment_kind)i;
             return THAW_OK;
         }
     return th_fail(
@@ -72,11 +73,12 @@ static struct th_box central(int w, int h)
     return box;
 }
 
-struct th_box th_augment_crop(uint64_t key, int w, int h)
+struct th_box th_augment_crop(uint64_t key, double scale, int w, int h)
 {
+    scale = scale > 0 ? scale : SCALE;
     key = th_rng_mix_name(key, "crop");
     for (uint64_t i = 0; i < CROP_TRIES; i++) {
-        double area = (double)w * h * between(key, i * 4, MIN_AREA, 1.0);
+        double area = (double)w * h * between(key, i * 4, scale, 1.0);
         struct th_box box = rectangle(key, i * 4 + 1, area, MIN_RATIO, MAX_RATIO);
         if (box.w < 1 || box.w > w || box.h < 1 || box.h > h)
             continue;
@@ -156,28 +158,64 @@ static void erase(uint64_t key, size_t n, float *out)
     }
 }
 
-thaw_status th_augment_input(const struct th_preprocess *p, enum th_augment augment,
-    const struct th_view *variant, const struct th_image *src, uint8_t *pixels,
-    float *out)
+/* torchvision's RandomResizedCrop to n x n. */
+static thaw_status resized_crop(uint64_t key, double scale,
+    const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb)
 {
-    size_t n = (size_t)p->size;
-    if (augment == TH_AUGMENT_NONE) {
-        TRY(th_preprocess_pixels(p, src, pixels));
-        th_preprocess_normalise(p, pixels, false, out);
-        return THAW_OK;
-    }
-    uint64_t key = th_view_key(variant);
-    struct th_resize r = {.from = th_augment_crop(key, src->w, src->h),
+    struct th_resize r = {.from = th_augment_crop(key, scale, src->w, src->h),
         .w = p->size,
         .h = p->size,
         .part = {0, 0, p->size, p->size},
         .filter = p->filter};
-    TRY(th_image_resize_part(src, &r, pixels, n * CHANNELS));
-    if (augment == TH_AUGMENT_STRONG)
+    return th_image_resize_part(src, &r, rgb, (size_t)p->size * CHANNELS);
+}
+
+static int within(int v, int least, int most)
+{
+    return v < least ? least : v > most ? most : v;
+}
+
+/* torchvision's RandomCrop(n, padding=pad), in place: moved by (dx, dy), black outside.
+ * Rows are taken in the order in which none is read after it was written. */
+static void shift(uint64_t key, int pad, int n, uint8_t *rgb)
+{
+    key = th_rng_mix_name(key, "shift");
+    int dy = within(place(key, 0, 2 * pad) - pad, -n, n);
+    int dx = within(place(key, 1, 2 * pad) - pad, -n, n);
+    size_t row = (size_t)n * CHANNELS, gap = (size_t)abs(dx) * CHANNELS;
+    for (int i = 0; i < n; i++) {
+        int y = dy > 0 ? i : n - 1 - i;
+        uint8_t *to = rgb + (size_t)y * row;
+        if (y + dy < 0 || y + dy >= n) {
+            memset(to, 0, row);
+            continue;
+        }
+        const uint8_t *from = rgb + (size_t)(y + dy) * row;
+        memmove(to + (dx < 0 ? gap : 0), from + (dx > 0 ? gap : 0), row - gap);
+        memset(dx < 0 ? to : to + row - gap, 0, gap);
+    }
+}
+
+thaw_status th_augment_input(const struct th_preprocess *p, const struct th_augment *a,
+    const struct th_view *variant, const struct th_image *src, uint8_t *pixels,
+    float *out)
+{
+    size_t n = (size_t)p->size;
+    uint64_t key = th_view_key(variant);
+    bool crops = a->kind != TH_AUGMENT_NONE && !a->pad;
+    TRY(crops ? resized_crop(key, a->scale, p, src, pixels)
+              : th_preprocess_pixels(p, src, pixels));
+    if (a->kind == TH_AUGMENT_NONE) {
+        th_preprocess_normalise(p, pixels, false, out);
+        return THAW_OK;
+    }
+    if (a->pad)
+        shift(key, a->pad, p->size, pixels);
+    if (a->kind == TH_AUGMENT_STRONG)
         jitter(key, pixels, n * n);
     bool mirror = between(th_rng_mix_name(key, "mirror"), 0, 0, 1) < 0.5;
     th_preprocess_normalise(p, pixels, mirror, out);
-    if (augment == TH_AUGMENT_STRONG)
+    if (a->kind == TH_AUGMENT_STRONG)
         erase(key, n, out);
     return THAW_OK;
 }

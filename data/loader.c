@@ -124,7 +124,7 @@ static thaw_status make_input(const struct th_loader *l, struct slot *slot,
         status = note_problem(&slot->problem[item], sample, false,
             "damaged near its end; used all the same");
     if (status == THAW_OK)
-        status = th_augment_input(&l->o.preprocess, l->o.augment, &variant, &image,
+        status = th_augment_input(&l->o.preprocess, &l->o.augment, &variant, &image,
             pixels, slot->images + (size_t)item * CHANNELS * n * n);
     th_image_release(&image);
     slot->labels[item] = s->label;

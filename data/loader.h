@@ -34,7 +34,7 @@ struct th_loader_options {
     uint64_t seed;
     bool shuffle;     /* a new order each epoch; else the listing's */
     bool join_single; /* a last batch of one joins the batch before it */
-    enum th_augment augment;
+    struct th_augment augment;
     struct th_preprocess preprocess;
     int64_t
         views; /* augmented views of an image: epoch % views; 0: new ones each epoch */

@@ -279,8 +279,8 @@ static void random_crops_lie_inside_and_depend_on_the_key_alone(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (uint64_t key = 0; key < 200; key++) {
             int w = sizes[i][0], h = sizes[i][1];
-            struct th_box a = th_augment_crop(key, w, h),
-                          b = th_augment_crop(key, w, h);
+            struct th_box a = th_augment_crop(key, 0, w, h),
+                          b = th_augment_crop(key, 0, w, h);
             assert_memory_equal(&a, &b, sizeof a);
             assert_true(a.x >= 0 && a.y >= 0 && a.w >= 1 && a.h >= 1);
             assert_true(a.x + a.w <= w && a.y + a.h <= h);
@@ -296,21 +296,58 @@ static void variants_differ_by_epoch_and_repeat_by_key(void **state)
     static float a[3 * 16 * 16], b[3 * 16 * 16], c[3 * 16 * 16];
     fill(&src, 50, 40);
     for (int augment = TH_AUGMENT_BASIC; augment <= TH_AUGMENT_STRONG; augment++) {
-        enum th_augment kind = (enum th_augment)augment;
+        const struct th_augment kind = {.kind = (enum th_augment_kind)augment};
         struct th_view v = {.seed = 1, .epoch = 2, .sample = 3}, w = v;
         w.epoch++;
-        assert_int_equal(th_augment_input(&p, kind, &v, &src, scratch, a), THAW_OK);
-        assert_int_equal(th_augment_input(&p, kind, &w, &src, scratch, c), THAW_OK);
-        assert_int_equal(th_augment_input(&p, kind, &v, &src, scratch, b), THAW_OK);
+        assert_int_equal(th_augment_input(&p, &kind, &v, &src, scratch, a), THAW_OK);
+        assert_int_equal(th_augment_input(&p, &kind, &w, &src, scratch, c), THAW_OK);
+        assert_int_equal(th_augment_input(&p, &kind, &v, &src, scratch, b), THAW_OK);
         assert_memory_equal(a, b, sizeof a);
         assert_memory_not_equal(a, c, sizeof a);
     }
     th_image_release(&src);
 }
 
+/* Where every pixel is told apart, an input shows by how much it was moved. */
+static void padded_variants_are_the_evaluation_pixels_moved_over_black(void **state)
+{
+    (void)state;
+    enum { N = 13, PAD = 4 };
+    struct th_preprocess p = {.size = N, .crop = 1, .std = {1, 1, 1}};
+    const struct th_augment pad = {.kind = TH_AUGMENT_BASIC, .pad = PAD};
+    struct th_image src;
+    uint8_t scratch[N * N * 3];
+    float out[3 * N * N];
+    bool seen[2 * PAD + 1][2 * PAD + 1] = {{false}};
+    fill(&src, N, N);
+    for (int64_t sample = 0; sample < 400; sample++) {
+        const struct th_view v = {.seed = 5, .sample = sample};
+        int matches = 0;
+        assert_int_equal(th_augment_input(&p, &pad, &v, &src, scratch, out), THAW_OK);
+        for (int move = 0; move < (2 * PAD + 1) * (2 * PAD + 1); move++) {
+            int dx = move % (2 * PAD + 1) - PAD, dy = move / (2 * PAD + 1) - PAD;
+            bool same = true;
+            for (int i = 0; i < N * N * 3 && same; i++) {
+                int x = i / 3 % N + dx, y = i / 3 / N + dy;
+                bool inside = x >= 0 && x < N && y >= 0 && y < N;
+                same = scratch[i] == (inside ? src.rgb[(y * N + x) * 3 + i % 3] : 0);
+            }
+            matches += same;
+            seen[dy + PAD][dx + PAD] |= same;
+        }
+        assert_int_equal(matches, 1);
+    }
+    int n_seen = 0;
+    for (int i = 0; i < (2 * PAD + 1) * (2 * PAD + 1); i++)
+        n_seen += seen[i / (2 * PAD + 1)][i % (2 * PAD + 1)];
+    assert_true(n_seen > 70); /* of 81 */
+    th_image_release(&src);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(padded_variants_are_the_evaluation_pixels_moved_over_black),
         cmocka_unit_test(jpeg_pixels_equal_pillow),
         cmocka_unit_test(exif_orientation_is_applied),
         cmocka_unit_test(the_first_bytes_decide_not_the_name),

@@ -79,7 +79,7 @@ static struct th_loader_options usual(void)
     return (struct th_loader_options){.batch = 4,
         .seed = 7,
         .shuffle = true,
-        .augment = TH_AUGMENT_STRONG,
+        .augment.kind = TH_AUGMENT_STRONG,
         .preprocess = th_preprocess_imagenet(SIDE)};
 }
 
@@ -204,7 +204,7 @@ static void without_shuffle_and_augmentation_pixels_are_the_evaluation_ones(
     struct th_dataset d = open_data();
     struct th_loader_options o = usual();
     o.shuffle = false;
-    o.augment = TH_AUGMENT_NONE;
+    o.augment.kind = TH_AUGMENT_NONE;
     o.preprocess.crop = 0.6;
     struct th_loader *loader = open_loader(&d, &o);
     struct th_batch batch;

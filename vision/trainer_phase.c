@@ -267,9 +267,11 @@ static thaw_status open_loader(struct thaw_trainer *t)
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
         .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
+        .augment.scale = th_option_real(t->options, "scale"),
+        .augment.pad = (int)th_option_int(t->options, "pad"),
         .report = th_trainer_bad_image,
         .context = t};
-    TRY(th_augment_parse(th_option_text(t->options, "augment"), &o.augment));
+    TRY(th_augment_parse(th_option_text(t->options, "augment"), &o.augment.kind));
     return th_loader_open(&t->data, &o, &t->loader);
 }
 
