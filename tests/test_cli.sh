@@ -118,6 +118,7 @@ check "no escapes where there is no terminal" sh -c "! grep -q \"\$(printf '\033
 for f in config.json metrics.jsonl classes.txt best.h5 last.h5; do
     check "the run folder has $f" [ -s "run/$f" ]
 done
+check "and events for TensorBoard" sh -c "ls run/events.out.tfevents.*.00"
 check "the end is the last line of the metrics" \
     sh -c "tail -n 1 run/metrics.jsonl | grep -q '^{\"event\":\"end\".*\"frozen_verified\":true'"
 check "each epoch has a line" [ "$(grep -c '"event":"epoch"' run/metrics.jsonl)" -eq 2 ]

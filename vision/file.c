@@ -226,30 +226,33 @@ out:
     return status;
 }
 
-thaw_status th_file_append_line(
-    const char *path, const char *line, const struct th_file_sys *sys)
+thaw_status th_file_append(
+    const char *path, const void *bytes, size_t n, const struct th_file_sys *sys)
 {
     sys = sys ? sys : &real_sys;
     thaw_status status = THAW_OK;
-    size_t n = strlen(line) + 1;
-    char *text = th_format("%s\n", line);
-    if (!text)
-        return THAW_E_MEMORY;
     int fd = sys->open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        status = th_fail_errno(THAW_E_IO, "%s: cannot be opened for appending", path);
-        goto out;
-    }
+    if (fd < 0)
+        return th_fail_errno(THAW_E_IO, "%s: cannot be opened for appending", path);
     /* One write, so that lines of two writers never mix. */
     ssize_t wrote;
     do
-        wrote = sys->write(fd, text, n);
+        wrote = sys->write(fd, bytes, n);
     while (wrote < 0 && errno == EINTR);
     if (wrote != (ssize_t)n)
         status = write_failed(fd, path, n, wrote < 0 ? errno : ENOSPC);
     if (close_checked(sys, fd) && status == THAW_OK)
         status = th_fail_errno(THAW_E_IO, "%s: cannot be written (close)", path);
-out:
+    return status;
+}
+
+thaw_status th_file_append_line(
+    const char *path, const char *line, const struct th_file_sys *sys)
+{
+    char *text = th_format("%s\n", line);
+    if (!text)
+        return THAW_E_MEMORY;
+    thaw_status status = th_file_append(path, text, strlen(text), sys);
     th_free(text);
     return status;
 }

@@ -36,6 +36,11 @@ thaw_status th_file_write_atomic(
 thaw_status th_file_read(
     const char *path, size_t limit, unsigned char **bytes, size_t *n);
 
+/* Append n bytes in one write, creating the file where there is none. A failure may leave
+ * a part of them. */
+thaw_status th_file_append(
+    const char *path, const void *bytes, size_t n, const struct th_file_sys *sys);
+
 /* Append `line` and a newline in one write, creating the file where there is none. */
 thaw_status th_file_append_line(
     const char *path, const char *line, const struct th_file_sys *sys);

@@ -101,6 +101,8 @@ void thaw_trainer_free(thaw_trainer *t)
     th_network_release(&t->net);
     th_dataset_close(&t->data);
     th_recipe_release(&t->recipe);
+    th_tfevents_flush(&t->tfevents); /* of a run that ended in mid-epoch */
+    th_tfevents_release(&t->tfevents);
     th_run_folder_close(&t->folder);
     th_free(t->phase_steps);
     th_free(t->target);
@@ -223,6 +225,8 @@ static thaw_status check_finite(const struct thaw_trainer *t)
 thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
 {
     *result = (thaw_result){0};
+    if (goes_on(t))
+        th_trainer_begin_events(t);
     while (goes_on(t)) {
         TRY(th_trainer_enter(t));
         TRY(th_trainer_steps(t));

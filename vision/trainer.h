@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, five files: trainer.c is the public face,
+ * The trainer, inside. One struct, six files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
- * trainer_finish.c validates, keeps the best, saves and ends.
+ * trainer_finish.c validates, keeps the best, saves and ends, trainer_events.c tells TensorBoard.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
  * position alone; saving changes nothing; the stop flag is polled in every loop. */
@@ -11,6 +11,7 @@
 #include "checkpoint.h"
 #include "evaluate.h"
 #include "recipe.h"
+#include "tfevents.h"
 
 enum { TH_MAX_PLANS = 2 }; /* batch sizes of a phase: full, and the last one */
 
@@ -26,6 +27,7 @@ struct thaw_trainer {
     struct th_dataset data;
     struct th_network net;
     struct th_run_folder folder;
+    struct th_tfevents tfevents;
     struct th_certificate certificate;
     struct th_position at;
     int64_t data_hash;
@@ -84,6 +86,15 @@ void th_trainer_release_phase(struct thaw_trainer *t);
 /* Steps from t->at.step to the epoch's end, or to a stop. */
 thaw_status th_trainer_steps(struct thaw_trainer *t);
 int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t);
+
+/* ---- trainer_events.c ---- Nothing in it ends a run: a failure is a warning. */
+
+/* Before the first step of a process. */
+void th_trainer_begin_events(struct thaw_trainer *t);
+/* Of the step just done: remembered. */
+void th_trainer_step_events(struct thaw_trainer *t, double loss, double lr);
+/* Of the epoch just done: written, with the steps before it. */
+void th_trainer_epoch_events(struct thaw_trainer *t, const struct th_epoch_log *e);
 
 /* ---- trainer_finish.c ---- */
 

@@ -105,6 +105,7 @@ static void log_step(struct thaw_trainer *t, float loss, float lr)
     if (th_run_log_step(
             &t->folder, t->at.epoch, t->at.global, (double)loss, (double)lr))
         th_say(&t->events, "warning", "%s", thaw_error());
+    th_trainer_step_events(t, (double)loss, (double)lr);
 }
 
 static thaw_status run_step(struct thaw_trainer *t, const struct th_batch *b)

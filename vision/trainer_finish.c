@@ -137,6 +137,7 @@ static void log_epoch(struct thaw_trainer *t)
     say_epoch(t, &e);
     if (th_run_log_epoch(&t->folder, &e))
         th_say(&t->events, "warning", "%s", thaw_error());
+    th_trainer_epoch_events(t, &e);
 }
 
 thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
