@@ -8,6 +8,7 @@
 #include "dataset.h"
 
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 #include "rng.h"
 
@@ -147,6 +148,23 @@ static thaw_status check_later(const char *data)
     return THAW_OK;
 }
 
+/* "foo:photos" that is no folder is a format that does not exist. */
+static thaw_status check_prefix(const char *data)
+{
+    size_t n = strspn(data, "abcdefghijklmnopqrstuvwxyz0123456789");
+    struct stat st;
+    char known[64] = "";
+    if (n < 2 || data[n] != ':' || stat(data, &st) == 0)
+        return THAW_OK;
+    for (const struct th_format *const *f = th_format_list; *f; f++) {
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, " %s:", (*f)->name);
+    }
+    return th_fail(THAW_E_USAGE,
+        "%s: no format of data is called '%.*s:'; there are%s, and a folder needs none",
+        data, (int)n, data, known);
+}
+
 static thaw_status read_data(const char *data, struct th_dataset *d)
 {
     const char *colon = strchr(data, ':');
@@ -159,6 +177,7 @@ static thaw_status read_data(const char *data, struct th_dataset *d)
             folder = *f;
     }
     TRY(check_later(data));
+    TRY(check_prefix(data));
     return folder->read(data, d);
 }
 
@@ -364,8 +383,10 @@ thaw_status th_dataset_open(
 
 static thaw_status add_unlabelled(struct th_dataset *d, const char *path)
 {
-    if (!th_is_folder(path))
+    if (!th_is_folder(path)) {
+        TRY(th_file_check(path));
         return th_dataset_add_file(d, TH_SPLIT_TRAIN, -1, path);
+    }
     struct th_names names = {0};
     thaw_status status = th_list_images(path, &names, NULL);
     for (int64_t i = 0; status == THAW_OK && i < names.n; i++) {

@@ -174,7 +174,7 @@ mkdir empty
 expect 3 "an empty folder is bad data" train empty -o r1 --weights random --backbone resnet20
 says "empty"
 check "no run folder is left of it" [ ! -e r1 ]
-expect 3 "data that is not there is named" train nowhere -o r1 --weights random --backbone resnet20
+expect 5 "data that is not there is named" train nowhere -o r1 --weights random --backbone resnet20
 says "nowhere"
 expect 2 "an unknown backbone gets the nearest" train images -o r1 --weights random --backbone resnet81
 says "resnet18"

@@ -206,7 +206,7 @@ static void data_that_cannot_be_trained_on_is_refused(void **state)
 {
     (void)state;
     expect_error(root, plain, THAW_E_DATA, "no class folders");
-    expect_error("/no/such", plain, THAW_E_DATA, "no such folder");
+    expect_error("/no/such", plain, THAW_E_IO, "/no/such: cannot be opened");
     expect_error("coco:/no/such", plain, THAW_E_USAGE, "not in this version yet");
     put_images("a", 3);
     expect_error(root, plain, THAW_E_DATA, "only one class");

@@ -178,10 +178,11 @@ static void print_man(void)
             man_option(&table[i]);
     puts(
         ".SH EXIT STATUS\n"
-        "0 success; 1 failure; 2 usage; 3 bad data or weights; 4 diverged (the loss is "
-        "no\n"
-        "longer finite); 5 reading or writing failed, or the disk is full; 6 out of\n"
-        "memory; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM with the run saved.\n"
+        "0 success; 1 failure; 2 usage: an option, name or command that does not\n"
+        "exist, an output that does; 3 bad data or weights: what a file holds; 4\n"
+        "diverged: the loss is no longer finite; 5 a file that was named cannot be\n"
+        "opened, or reading or writing failed, or the disk is full; 6 out of memory;\n"
+        "129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM with the run saved.\n"
         ".SH ENVIRONMENT\n.TP\n.B THAW_WEIGHTS\nweights file when \\-\\-weights is not "
         "given\n"
         ".TP\n.B NO_COLOR\nif set and not empty, no colours");

@@ -4,6 +4,7 @@
  * paths too, whose bytes need not be UTF-8; json.h would refuse or replace those. */
 #include "options.h"
 
+#include "file.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -203,22 +204,12 @@ thaw_status th_options_from_json(thaw_options *o, const char *text, const char *
 
 thaw_status th_options_load(thaw_options *o, const char *path)
 {
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return th_fail_errno(THAW_E_IO, "%s: cannot open", path);
-    thaw_status status = THAW_E_MEMORY;
-    char *text = th_alloc(MAX_FILE + 1, 1);
-    if (!text)
-        goto out;
-    size_t n = fread(text, 1, MAX_FILE, f);
-    if (ferror(f))
-        status = th_fail_errno(THAW_E_IO, "%s: cannot read", path);
-    else if (n == MAX_FILE || strlen(text) != n)
-        status = th_fail(THAW_E_USAGE, "%s: not a config.json", path);
-    else
-        status = th_options_from_json(o, text, path);
-out:
+    unsigned char *text = NULL;
+    size_t n = 0;
+    TRY(th_file_read(path, MAX_FILE, &text, &n));
+    thaw_status status = strlen((const char *)text) == n
+                             ? th_options_from_json(o, (const char *)text, path)
+                             : th_fail(THAW_E_USAGE, "%s: not a config.json", path);
     th_free(text);
-    fclose(f);
     return status;
 }

@@ -92,10 +92,13 @@ thaw_status thaw_convert(
         return th_fail(THAW_E_USAGE, "%s: weights are written as .h5", out);
     if (th_file_exists(out))
         return th_fail(THAW_E_USAGE, "%s exists: choose another name", out);
+    char *path = NULL;
+    TRY(th_pretrained_model_path(in, &path));
     th_weights_init(&w);
-    thaw_status status = th_weights_read(in, &w);
+    thaw_status status = th_weights_read(path, &w);
     if (status == THAW_OK)
         status = convert_weights(&w, out, o, events);
     th_weights_release(&w);
+    th_free(path);
     return status;
 }

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,30 @@ out:
         *bytes = NULL;
     }
     return status;
+}
+
+thaw_status th_file_check(const char *path)
+{
+    size_t n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return th_fail_errno(THAW_E_IO, "%s: cannot be opened", path);
+    thaw_status status = check_regular(fd, path, SIZE_MAX, &n);
+    close(fd);
+    return status;
+}
+
+thaw_status th_file_check_folder(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return th_fail_errno(THAW_E_IO, "%s: cannot be opened", path);
+    bool is_folder = !fstat(fd, &st) && S_ISDIR(st.st_mode);
+    close(fd);
+    return is_folder
+               ? THAW_OK
+               : th_fail(THAW_E_IO, "%s: is not a folder, but one is wanted", path);
 }
 
 thaw_status th_file_append(

@@ -36,6 +36,11 @@ thaw_status th_file_write_atomic(
 thaw_status th_file_read(
     const char *path, size_t limit, unsigned char **bytes, size_t *n);
 
+/* That `path` is a regular file, or a folder, that can be opened: THAW_E_IO says why not.
+ * Every path that the user typed fails in this one way. */
+thaw_status th_file_check(const char *path);
+thaw_status th_file_check_folder(const char *path);
+
 /* Append n bytes in one write, creating the file where there is none. A failure may leave
  * a part of them. */
 thaw_status th_file_append(

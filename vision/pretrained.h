@@ -11,7 +11,8 @@
  * be typed. THAW_E_USAGE where nothing is found: what to get, what to type. */
 thaw_status th_pretrained_find(const thaw_options *o, char **path);
 
-/* MODEL of a command: a file, or a run folder's best.h5. *path is fresh. */
+/* MODEL of a command, or weights: a file that can be opened, or a run folder's best.h5.
+ * *path is fresh. THAW_E_IO, THAW_E_USAGE. */
 thaw_status th_pretrained_model_path(const char *model, char **path);
 
 /* Backbone, variant, head and input of spec, from what the file says and the options;

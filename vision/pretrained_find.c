@@ -78,6 +78,27 @@ static bool find_shared(const char *backbone, char **path)
     return take(th_format("share/thaw/weights/%s.h5", backbone), path);
 }
 
+thaw_status th_pretrained_model_path(const char *model, char **path)
+{
+    bool folder = th_is_folder(model);
+    *path = folder ? th_format("%s/best.h5", model) : th_strdup(model);
+    if (!*path)
+        return THAW_E_MEMORY;
+    thaw_status status = THAW_OK;
+    if (folder && !th_file_exists(*path))
+        status = th_fail(THAW_E_USAGE,
+            "%s: a folder without best.h5, so not a run that validated; name a weights "
+            "file",
+            model);
+    else
+        status = th_file_check(*path);
+    if (status == THAW_OK)
+        return THAW_OK;
+    th_free(*path);
+    *path = NULL;
+    return status;
+}
+
 thaw_status th_pretrained_find(const thaw_options *o, char **path)
 {
     const char *given = th_option_text(o, "weights");
@@ -87,31 +108,13 @@ thaw_status th_pretrained_find(const thaw_options *o, char **path)
     backbone = backbone ? backbone : "resnet18";
     if (given && !strcmp(given, "random"))
         return THAW_OK;
-    if (given) {
-        *path = th_strdup(given);
-        return *path ? THAW_OK : THAW_E_MEMORY;
-    }
+    if (given)
+        return th_pretrained_model_path(given, path);
     if (home && *home && th_is_folder(home)) {
         if (take(th_format("%s/%s.h5", home, backbone), path))
             return THAW_OK;
     } else if (home && *home) {
-        *path = th_strdup(home);
-        return *path ? THAW_OK : THAW_E_MEMORY;
+        return th_pretrained_model_path(home, path);
     }
     return find_shared(backbone, path) ? THAW_OK : fail_absent(backbone);
-}
-
-thaw_status th_pretrained_model_path(const char *model, char **path)
-{
-    bool folder = th_is_folder(model);
-    *path = folder ? th_format("%s/best.h5", model) : th_strdup(model);
-    if (!*path)
-        return THAW_E_MEMORY;
-    if (th_file_exists(*path))
-        return THAW_OK;
-    th_free(*path);
-    *path = NULL;
-    return folder ? th_fail(THAW_E_USAGE,
-                        "%s: a folder without best.h5: not a finished run", model)
-                  : th_fail(THAW_E_USAGE, "%s: no such file", model);
 }

@@ -26,7 +26,7 @@ static bool holds_something(const char *path)
     DIR *folder = opendir(path);
     bool found = false;
     if (!folder)
-        return errno != ENOENT;
+        return th_file_exists(path);
     for (struct dirent *e = readdir(folder); e && !found; e = readdir(folder))
         found = e->d_name[0] != '.';
     closedir(folder);
@@ -84,6 +84,7 @@ thaw_status th_run_folder_create(struct th_run_folder *f, const char *path)
 thaw_status th_run_folder_open(struct th_run_folder *f, const char *path)
 {
     *f = (struct th_run_folder){.lock = -1};
+    TRY(th_file_check_folder(path));
     char *config = th_format("%s/config.json", path);
     if (!config)
         return THAW_E_MEMORY;

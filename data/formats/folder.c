@@ -3,6 +3,7 @@
  * Images lie anywhere below their class's folder; a class is a folder's name. */
 #include "dataset.h"
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 
 #include <string.h>
@@ -116,12 +117,11 @@ static thaw_status is_divided(struct th_dataset *d, const char *dir, bool *divid
 static thaw_status read_folder(const char *where, struct th_dataset *d)
 {
     bool divided;
-    if (!th_is_folder(where))
-        return th_fail(THAW_E_DATA,
-            "%s: no such folder; DATA is DIR/train/CLASS/..., DIR/CLASS/..., csv:FILE "
-            "or "
-            "another of `thaw list formats`",
-            where);
+    if (th_file_check_folder(where) != THAW_OK)
+        return th_fail(THAW_E_IO,
+            "%s; DATA is DIR/train/CLASS/..., DIR/CLASS/..., csv:FILE or another of "
+            "`thaw list formats`",
+            thaw_error());
     TRY(is_divided(d, where, &divided));
     return divided ? add_splits(d, where) : add_split(d, TH_SPLIT_TRAIN, where);
 }

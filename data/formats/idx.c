@@ -4,6 +4,7 @@
  * ten of Fashion-MNIST where the folder's name contains "fashion", else "0", "1", ... */
 #include "dataset.h"
 #include "error.h"
+#include "file.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -78,7 +79,10 @@ static thaw_status idx_open(
             th_format("%s/%s%sidx%d-ubyte%s", dir, stem, forms[i], rank, forms[i] + 2);
         if (!idx->name)
             return THAW_E_MEMORY;
-        idx->file = gzopen(idx->name, "rbe");
+        if (th_file_exists(idx->name)) {
+            TRY(th_file_check(idx->name));
+            idx->file = gzopen(idx->name, "rbe");
+        }
     }
     if (!idx->file)
         return th_fail(THAW_E_DATA,
@@ -158,8 +162,7 @@ static thaw_status read_split(
 
 static thaw_status read_idx(const char *where, struct th_dataset *d)
 {
-    if (!th_is_folder(where))
-        return th_fail(THAW_E_DATA, "%s: no such folder", where);
+    TRY(th_file_check_folder(where));
     TRY(read_split(d, TH_SPLIT_TRAIN, where, "train"));
     return read_split(d, TH_SPLIT_TEST, where, "t10k");
 }
