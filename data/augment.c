@@ -1,30 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the random variants: torchvision's RandomResizedCrop, RandomHorizontalFlip,
- * ColorJitter (on 8-bit pixels, Pillow's arithmetic) and RandomErasing, drawn from our
- * own streams. Each purpose has its own stream, so that adding one changes no other. */
+ * Owns the random variants: what is drawn, and in which order it is applied: torchvision's
+ * RandomResizedCrop, RandomCrop with padding, flips, RandAugment, ColorJitter and
+ * RandomErasing, from our own streams. Each purpose has its own stream, so that adding
+ * one changes no other. Pixel arithmetic is colour.c's and affine.c's. */
 #include "augment.h"
 
+#include "affine.h"
+#include "colour.h"
 #include "error.h"
+#include "randaugment.h"
 #include "rng.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHANNELS = 3, CROP_TRIES = 10, ADJUSTMENTS = 3 };
+enum { CHANNELS = 3, TRIES = 10, ADJUSTMENTS = 4 };
 
 /* torchvision's defaults. */
 static const double SCALE = 0.08, MIN_RATIO = 3.0 / 4.0, MAX_RATIO = 4.0 / 3.0;
-static const double JITTER = 0.4;
-static const double ERASE_CHANCE = 0.25, ERASE_MIN_AREA = 0.02, ERASE_MAX_AREA = 0.33,
-                    ERASE_MIN_RATIO = 0.3, ERASE_MAX_RATIO = 3.3;
+static const double ERASE_MIN_AREA = 0.02, ERASE_MAX_AREA = 0.33, ERASE_MIN_RATIO = 0.3,
+                    ERASE_MAX_RATIO = 3.3;
 
-thaw_status th_augment_parse(const char *name, enum th_augment_kind *out)
+static const struct {
+    const char *name;
+    struct th_augment augment;
+} rows[] = {
+    {"none", {0}},
+    {"basic", {.crop = true, .mirror = 0.5}},
+    {"strong", {.crop = true, .mirror = 0.5, .n_ops = 2, .bin = 9, .erase = 0.25}},
+};
+
+thaw_status th_augment_named(const char *name, struct th_augment *out)
 {
-    static const char *const names[] = {"none", "basic", "strong"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *out = (enum th_augment_kind)i;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (strcmp(name, rows[i].name) == 0) {
+            *out = rows[i].augment;
             return THAW_OK;
         }
     return th_fail(
@@ -77,7 +88,7 @@ struct th_box th_augment_crop(uint64_t key, double scale, int w, int h)
 {
     scale = scale > 0 ? scale : SCALE;
     key = th_rng_mix_name(key, "crop");
-    for (uint64_t i = 0; i < CROP_TRIES; i++) {
+    for (uint64_t i = 0; i < TRIES; i++) {
         double area = (double)w * h * between(key, i * 4, scale, 1.0);
         struct th_box box = rectangle(key, i * 4 + 1, area, MIN_RATIO, MAX_RATIO);
         if (box.w < 1 || box.w > w || box.h < 1 || box.h > h)
@@ -89,62 +100,37 @@ struct th_box th_augment_crop(uint64_t key, double scale, int w, int h)
     return central(w, h);
 }
 
-/* Pillow's Image.blend, one value: from + factor * (to - from), cut to 0..255. */
-static uint8_t blend(float from, float to, float factor)
-{
-    float v = from + factor * (to - from);
-    return (uint8_t)(v <= 0 ? 0 : v >= 255 ? 255 : v);
-}
-
-/* Pillow's convert("L"). */
-static int luma(const uint8_t *p)
-{
-    return (p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16;
-}
-
-static float mean_luma(const uint8_t *rgb, size_t n)
-{
-    int64_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += luma(rgb + i * CHANNELS);
-    return (float)floor((double)sum / (double)n + 0.5);
-}
-
-/* kind 0: brightness (away from black), 1: contrast (from the mean gray), 2: saturation
- * (from each pixel's gray). */
-static void adjust(uint8_t *rgb, size_t n, int kind, float factor)
-{
-    float gray = kind == 1 ? mean_luma(rgb, n) : 0;
-    for (size_t i = 0; i < n; i++, rgb += CHANNELS) {
-        if (kind == 2)
-            gray = (float)luma(rgb);
-        for (int c = 0; c < CHANNELS; c++)
-            rgb[c] = blend(gray, rgb[c], factor);
-    }
-}
-
-static void jitter(uint64_t key, uint8_t *rgb, size_t n)
+/* torchvision's ColorJitter. */
+static void jitter(uint64_t key, const struct th_augment *a, struct th_image *image)
 {
     int64_t order[ADJUSTMENTS];
     key = th_rng_mix_name(key, "jitter");
     th_rng_permutation(th_rng_mix_name(key, "order"), ADJUSTMENTS, order);
     for (int i = 0; i < ADJUSTMENTS; i++) {
-        double factor = between(key, (uint64_t)order[i], 1 - JITTER, 1 + JITTER);
-        adjust(rgb, n, (int)order[i], (float)factor);
+        bool hue = order[i] == 3;
+        double by = hue ? a->hue : a->jitter, least = hue || by < 1 ? -by : -1;
+        double change = between(key, (uint64_t)order[i], least, by);
+        if (by <= 0)
+            continue;
+        if (order[i] == 0)
+            th_adjust_brightness(image, 1 + change);
+        else if (order[i] == 1)
+            th_adjust_contrast(image, 1 + change);
+        else if (order[i] == 2)
+            th_adjust_saturation(image, 1 + change);
+        else
+            th_adjust_hue(image, change);
     }
 }
 
-/* Zero a rectangle of the normalised input (Zhong et al., "Random Erasing", 2017). */
+/* Zero a rectangle of the normalised input. torchvision draws its ratio as h / w. */
 static void erase(uint64_t key, size_t n, float *out)
 {
-    key = th_rng_mix_name(key, "erase");
-    if (between(key, 0, 0, 1) >= ERASE_CHANCE)
-        return;
-    for (uint64_t i = 1; i <= CROP_TRIES; i++) {
+    for (uint64_t i = 1; i <= TRIES; i++) {
         double area =
             (double)(n * n) * between(key, i * 4, ERASE_MIN_AREA, ERASE_MAX_AREA);
         struct th_box box =
-            rectangle(key, i * 4 + 1, area, ERASE_MIN_RATIO, ERASE_MAX_RATIO);
+            rectangle(key, i * 4 + 1, area, 1 / ERASE_MAX_RATIO, 1 / ERASE_MIN_RATIO);
         if ((size_t)box.w >= n || (size_t)box.h >= n)
             continue;
         box.y = place(key, i * 4 + 2, (int)n - box.h);
@@ -196,26 +182,43 @@ static void shift(uint64_t key, int pad, int n, uint8_t *rgb)
     }
 }
 
+/* Whether something of probability p happens. */
+static bool happens(uint64_t key, const char *what, double p)
+{
+    return between(th_rng_mix_name(key, what), 0, 0, 1) < p;
+}
+
+/* Everything that is done to 8-bit pixels, but for a mirroring that may wait. */
+static void change(uint64_t key, const struct th_augment *a, struct th_image *image,
+    uint8_t *copy, bool mirror)
+{
+    if (mirror)
+        th_mirror(image);
+    if (a->flip > 0 && happens(key, "flip", a->flip))
+        th_flip(image);
+    if (a->n_ops > 0)
+        th_randaugment(
+            image, th_rng_mix_name(key, "randaugment"), a->n_ops, a->bin, copy);
+    if (a->jitter > 0 || a->hue > 0)
+        jitter(key, a, image);
+}
+
 thaw_status th_augment_input(const struct th_preprocess *p, const struct th_augment *a,
-    const struct th_view *variant, const struct th_image *src, uint8_t *pixels,
+    const struct th_view *variant, const struct th_image *src, uint8_t *scratch,
     float *out)
 {
     size_t n = (size_t)p->size;
     uint64_t key = th_view_key(variant);
-    bool crops = a->kind != TH_AUGMENT_NONE && !a->pad;
-    TRY(crops ? resized_crop(key, a->scale, p, src, pixels)
-              : th_preprocess_pixels(p, src, pixels));
-    if (a->kind == TH_AUGMENT_NONE) {
-        th_preprocess_normalise(p, pixels, false, out);
-        return THAW_OK;
-    }
+    struct th_image image = {p->size, p->size, scratch};
+    TRY(a->crop && !a->pad ? resized_crop(key, a->scale, p, src, scratch)
+                           : th_preprocess_pixels(p, src, scratch));
     if (a->pad)
-        shift(key, a->pad, p->size, pixels);
-    if (a->kind == TH_AUGMENT_STRONG)
-        jitter(key, pixels, n * n);
-    bool mirror = between(th_rng_mix_name(key, "mirror"), 0, 0, 1) < 0.5;
-    th_preprocess_normalise(p, pixels, mirror, out);
-    if (a->kind == TH_AUGMENT_STRONG)
-        erase(key, n, out);
+        shift(key, a->pad, p->size, scratch);
+    /* Only RandAugment sees left and right; otherwise normalising mirrors for nothing. */
+    bool mirror = happens(key, "mirror", a->mirror), waits = a->n_ops == 0;
+    change(key, a, &image, scratch + n * n * CHANNELS, mirror && !waits);
+    th_preprocess_normalise(p, scratch, mirror && waits, out);
+    if (a->erase > 0 && happens(key, "erase?", a->erase))
+        erase(th_rng_mix_name(key, "erase"), n, out);
     return THAW_OK;
 }

@@ -4,21 +4,27 @@
  *
  *   none    evaluation preprocessing
  *   basic   random resized crop (area 8..100 %, ratio 3/4..4/3), mirrored or not
- *   strong  basic, then brightness, contrast and saturation by 0.6..1.4 in random order,
- *           then perhaps a rectangle erased */
+ *   strong  basic, then two operations of RandAugment at magnitude 9, and in one of four
+ *           images a rectangle erased
+ *
+ * In this order: crop (or evaluation pixels, perhaps shifted), mirror, flip, RandAugment,
+ * colour jitter, normalise, erase: timm's order. */
 #ifndef TH_AUGMENT_H
 #define TH_AUGMENT_H
 
 #include "preprocess.h"
 
-enum th_augment_kind { TH_AUGMENT_NONE, TH_AUGMENT_BASIC, TH_AUGMENT_STRONG };
-
 /* All zero: evaluation preprocessing. */
 struct th_augment {
-    enum th_augment_kind kind;
-    double scale; /* smallest share of the area in a random resized crop; 0: 0.08 */
+    bool crop;    /* random resized crop, unless pad is set */
+    double scale; /* smallest share of the area that it shows; 0: 0.08 */
     int pad; /* instead of it, shift the evaluation pixels by -pad..pad over black: He et
                 al. 2015, section 4.2 */
+    double mirror, flip; /* probability of left-right, of up-down */
+    int n_ops, bin;      /* RandAugment: operations, and their magnitude, 0..30 */
+    double jitter, hue;  /* brightness, contrast, saturation by 1 +- jitter (not below
+                            0), hue by +- so much of the circle; in random order */
+    double erase;        /* probability: Zhong et al., "Random Erasing", 2017 */
 };
 
 /* Which variant of which sample. */
@@ -27,17 +33,23 @@ struct th_view {
     int64_t epoch, sample, occurrence;
 };
 
-/* "none", "basic", "strong"; THAW_E_USAGE for anything else. */
-thaw_status th_augment_parse(const char *name, enum th_augment_kind *out);
+/* What "none", "basic" or "strong" stands for; THAW_E_USAGE for anything else. */
+thaw_status th_augment_named(const char *name, struct th_augment *out);
 
 /* The part of a w x h image that the variant's random resized crop shows, of at least
  * `scale` of its area. */
 struct th_box th_augment_crop(uint64_t key, double scale, int w, int h);
 uint64_t th_view_key(const struct th_view *v);
 
-/* out[3][N][N], normalised. `pixels` is scratch of N * N * 3 bytes. */
+/* Bytes of scratch that an n x n input needs: two images. */
+static inline size_t th_augment_scratch(int n)
+{
+    return (size_t)n * (size_t)n * 3 * 2;
+}
+
+/* out[3][N][N], normalised; scratch[th_augment_scratch(N)] begins with its pixels. */
 thaw_status th_augment_input(const struct th_preprocess *p, const struct th_augment *a,
-    const struct th_view *variant, const struct th_image *src, uint8_t *pixels,
+    const struct th_view *variant, const struct th_image *src, uint8_t *scratch,
     float *out);
 
 #endif

@@ -227,8 +227,7 @@ static void finish_item(
 static void *run_worker(void *argument)
 {
     struct th_loader *l = argument;
-    size_t n = (size_t)l->o.preprocess.size;
-    uint8_t *pixels = th_alloc(n * n, CHANNELS);
+    uint8_t *pixels = th_alloc(th_augment_scratch(l->o.preprocess.size), 1);
     pthread_mutex_lock(&l->mutex);
     for (;;) {
         int64_t batch, item;

@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "affine.h"
+#include "augment.h"
 #include "colour.h"
 #include "golden/augment.h"
 #include "mem.h"
@@ -186,6 +187,99 @@ static void operations_follow_one_another(void **state)
     assert_in_range(differ, 30, 50); /* a second Identity changes nothing */
 }
 
+enum { N = 20 }; /* of the inputs below */
+
+static const struct th_preprocess plain = {
+    .size = N, .crop = 1, .std = {1, 1, 1}, .mean = {-1, -1, -1}};
+
+/* The input of variant `sample`, values 1..2. */
+static void make_input(const struct th_augment *a, int64_t sample, float *out)
+{
+    uint8_t rgb[N * N * 3], scratch[2 * sizeof rgb];
+    struct th_image image = {N, N, rgb};
+    const struct th_view v = {.seed = 3, .sample = sample};
+    paint(&image);
+    assert_int_equal(th_augment_input(&plain, a, &v, &image, scratch, out), THAW_OK);
+}
+
+static void mirrors_and_flips_come_as_often_as_asked(void **state)
+{
+    (void)state;
+    static float as_is[3 * N * N], out[3 * N * N];
+    const struct th_augment none = {0}, ways[] = {{.mirror = 0.25}, {.flip = 0.25}};
+    make_input(&none, 0, as_is);
+    for (int way = 0; way < 2; way++) {
+        int turned = 0;
+        for (int64_t sample = 0; sample < 1000; sample++) {
+            bool same = true, opposite = true;
+            make_input(&ways[way], sample, out);
+            for (int i = 0; i < 3 * N * N; i++) {
+                int x = i % N, y = i / N % N, c = i / N / N;
+                x = way == 0 ? N - 1 - x : x;
+                y = way == 1 ? N - 1 - y : y;
+                same = same && !memcmp(&out[i], &as_is[i], sizeof *out);
+                opposite = opposite &&
+                           !memcmp(&out[i], &as_is[(c * N + y) * N + x], sizeof *out);
+            }
+            assert_true(same != opposite);
+            turned += opposite;
+        }
+        assert_in_range(turned, 182, 318); /* 250, 5 deviations */
+    }
+}
+
+/* A rectangle of 2 to 33 % is zero in all channels, the rest as it was. */
+static void erased_rectangles_have_the_sizes_of_random_erasing(void **state)
+{
+    (void)state;
+    static float as_is[3 * N * N], out[3 * N * N];
+    const struct th_augment none = {0}, erase = {.erase = 0.5};
+    int erased = 0;
+    make_input(&none, 0, as_is);
+    for (int64_t sample = 0; sample < 1000; sample++) {
+        int n = 0, left = N, right = -1, top = N, bottom = -1;
+        make_input(&erase, sample, out);
+        for (int i = 0; i < N * N; i++) {
+            bool zero = !(out[i] > 0);
+            for (int c = 0; c < 3; c++)
+                assert_float_equal(
+                    out[c * N * N + i], zero ? 0 : as_is[c * N * N + i], 0);
+            if (!zero)
+                continue;
+            n++;
+            left = i % N < left ? i % N : left;
+            right = i % N > right ? i % N : right;
+            top = i / N < top ? i / N : top;
+            bottom = i / N;
+        }
+        if (!n)
+            continue;
+        erased++;
+        assert_int_equal(n, (right - left + 1) * (bottom - top + 1));
+        assert_in_range(n, N * N * 2 / 100 - 2, N * N * 33 / 100 + N);
+    }
+    assert_in_range(erased, 420, 580); /* 500, 5 deviations */
+}
+
+static void no_jitter_is_no_change_and_some_is_some(void **state)
+{
+    (void)state;
+    static float as_is[3 * N * N], out[3 * N * N];
+    const struct th_augment none = {0}, jitter = {.jitter = 0.4}, hue = {.hue = 0.2};
+    int by_jitter = 0, by_hue = 0;
+    make_input(&none, 0, as_is);
+    for (int64_t sample = 0; sample < 20; sample++) {
+        make_input(&none, sample, out);
+        assert_memory_equal(out, as_is, sizeof out);
+        make_input(&jitter, sample, out);
+        by_jitter += memcmp(out, as_is, sizeof out) != 0;
+        make_input(&hue, sample, out);
+        by_hue += memcmp(out, as_is, sizeof out) != 0;
+    }
+    assert_int_equal(by_jitter, 20);
+    assert_int_equal(by_hue, 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +289,9 @@ int main(void)
         cmocka_unit_test(flat_images_stay_as_they_are),
         cmocka_unit_test(operations_and_signs_are_drawn_equally_often),
         cmocka_unit_test(operations_follow_one_another),
+        cmocka_unit_test(mirrors_and_flips_come_as_often_as_asked),
+        cmocka_unit_test(erased_rectangles_have_the_sizes_of_random_erasing),
+        cmocka_unit_test(no_jitter_is_no_change_and_some_is_some),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,8 +62,6 @@ expect 2 "a mistyped option gets the nearest" train d -o r --epoch 3
 says "unknown option --epoch; did you mean --epochs?"
 expect 2 "an option of a later version says so" train d -o r --lora r=8
 says "not in this version yet: --lora"
-expect 2 "a choice of a later version says so" train d -o r --augment=strong
-says "not in this version yet: --augment strong"
 expect 2 "a bad number is named" train d -o r --epochs ten
 says "--epochs: 'ten' is not a whole number from 0"
 expect 2 "a number outside its range is named" train d -o r --batch=0

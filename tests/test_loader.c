@@ -76,11 +76,12 @@ static struct th_dataset open_data(void)
 
 static struct th_loader_options usual(void)
 {
-    return (struct th_loader_options){.batch = 4,
+    struct th_loader_options o = {.batch = 4,
         .seed = 7,
         .shuffle = true,
-        .augment.kind = TH_AUGMENT_STRONG,
         .preprocess = th_preprocess_imagenet(SIDE)};
+    assert_int_equal(th_augment_named("strong", &o.augment), THAW_OK);
+    return o;
 }
 
 static struct th_loader *open_loader(
@@ -204,7 +205,7 @@ static void without_shuffle_and_augmentation_pixels_are_the_evaluation_ones(
     struct th_dataset d = open_data();
     struct th_loader_options o = usual();
     o.shuffle = false;
-    o.augment.kind = TH_AUGMENT_NONE;
+    o.augment = (struct th_augment){0};
     o.preprocess.crop = 0.6;
     struct th_loader *loader = open_loader(&d, &o);
     struct th_batch batch;

@@ -103,7 +103,6 @@ static void unknown_names_get_the_nearest(void **state)
     refuses("weigths", "1", "unknown option --weigths; did you mean --weights?");
     refuses("learning-rate", "1", "unknown option --learning-rate");
     refuses("lora", "r=8", "not in this version yet: --lora");
-    refuses("augment", "strong", "not in this version yet: --augment strong");
 }
 
 static void config_json_comes_back_as_it_went(void **state)

@@ -27,10 +27,9 @@ static const struct range {
 
 enum { N_OPTIONS = sizeof table / sizeof table[0] };
 
-/* Promised by the design, not built yet: a name, or name=choice. */
+/* Promised by the design, not built yet. */
 static const char *const later[] = {"lora", "cache", "views", "prefix", "l2sp",
-    "class-weights", "cache-limit", "memory", "accumulate", "adapter", "strategies",
-    "augment=strong"};
+    "class-weights", "cache-limit", "memory", "accumulate", "adapter", "strategies"};
 
 enum { N_LATER = sizeof later / sizeof later[0] };
 
@@ -182,12 +181,6 @@ static thaw_status check_choice(const thaw_option *row, const char *value)
 {
     if (is_choice(row->choices, value))
         return THAW_OK;
-    char pair[2 * MAX_NAME];
-    snprintf(pair, sizeof pair, "%s=%s", row->name, value);
-    for (int i = 0; i < N_LATER; i++)
-        if (!strcmp(later[i], pair))
-            return th_fail(
-                THAW_E_USAGE, "not in this version yet: --%s %s", row->name, value);
     return th_fail(
         THAW_E_USAGE, "--%s: '%s' is not one of %s", row->name, value, row->choices);
 }

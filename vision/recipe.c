@@ -66,6 +66,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
     r->lr = r->optim.kind == TH_ADAMW ? TH_LR_ADAMW : TH_LR_SGD;
     if (thaw_options_is_set(o, "lr"))
         r->lr = th_option_real(o, "lr");
+    TRY(th_recipe_augment(o, &r->augment));
     return th_timetable_init(&r->timetable, th_option_text(o, "thaw"));
 }
 

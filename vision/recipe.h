@@ -4,6 +4,7 @@
 #ifndef TH_RECIPE_H
 #define TH_RECIPE_H
 
+#include "augment.h"
 #include "plan.h"
 #include "schedule.h"
 
@@ -16,6 +17,7 @@ struct th_recipe {
     float smoothing, ema_decay;
     bool keep_head, shuffle;
     double max_bad;
+    struct th_augment augment;
     struct th_timetable timetable;
     const char *bn; /* the options' */
 };
@@ -23,6 +25,10 @@ struct th_recipe {
 /* THAW_E_USAGE for a timetable that does not parse. `o` outlives the recipe. */
 thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o);
 void th_recipe_release(struct th_recipe *r);
+
+/* What is done to the training images. THAW_E_USAGE for a --randaugment that does not
+ * parse. */
+thaw_status th_recipe_augment(const thaw_options *o, struct th_augment *out);
 
 /* "0": as many threads as there are cores. */
 int th_option_threads(const thaw_options *o, const char *name);

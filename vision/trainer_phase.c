@@ -82,7 +82,8 @@ static thaw_status check_new_head(const struct thaw_trainer *t, const bool *trai
     for (int i = 0; i < t->net.model.n_params; i++)
         if (th_network_in_head(&t->net, i) && !trained[i])
             return th_fail(THAW_E_USAGE,
-                "--thaw \"%s\" never trains %s of the head, which is new and random: add "
+                "--thaw \"%s\" never trains %s of the head, which is new and random: "
+                "add "
                 ",head (or --keep-head where the weights have one)",
                 th_option_text(t->options, "thaw"), t->net.model.params[i].name);
     return THAW_OK;
@@ -267,11 +268,9 @@ static thaw_status open_loader(struct thaw_trainer *t)
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
         .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
-        .augment.scale = th_option_real(t->options, "scale"),
-        .augment.pad = (int)th_option_int(t->options, "pad"),
+        .augment = t->recipe.augment,
         .report = th_trainer_bad_image,
         .context = t};
-    TRY(th_augment_parse(th_option_text(t->options, "augment"), &o.augment.kind));
     return th_loader_open(&t->data, &o, &t->loader);
 }
 
