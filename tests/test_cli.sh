@@ -151,10 +151,16 @@ says "broken.jpg"
 check "once" [ "$(grep -o "broken.jpg" err | wc -l)" -eq 1 ]
 prints '^images/class_0/000.ppm: '
 expect 0 "eval prints a table" eval run images
-prints '^top-1 +[0-9.]+ %'
+prints '^top-1 +[0-9.]+ % \([0-9.]+ to [0-9.]+\)$'
+prints '^ECE +[0-9.]+ %$'
+prints '^macro +[0-9.]+ % +[0-9.]+ % +[0-9.]+$'
 prints '^class_2 +10 '
 expect 0 "eval --json prints one object" eval run images --json
 prints '^\{"images":30,"unreadable":0,"loss":[0-9.e-]+,"top1":[0-9.]+,"top5":1,"classes":\["class_0","class_1","class_2"\],"confusion":\[\[[0-9]+,'
+prints '"top1_interval":\[[0-9.]+,[0-9.]+\],"balanced_accuracy":[0-9.]+,"ece":[0-9.]+,"macro":\{"precision":'
+cp out first
+expect 0 "eval runs again" eval run images --json
+check "the same evaluation has the same interval" cmp out first
 expect 0 "inspect describes the model and the plan" inspect run --thaw head
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
 

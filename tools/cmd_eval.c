@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * thaw eval: top-1, top-5, loss and recall by class on a data set. */
+ * thaw eval: how good a model is on a data set, in all and by class. */
 #include "command.h"
 #include "terminal.h"
 
@@ -7,79 +7,99 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void print_json(const thaw_model *m, const thaw_evaluation *e)
+/* A longer table is cut to the classes that are worst. */
+enum { MOST_ROWS = 40, WORST_ROWS = 20 };
+
+static void write_line(void *context, const char *text)
 {
-    printf("{\"images\":%" PRId64 ",\"unreadable\":%" PRId64 ",\"loss\":", e->images,
-        e->unreadable);
-    th_json_real(stdout, e->loss);
-    fputs(",\"top1\":", stdout);
-    th_json_real(stdout, e->top1);
-    fputs(",\"top5\":", stdout);
-    th_json_real(stdout, e->top5);
-    fputs(",\"classes\":", stdout);
-    for (int c = 0; c < e->n_classes; c++) {
-        fputc(c ? ',' : '[', stdout);
-        th_json_string(stdout, thaw_model_class(m, c));
-    }
-    fputs("],\"confusion\":", stdout);
+    fprintf(context, "%s\n", text);
+}
+
+/* The wrong class that most images of class c went to, -1: none. */
+static int mistaken_for(const thaw_evaluation *e, int c)
+{
+    const int64_t *row = e->confusion + (int64_t)c * e->n_classes;
+    int most = -1;
+    for (int p = 0; p < e->n_classes; p++)
+        if (p != c && row[p] > (most < 0 ? 0 : row[most]))
+            most = p;
+    return most;
+}
+
+static void print_class(const thaw_evaluation *e, int c, int width)
+{
+    const thaw_class_scores *s = &e->classes[c];
+    int most = mistaken_for(e, c);
+    printf("%-*.*s %9" PRId64 " %9.1f %% %6.1f %% %8.3f", width, width, s->name,
+        s->images, 100 * s->scores.precision, 100 * s->scores.recall, s->scores.f1);
+    if (most >= 0)
+        printf("  %s (%" PRId64 ")", e->classes[most].name,
+            e->confusion[(int64_t)c * e->n_classes + most]);
+    putchar('\n');
+}
+
+static void print_average(const char *name, const thaw_scores *s, int width)
+{
+    printf("%-*s %9s %9.1f %% %6.1f %% %8.3f\n", width, name, "", 100 * s->precision,
+        100 * s->recall, s->f1);
+}
+
+static int by_f1(const void *a, const void *b)
+{
+    const thaw_class_scores *x = *(const thaw_class_scores *const *)a;
+    const thaw_class_scores *y = *(const thaw_class_scores *const *)b;
+    if (x->scores.f1 < y->scores.f1 || x->scores.f1 > y->scores.f1)
+        return x->scores.f1 < y->scores.f1 ? -1 : 1;
+    return x < y ? -1 : 1;
+}
+
+/* Classes that have images into rows; how many. */
+static int choose_rows(const thaw_evaluation *e, const thaw_class_scores **rows)
+{
+    int n = 0;
     for (int c = 0; c < e->n_classes; c++)
-        for (int p = 0; p < e->n_classes; p++)
-            printf("%s%" PRId64,
-                p   ? ","
-                : c ? "],["
-                    : "[[",
-                e->confusion[(int64_t)c * e->n_classes + p]);
-    puts("]]}");
+        if (e->classes[c].images)
+            rows[n++] = &e->classes[c];
+    if (n > MOST_ROWS)
+        qsort(rows, (size_t)n, sizeof *rows, by_f1);
+    return n;
 }
 
-/* Images of a class, and the wrong class that most of them went to (-1: none). */
-static int64_t sum_row(const int64_t *row, int n, int right, int *mistaken)
+static void print_table(const thaw_evaluation *e)
 {
-    int64_t sum = 0;
-    *mistaken = -1;
-    for (int p = 0; p < n; p++) {
-        sum += row[p];
-        bool more = row[p] > (*mistaken < 0 ? 0 : row[*mistaken]);
-        if (p != right && more)
-            *mistaken = p;
-    }
-    return sum;
-}
-
-static void print_table(const thaw_model *m, const thaw_evaluation *e)
-{
-    int width = 5;
-    for (int c = 0; c < e->n_classes; c++) {
-        int length = (int)strlen(thaw_model_class(m, c));
+    const thaw_class_scores **rows = calloc((size_t)e->n_classes, sizeof(void *));
+    int n = rows ? choose_rows(e, rows) : 0, width = 8;
+    int shown = n > MOST_ROWS ? WORST_ROWS : n;
+    for (int i = 0; i < shown; i++) {
+        int length = (int)strlen(rows[i]->name);
         width = length > width ? length : width;
     }
     width = width > 40 ? 40 : width;
-    printf(
-        "\n%-*s %9s %8s  most often taken for\n", width, "class", "images", "recall");
-    for (int c = 0; c < e->n_classes; c++) {
-        const int64_t *row = e->confusion + (int64_t)c * e->n_classes;
-        int mistaken = -1;
-        int64_t sum = sum_row(row, e->n_classes, c, &mistaken);
-        if (!sum)
-            continue;
-        printf("%-*s %9" PRId64 " %6.1f %%", width, thaw_model_class(m, c), sum,
-            100.0 * (double)row[c] / (double)sum);
-        if (mistaken >= 0)
-            printf("  %s (%" PRId64 ")", thaw_model_class(m, mistaken), row[mistaken]);
-        putchar('\n');
-    }
+    printf("\n%-*s %9s %11s %8s %8s  most often taken for\n", width, "class", "images",
+        "precision", "recall", "F1");
+    for (int i = 0; i < shown; i++)
+        print_class(e, (int)(rows[i] - e->classes), width);
+    if (shown < n)
+        printf("(the %d worst of %d classes by F1; --json has all)\n", shown, n);
+    print_average("macro", &e->macro, width);
+    print_average("weighted", &e->weighted, width);
+    free(rows);
 }
 
-static void print_text(const thaw_model *m, const thaw_evaluation *e)
+static void print_text(const thaw_evaluation *e)
 {
     char images[32], bad[32];
     printf("images    %s", th_thousands(e->images, images));
     if (e->unreadable)
         printf(" (%s unreadable)", th_thousands(e->unreadable, bad));
-    printf("\nloss      %.4f\ntop-1     %.2f %%\n", e->loss, 100 * e->top1);
+    printf("\nloss      %.4f\ntop-1     %.2f %% (%.1f to %.1f)\n", e->loss,
+        100 * e->top1, 100 * e->top1_interval.low, 100 * e->top1_interval.high);
     if (e->n_classes > 5)
         printf("top-5     %.2f %%\n", 100 * e->top5);
-    print_table(m, e);
+    printf("balanced  %.2f %%\nmacro F1  %.4f (%.3f to %.3f)\nECE       %.2f %%\n",
+        100 * e->balanced_accuracy, e->macro.f1, e->macro_f1_interval.low,
+        e->macro_f1_interval.high, 100 * e->ece);
+    print_table(e);
 }
 
 static int run(struct th_call *call)
@@ -94,9 +114,9 @@ static int run(struct th_call *call)
         status = thaw_model_eval(m, call->args[1], call->options, &events, &e);
     th_terminal_clear(&terminal);
     if (status == THAW_OK && terminal.json)
-        print_json(m, &e);
+        status = thaw_evaluation_json(&e, write_line, stdout);
     else if (status == THAW_OK)
-        print_text(m, &e);
+        print_text(&e);
     int code = th_report(status);
     thaw_evaluation_release(&e);
     thaw_model_free(m);
@@ -106,11 +126,18 @@ static int run(struct th_call *call)
 const struct th_command th_command_eval = {
     .name = "eval",
     .usage = "MODEL DATA [options]",
-    .about = "accuracy, loss and recall by class on a data set",
+    .about = "accuracy with its interval, scores by class, calibration",
     .details =
         "MODEL is a model file, a weights file or a run folder (its best.h5). Classes\n"
-        "are matched by name. --json prints one object with images, loss, top1,\n"
-        "top5, classes and confusion (rows: the true class).\n",
+        "are matched by name. In brackets: 95 % intervals of the bootstrap over "
+        "images\n"
+        "(1,000 resamples, always the same). Precision and recall without images are "
+        "0;\n"
+        "macro is the mean over the classes that occur, weighted that by their "
+        "images,\n"
+        "balanced the mean recall. ECE is the expected calibration error (15 bins of\n"
+        "the top probability). --json prints one object, with the confusion counts\n"
+        "too (rows: the true class).\n",
     .bit = THAW_CMD_EVAL,
     .least = 2,
     .most = 2,

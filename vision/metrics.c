@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns loss, top-1, top-5 and confusion counts of a classifier. */
+ * Owns the sums that a classifier's metrics are made of. */
 #include "metrics.h"
 
 #include "mem.h"
@@ -24,9 +24,9 @@ void th_metrics_release(struct th_metrics *m)
 void th_metrics_reset(struct th_metrics *m)
 {
     size_t n = (size_t)m->n_classes;
-    m->images = m->top1 = m->top5 = 0;
-    m->loss = 0;
-    memset(m->confusion, 0, n * n * sizeof *m->confusion);
+    int64_t *confusion = m->confusion;
+    *m = (struct th_metrics){.n_classes = m->n_classes, .confusion = confusion};
+    memset(confusion, 0, n * n * sizeof *confusion);
 }
 
 int th_argmax(const float *x, int n)
@@ -63,15 +63,26 @@ static int rank_of(const float *logits, int n, int label)
     return isnan(logits[label]) ? n : rank;
 }
 
+/* A confidence that is not a number makes the first bin's sum none. */
+static void add_confidence(struct th_metrics *m, double p, bool right)
+{
+    int bin = p > 0 ? (int)ceil(p * TH_ECE_BINS) - 1 : 0;
+    bin = bin < 0 ? 0 : bin < TH_ECE_BINS ? bin : TH_ECE_BINS - 1;
+    m->bin_right[bin] += right;
+    m->bin_confidence[bin] += p;
+}
+
 void th_metrics_add(struct th_metrics *m, const float *logits, int label)
 {
     int rank = rank_of(logits, m->n_classes, label);
     int predicted = th_argmax(logits, m->n_classes);
+    double log_sum = log_sum_exp(logits, m->n_classes);
     m->images++;
-    m->loss += log_sum_exp(logits, m->n_classes) - (double)logits[label];
+    m->loss += log_sum - (double)logits[label];
     m->top1 += rank < 1;
     m->top5 += rank < 5;
     m->confusion[label * m->n_classes + predicted]++;
+    add_confidence(m, exp((double)logits[predicted] - log_sum), predicted == label);
 }
 
 static double mean(double sum, int64_t n)

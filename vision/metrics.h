@@ -6,11 +6,17 @@
 
 #include "error.h"
 
+enum { TH_ECE_BINS = 15 }; /* equal widths; Guo et al. 2017 (arXiv:1706.04599) */
+
 struct th_metrics {
     int n_classes;
     int64_t images, top1, top5;
     double loss;        /* sum of cross-entropies, natural logarithm, no smoothing */
     int64_t *confusion; /* [true][predicted] */
+    /* By top probability, bin b being (b/15, (b+1)/15]: right predictions, and the sum of
+     * those probabilities. */
+    int64_t bin_right[TH_ECE_BINS];
+    double bin_confidence[TH_ECE_BINS];
 };
 
 thaw_status th_metrics_init(struct th_metrics *m, int n_classes);

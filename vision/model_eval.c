@@ -5,6 +5,7 @@
 #include "model_open.h"
 #include "options.h"
 #include "report.h"
+#include "scores.h"
 
 #include <string.h>
 
@@ -106,12 +107,9 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
         split == TH_SPLIT_TRAIN ? "all of it" : th_split_name(split));
     TRY(th_metrics_init(&metrics, m->net.model.n_classes));
     thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
-    out->images = metrics.images;
-    out->loss = th_metrics_loss(&metrics);
-    out->top1 = th_metrics_top1(&metrics);
-    out->top5 = th_metrics_top5(&metrics);
-    out->n_classes = metrics.n_classes;
-    out->confusion = metrics.confusion; /* now the caller's */
+    if (status == THAW_OK)
+        status = th_scores_take(&metrics, m->net.model.classes, out);
+    th_metrics_release(&metrics);
     if (status != THAW_OK)
         thaw_evaluation_release(out);
     return status;
@@ -130,10 +128,4 @@ thaw_status thaw_model_eval(thaw_model *m, const char *data, const thaw_options 
     th_free(map);
     th_dataset_close(&d);
     return status;
-}
-
-void thaw_evaluation_release(thaw_evaluation *e)
-{
-    th_free(e->confusion);
-    *e = (thaw_evaluation){0};
 }

@@ -5,6 +5,7 @@
 #include "file.h"
 #include "json.h"
 #include "report.h"
+#include "scores.h"
 
 #include <math.h>
 #include <sys/stat.h>
@@ -84,6 +85,8 @@ thaw_status th_run_log_epoch(
     put_real(&o, "val_loss", e->val ? th_metrics_loss(e->val) : nan);
     put_real(&o, "val_top1", e->val ? th_metrics_top1(e->val) : nan);
     put_real(&o, "val_top5", e->val ? th_metrics_top5(e->val) : nan);
+    put_real(&o, "val_macro_f1", e->val ? th_scores_macro_f1(e->val) : nan);
+    put_real(&o, "val_ece", e->val ? th_scores_ece(e->val) : nan);
     put_real(&o, "images_per_s", e->images_per_s);
     put_real(&o, "seconds", e->seconds);
     put_whole(&o, "peak_bytes", th_peak_bytes());

@@ -161,12 +161,39 @@ typedef struct thaw_prediction {
 THAW_API thaw_status thaw_model_predict(thaw_model *m, const char *path,
     void (*each)(void *context, const thaw_prediction *p), void *context);
 
+/* Precision, recall and F1 = 2 PR / (P + R) of a class, or their average over classes.
+ * What would divide by zero is 0, as scikit-learn's zero_division=0. */
+typedef struct thaw_scores {
+    double precision, recall, f1;
+} thaw_scores;
+
+typedef struct thaw_class_scores {
+    const char *name;          /* the model's, valid as long as it */
+    int64_t images, predicted; /* of this class; taken for it, rightly or not */
+    thaw_scores scores;
+} thaw_class_scores;
+
+/* 95 % percentile interval of the bootstrap over images, 1,000 resamples drawn from a
+ * fixed seed: the same evaluation has the same interval. NaN without images. */
+typedef struct thaw_interval {
+    double low, high;
+} thaw_interval;
+
 typedef struct thaw_evaluation {
     int64_t images, unreadable;
-    double loss, top1, top5;
-    int n_classes; /* of the model */
+    double loss, top1, top5; /* loss: mean negative log likelihood, natural logarithm */
+    int n_classes;           /* of the model */
     int64_t
         *confusion; /* [true][predicted], n_classes squared; thaw_evaluation_release */
+    thaw_class_scores *classes; /* [n_classes] */
+    thaw_scores macro;          /* plain mean over the classes that occur, as true or as
+                                   predicted ones */
+    thaw_scores weighted;       /* mean weighted by each class's images */
+    double balanced_accuracy;   /* mean recall of the classes that have images */
+    double
+        ece; /* expected calibration error: 15 bins of the top probability (Guo et al.
+                   2017, equation 3) */
+    thaw_interval top1_interval, macro_f1_interval;
 } thaw_evaluation;
 
 /* Evaluate on a data set's validation split (test with "split" = "test"; a folder without
@@ -174,6 +201,10 @@ typedef struct thaw_evaluation {
 THAW_API thaw_status thaw_model_eval(thaw_model *m, const char *data,
     const thaw_options *o, const thaw_events *events, thaw_evaluation *out);
 THAW_API void thaw_evaluation_release(thaw_evaluation *e);
+
+/* All of it as one JSON object without newline, in one call of `write`. THAW_E_MEMORY. */
+THAW_API thaw_status thaw_evaluation_json(const thaw_evaluation *e,
+    void (*write)(void *context, const char *text), void *context);
 
 /* What the model is and the plan for the options' "thaw", "bn", "batch": text lines. */
 THAW_API thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns how an evaluation is written as JSON: `thaw eval --json`, and RUN/test.json. */
+#include "scores.h"
+
+static void put_real(struct th_json_out *o, const char *key, double value)
+{
+    th_json_key(o, key);
+    th_json_real(o, value);
+}
+
+static void put_whole(struct th_json_out *o, const char *key, int64_t value)
+{
+    th_json_key(o, key);
+    th_json_whole(o, value);
+}
+
+static void put_interval(
+    struct th_json_out *o, const char *key, const thaw_interval *interval)
+{
+    th_json_key(o, key);
+    th_json_open(o, '[');
+    th_json_real(o, interval->low);
+    th_json_real(o, interval->high);
+    th_json_close(o, ']');
+}
+
+static void put_scores(struct th_json_out *o, const thaw_scores *s)
+{
+    put_real(o, "precision", s->precision);
+    put_real(o, "recall", s->recall);
+    put_real(o, "f1", s->f1);
+}
+
+static void put_average(struct th_json_out *o, const char *key, const thaw_scores *s)
+{
+    th_json_key(o, key);
+    th_json_open(o, '{');
+    put_scores(o, s);
+    th_json_close(o, '}');
+}
+
+static void put_names(struct th_json_out *o, const thaw_evaluation *e)
+{
+    th_json_key(o, "classes");
+    th_json_open(o, '[');
+    for (int c = 0; c < e->n_classes; c++)
+        th_json_string(o, e->classes[c].name);
+    th_json_close(o, ']');
+}
+
+static void put_classes(struct th_json_out *o, const thaw_evaluation *e)
+{
+    th_json_key(o, "per_class");
+    th_json_open(o, '[');
+    for (int c = 0; c < e->n_classes; c++) {
+        th_json_open(o, '{');
+        th_json_key(o, "class");
+        th_json_string(o, e->classes[c].name);
+        put_whole(o, "images", e->classes[c].images);
+        put_whole(o, "predicted", e->classes[c].predicted);
+        put_scores(o, &e->classes[c].scores);
+        th_json_close(o, '}');
+    }
+    th_json_close(o, ']');
+}
+
+static void put_confusion(struct th_json_out *o, const thaw_evaluation *e)
+{
+    th_json_key(o, "confusion");
+    th_json_open(o, '[');
+    for (int t = 0; t < e->n_classes; t++) {
+        th_json_open(o, '[');
+        for (int p = 0; p < e->n_classes; p++)
+            th_json_whole(o, e->confusion[(int64_t)t * e->n_classes + p]);
+        th_json_close(o, ']');
+    }
+    th_json_close(o, ']');
+}
+
+void th_scores_json(const thaw_evaluation *e, struct th_json_out *o)
+{
+    put_whole(o, "images", e->images);
+    put_whole(o, "unreadable", e->unreadable);
+    put_real(o, "loss", e->loss);
+    put_real(o, "top1", e->top1);
+    put_real(o, "top5", e->top5);
+    put_names(o, e);
+    put_confusion(o, e);
+    put_interval(o, "top1_interval", &e->top1_interval);
+    put_real(o, "balanced_accuracy", e->balanced_accuracy);
+    put_real(o, "ece", e->ece);
+    put_average(o, "macro", &e->macro);
+    put_interval(o, "macro_f1_interval", &e->macro_f1_interval);
+    put_average(o, "weighted", &e->weighted);
+    put_classes(o, e);
+}
+
+thaw_status thaw_evaluation_json(const thaw_evaluation *e,
+    void (*write)(void *context, const char *text), void *context)
+{
+    struct th_json_out o = {0};
+    th_json_open(&o, '{');
+    th_scores_json(e, &o);
+    th_json_close(&o, '}');
+    thaw_status status = th_json_out_status(&o);
+    if (status == THAW_OK)
+        write(context, o.text);
+    th_json_out_release(&o);
+    return status;
+}
