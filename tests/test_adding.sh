@@ -59,7 +59,6 @@ cmake -S . -B build -DTHAW_WERROR=ON >"$work/log" 2>&1 || fail "$(cat "$work/log
 cmake --build build -j "$(nproc)" --target thaw_program test_ops >"$work/log" 2>&1 ||
     fail "$(tail -n 40 "$work/log")"
 build/test_ops >"$work/log" 2>&1 || fail "$(cat "$work/log")"
-grep -q silu "$work/log" || echo "note: test_ops names no silu"
 sh tests/check_layers.sh >"$work/log" 2>&1 || fail "$(cat "$work/log")"
 build/thaw list backbones | grep -q dwnet16 || fail "thaw list knows no dwnet16"
 
@@ -74,6 +73,8 @@ build/thaw train "pairs:$work/list.txt" -o "$work/run" --backbone dwnet16 --head
     fail "$(cat "$work/log")"
 grep -q 'verified unchanged' "$work/log" || fail "no certificate: $(cat "$work/log")"
 build/thaw eval "$work/run" "pairs:$work/list.txt" >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+build/thaw train "pairs:$work/list.txt" -o "$work/other" --weights "$work/run/best.h5" --head classify \
+    --epochs 1 --batch 4 >"$work/log" 2>&1 || fail "another head: $(cat "$work/log")"
 printf 'no tab here\n' >"$work/list.txt"
 build/thaw eval "$work/run" "pairs:$work/list.txt" >"$work/log" 2>&1 && fail "a bad list was read"
 grep -q 'line 1' "$work/log" || fail "$(cat "$work/log")"
