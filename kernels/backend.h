@@ -31,6 +31,11 @@ struct th_call {
      * since this call last ran; true on the first run. Kernels that keep packed weights
      * pack them again. */
     bool stale;
+    /* For forecasts, set by prepare. effort: time of the call over that of as many
+     * multiply-adds (or bytes, for an op without any) in the device's matrix product (or
+     * sum of two tensors); 0 stands for 1. kept_bytes: of `state`, packed weights. */
+    double effort;
+    size_t kept_bytes;
 };
 
 struct th_kernel {

@@ -175,10 +175,10 @@ static inline void assert_same_model(const char *a, const char *b, const char *n
 /* metrics.jsonl with the numbers of time and memory blanked. */
 static inline char *timeless_log(const char *run)
 {
-    static const char *const fields[] = {
-        "\"images_per_s\":", "\"seconds\":", "\"peak_bytes\":"};
+    static const char *const fields[] = {"\"images_per_s\":", "\"seconds\":",
+        "\"peak_bytes\":", "\"forecast_seconds\":", "\"forecast_peak_bytes\":"};
     char *text = read_text(run, "metrics.jsonl");
-    for (int f = 0; f < 3; f++)
+    for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++)
         for (char *at = text; (at = strstr(at, fields[f]));) {
             at += strlen(fields[f]);
             size_t n = strcspn(at, ",}");

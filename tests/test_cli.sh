@@ -199,7 +199,7 @@ says "empty"
 
 # ---- killed and stopped runs ----
 plain_metrics() { # without what depends on the clock
-    sed -E 's/,"(images_per_s|seconds|peak_bytes)":[^,}]*//g' "$1/metrics.jsonl"
+    sed -E 's/,"(images_per_s|(forecast_)?(seconds|peak_bytes))":[^,}]*//g' "$1/metrics.jsonl"
 }
 same_run() {
     check "$2: last.h5 is bit-identical" cmp "$1/last.h5" whole/last.h5

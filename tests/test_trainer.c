@@ -48,10 +48,51 @@ static void metrics_have_the_promised_events_and_keys(void **state)
     assert_int_equal(count_lines(log, "{\"event\":\"epoch\",\"epoch\":"), 2);
     static const char *const keys[] = {"train_loss", "val_loss", "val_top1",
         "images_per_s", "seconds", "peak_bytes", "thawed\":\"head\""};
+    char *end = strstr(log, "{\"event\":\"end\"");
+    assert_non_null(end);
+    assert_non_null(strstr(end, "\"seconds\":"));
+    assert_non_null(strstr(end, "\"forecast_seconds\":"));
+    assert_non_null(strstr(end, "\"forecast_peak_bytes\":"));
+    assert_non_null(strstr(end, "\"peak_bytes\":"));
+    *end = 0;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         assert_int_equal(count_lines(log, keys[i]), 2);
+    *end = '{';
     assert_non_null(strstr(log, "{\"event\":\"end\",\"best_top1\":"));
-    assert_non_null(strstr(log, ",\"frozen_tensors\":95,\"frozen_verified\":true}\n"));
+    assert_non_null(strstr(log, ",\"frozen_tensors\":95,\"frozen_verified\":true,"));
+    th_free(log);
+}
+
+/* Topics in the order in which they came, the epochs as one letter. */
+static void note_topic(void *context, const char *topic, const char *text)
+{
+    char *notes = context;
+    (void)text;
+    if (!strcmp(topic, "forecast") || !strcmp(topic, "epoch") ||
+        !strcmp(topic, "frozen"))
+        strncat(notes, topic, 1 + !strcmp(topic, "frozen"));
+}
+
+static void the_forecast_comes_before_the_first_step_and_is_compared_at_the_end(
+    void **state)
+{
+    (void)state;
+    thaw_result r;
+    char notes[64] = "";
+    const thaw_events events = {.context = notes, .line = note_topic};
+    must(train(make_options("foreseen", "thaw", "0:head 1:stage3,head 9:all", NULL),
+        &events, &r));
+    char *log = read_text("foreseen", "metrics.jsonl");
+    double seconds = 0;
+    long long bytes = 0;
+    assert_int_equal(notes[0], 'f');
+    assert_string_equal(notes + strlen(notes) - 4, "effr");
+    const char *at = strstr(log, "\"forecast_seconds\":");
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "\"forecast_seconds\":%lf", &seconds), 1);
+    at = strstr(log, "\"forecast_peak_bytes\":");
+    assert_int_equal(sscanf(at, "\"forecast_peak_bytes\":%lld", &bytes), 1);
+    assert_true(seconds > 0 && bytes > 1 << 20);
     th_free(log);
 }
 
@@ -234,6 +275,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_leaves_models_metrics_config_and_classes),
         cmocka_unit_test(metrics_have_the_promised_events_and_keys),
+        cmocka_unit_test(
+            the_forecast_comes_before_the_first_step_and_is_compared_at_the_end),
         cmocka_unit_test(one_and_four_workers_give_the_same_bits),
         cmocka_unit_test(its_config_repeats_a_run_bit_for_bit),
         cmocka_unit_test(a_device_out_of_the_hosts_reach_gives_the_same_bits),

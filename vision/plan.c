@@ -12,6 +12,7 @@
 #include "pass.h"
 
 #include "mem.h"
+#include "ref/ref.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -199,6 +200,46 @@ static thaw_status make_places(struct th_plan *p)
     return THAW_OK;
 }
 
+/* Plain C on a device that has faster kernels for the common ops. */
+enum { PLAIN_C_EFFORT = 30 };
+
+static double effort(const struct th_plan *p, const struct th_step *s)
+{
+    const struct th_backend *backend = p->store->device->backend;
+    bool plain = s->kernel == th_ref_kernel(s->call.op) &&
+                 backend->kernel(TH_OP_linear) != th_ref_kernel(TH_OP_linear);
+    return s->call.effort > 0 ? s->call.effort : plain ? PLAIN_C_EFFORT : 1;
+}
+
+static double bytes_of(const struct th_plan *p, const struct th_step *s)
+{
+    double bytes = 0;
+    for (int k = 0; k < TH_MAX_IN; k++)
+        bytes += s->in[k] < 0 ? 0 : (double)p->places[s->in[k]].bytes;
+    for (int k = 0; k < TH_MAX_OUT; k++)
+        bytes += s->out[k] < 0 ? 0 : (double)p->places[s->out[k]].bytes;
+    return bytes;
+}
+
+static void count_work(struct th_plan *p)
+{
+    struct th_plan_stats *stats = &p->stats;
+    for (int i = 0; i < p->n_steps; i++) {
+        const struct th_step *s = &p->steps[i];
+        const struct th_op_fn *fn = th_op_rule(s->call.op)->fn;
+        stats->kept_bytes += s->call.kept_bytes;
+        if (s->derived)
+            continue;
+        if (fn->macs)
+            stats->work_macs +=
+                effort(p, s) * (double)fn->macs(&s->call.attr, s->call.in, s->call.out);
+        else
+            stats->work_bytes += effort(p, s) * bytes_of(p, s);
+    }
+    for (int v = 0; v < p->graph.n_values; v++)
+        stats->derived_bytes += p->places[v].derived ? p->places[v].bytes : 0;
+}
+
 static void count_steps(struct th_plan *p)
 {
     p->stats.n_steps = p->n_steps;
@@ -252,6 +293,7 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
         return status;
     }
     count_steps(p);
+    count_work(p);
     *out = p;
     return THAW_OK;
 }

@@ -77,6 +77,10 @@ struct th_plan_stats {
     size_t arena_bytes; /* peak */
     size_t live_bytes;  /* largest sum of live values */
     size_t saved_bytes; /* what backward reads from forward */
+    /* For forecasts: the run in multiply-adds of a matrix product, and in bytes of a sum
+     * of two tensors for what has no multiply-adds; memory beside arena and store. */
+    double work_macs, work_bytes;
+    size_t derived_bytes, kept_bytes;
 };
 void th_plan_stats(const struct th_plan *p, struct th_plan_stats *stats);
 

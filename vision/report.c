@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 void th_say(const thaw_events *e, const char *topic, const char *fmt, ...)
@@ -59,19 +60,58 @@ const char *th_text_bytes(double bytes, char *text, size_t size)
         bytes, (const char *const[]){" B", " kB", " MB", " GB", " TB"}, 5, text, size);
 }
 
+const char *th_text_seconds(double seconds, char *text, size_t size)
+{
+    double n = seconds < 300        ? seconds
+               : seconds < 3 * 3600 ? seconds / 60
+                                    : seconds / 3600;
+    const char *unit = seconds < 300 ? "s" : seconds < 3 * 3600 ? "min" : "h";
+    snprintf(text, size, "%.*f %s", n < 0.995 ? 2 : n < 9.95 ? 1 : 0, n, unit);
+    return text;
+}
+
+/* The number behind `label` in a file of the kernel's; -1. */
+static int64_t read_number(const char *path, const char *label)
+{
+    char line[128];
+    size_t n = strlen(label);
+    int64_t value = -1;
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return -1;
+    while (value < 0 && fgets(line, sizeof line, file))
+        if (!strncmp(line, label, n) && sscanf(line + n, "%" SCNd64, &value) != 1)
+            break;
+    fclose(file);
+    return value;
+}
+
+static int64_t status_bytes(const char *label)
+{
+    int64_t kilobytes = read_number("/proc/self/status", label);
+    return kilobytes < 0 ? 0 : kilobytes * 1024;
+}
+
 /* getrusage's figure would include what the process was before exec. */
 int64_t th_peak_bytes(void)
 {
-    char line[128];
-    long long kilobytes = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    if (!file)
-        return 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %lld kB", &kilobytes) == 1)
-            break;
-    fclose(file);
-    return (int64_t)kilobytes * 1024;
+    return status_bytes("VmHWM:");
+}
+
+int64_t th_resident_bytes(void)
+{
+    return status_bytes("VmRSS:");
+}
+
+int64_t th_available_bytes(void)
+{
+    int64_t kilobytes = read_number("/proc/meminfo", "MemAvailable:");
+    int64_t limit = read_number("/sys/fs/cgroup/memory.max", "");
+    int64_t used = read_number("/sys/fs/cgroup/memory.current", "");
+    int64_t available = kilobytes < 0 ? 0 : kilobytes * 1024;
+    if (limit > 0 && used >= 0 && (!available || limit - used < available))
+        available = limit > used ? limit - used : 1;
+    return available;
 }
 
 double th_seconds(void)

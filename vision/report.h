@@ -15,9 +15,16 @@ const char *th_text_count(int64_t n, char *text, size_t size);
 const char *th_text_short(double n, char *text, size_t size);
 /* "310 MB" */
 const char *th_text_bytes(double bytes, char *text, size_t size);
+/* "0.79 s", "12 s", "8.5 min", "3.0 h" */
+const char *th_text_seconds(double seconds, char *text, size_t size);
 
 /* Peak resident size of this process in bytes; 0 where the system does not say. */
 int64_t th_peak_bytes(void);
+/* As now. */
+int64_t th_resident_bytes(void);
+/* What this process may still take: the system's, and its control group's limit; 0 where
+ * neither says. */
+int64_t th_available_bytes(void);
 
 /* Seconds on a clock that only goes forward. */
 double th_seconds(void);

@@ -48,8 +48,13 @@ struct th_epoch_log {
 thaw_status th_run_log_epoch(
     const struct th_run_folder *f, const struct th_epoch_log *e);
 
-/* best_top1 NaN without validation; test NULL without a test split. */
-thaw_status th_run_log_end(const struct th_run_folder *f, double best_top1,
-    int frozen_tensors, const struct th_metrics *test);
+struct th_end_log {
+    double best_top1; /* NaN without validation */
+    int frozen_tensors;
+    const struct th_metrics *test;    /* NULL without a test split */
+    double forecast_seconds, seconds; /* NaN where nothing was forecast */
+    int64_t forecast_peak_bytes;
+};
+thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_log *e);
 
 #endif

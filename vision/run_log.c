@@ -95,18 +95,21 @@ thaw_status th_run_log_epoch(
     return end(f, &o);
 }
 
-thaw_status th_run_log_end(const struct th_run_folder *f, double best_top1,
-    int frozen_tensors, const struct th_metrics *test)
+thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_log *e)
 {
     struct th_json_out o = {0};
     begin(&o, "end");
-    put_real(&o, "best_top1", best_top1);
-    put_whole(&o, "frozen_tensors", frozen_tensors);
+    put_real(&o, "best_top1", e->best_top1);
+    put_whole(&o, "frozen_tensors", e->frozen_tensors);
     th_json_key(&o, "frozen_verified");
     th_json_bool(&o, true); /* a run that is not verified fails before it ends */
-    if (test) {
-        put_real(&o, "test_loss", th_metrics_loss(test));
-        put_real(&o, "test_top1", th_metrics_top1(test));
+    if (e->test) {
+        put_real(&o, "test_loss", th_metrics_loss(e->test));
+        put_real(&o, "test_top1", th_metrics_top1(e->test));
     }
+    put_real(&o, "forecast_seconds", e->forecast_seconds);
+    put_real(&o, "seconds", e->seconds);
+    put_whole(&o, "forecast_peak_bytes", e->forecast_peak_bytes);
+    put_whole(&o, "peak_bytes", th_peak_bytes());
     return end(f, &o);
 }

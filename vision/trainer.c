@@ -229,6 +229,7 @@ thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
         th_trainer_begin_events(t);
     while (goes_on(t)) {
         TRY(th_trainer_enter(t));
+        th_trainer_forecast(t);
         TRY(th_trainer_steps(t));
         if (t->at.step < th_trainer_steps_per_epoch(t))
             break; /* stopped */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, six files: trainer.c is the public face,
+ * The trainer, inside. One struct, seven files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
- * trainer_finish.c validates, keeps the best, saves and ends, trainer_events.c tells TensorBoard.
+ * trainer_finish.c validates, keeps the best, saves and ends, trainer_events.c tells TensorBoard,
+ * trainer_forecast.c says before what it will take.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
  * position alone; saving changes nothing; the stop flag is polled in every loop. */
@@ -10,6 +11,7 @@
 
 #include "checkpoint.h"
 #include "evaluate.h"
+#include "forecast.h"
 #include "recipe.h"
 #include "tfevents.h"
 
@@ -55,7 +57,13 @@ struct thaw_trainer {
     int64_t timed_images, timed_steps;
     double saved_at, save_took; /* clock and seconds of the last checkpoint */
     int64_t save_every;         /* steps; 0: by the clock. For tests. */
-    bool forecast_said;
+    struct th_trainer_forecast {
+        double seconds;  /* from `began` to the end of the run */
+        double training; /* of them, an epoch of the first phase */
+        int64_t peak_bytes;
+        double began; /* clock; 0: there is none */
+        bool checked; /* against the first steps */
+    } forecast;
     atomic_bool stop;
 };
 
@@ -78,6 +86,11 @@ thaw_status th_trainer_verify(struct thaw_trainer *t);
 thaw_status th_trainer_leave(struct thaw_trainer *t);
 /* For loaders: name an unreadable image, once a run, and list it in RUN/unreadable.txt. */
 void th_trainer_bad_image(void *trainer, const struct th_bad_image *bad);
+/* What the phase takes, for a forecast; while in the phase of epoch t->at.epoch. */
+thaw_status th_trainer_phase_cost(
+    struct thaw_trainer *t, int phase, struct th_phase_cost *cost);
+/* Of this phase's training images. */
+struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t);
 /* Free what the phase holds. */
 void th_trainer_release_phase(struct thaw_trainer *t);
 
@@ -86,6 +99,15 @@ void th_trainer_release_phase(struct thaw_trainer *t);
 /* Steps from t->at.step to the epoch's end, or to a stop. */
 thaw_status th_trainer_steps(struct thaw_trainer *t);
 int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t);
+
+/* ---- trainer_forecast.c ---- Nothing in it ends a run or changes what it computes. */
+
+/* Say what the rest of the run will take; once, before the first step. */
+void th_trainer_forecast(struct thaw_trainer *t);
+/* Say so where the first steps tell something else. */
+void th_trainer_check_forecast(struct thaw_trainer *t);
+/* Say what it was, and what became of it. */
+void th_trainer_compare_forecast(const struct thaw_trainer *t);
 
 /* ---- trainer_events.c ---- Nothing in it ends a run: a failure is a warning. */
 

@@ -13,9 +13,6 @@
 /* So many steps in a row that are not finite end the run. */
 enum { TH_MOST_IN_A_ROW = 10 };
 
-/* Steps after which a forecast is more than a guess: the first ones warm up. */
-enum { TH_FORECAST_STEPS = 3 };
-
 static struct th_plan *plan_for(struct thaw_trainer *t, int64_t batch)
 {
     for (int i = 0; i < TH_MAX_PLANS; i++)
@@ -142,19 +139,6 @@ static void say_progress(struct thaw_trainer *t)
     t->events.progress(t->events.context, &p);
 }
 
-static void say_forecast(struct thaw_trainer *t)
-{
-    char peak[32];
-    int64_t steps = th_trainer_steps_per_epoch(t);
-    if (t->forecast_said || (t->timed_steps < TH_FORECAST_STEPS && t->at.step < steps))
-        return;
-    t->forecast_said = true;
-    double each = t->train_seconds / (double)t->timed_steps;
-    th_text_bytes((double)th_peak_bytes(), peak, sizeof peak);
-    th_say(&t->events, "forecast", "%.3g s an epoch, peak memory %s",
-        each * (double)steps, peak);
-}
-
 /* The next batch and its step; *more false at the epoch's end. */
 static thaw_status next_step(struct thaw_trainer *t, bool *more)
 {
@@ -182,7 +166,7 @@ thaw_status th_trainer_steps(struct thaw_trainer *t)
         TRY(th_loader_start(t->loader, t->at.epoch, t->at.step));
     while (more && t->at.step < steps && !atomic_load(&t->stop)) {
         TRY(next_step(t, &more));
-        say_forecast(t);
+        th_trainer_check_forecast(t);
         say_progress(t);
         TRY(th_trainer_save_if_due(t));
     }

@@ -217,6 +217,7 @@ static void say_end(
     const struct thaw_trainer *t, const thaw_result *r, const struct th_metrics *test)
 {
     const char *run = t->folder.path;
+    th_trainer_compare_forecast(t);
     th_say(&t->events, "frozen", "%d tensors, verified unchanged", r->frozen_tensors);
     if (t->val_loader && r->best_epoch >= 0)
         th_say(&t->events, "best", "%.2f %% in epoch %d -> %s/best.h5",
@@ -227,6 +228,20 @@ static void say_end(
         th_say(&t->events, "test", "%.2f %% of %lld images, with best.h5",
             100 * th_metrics_top1(test), (long long)test->images);
     th_say(&t->events, "next", "thaw predict %s photo.jpg", run);
+}
+
+static thaw_status log_end(
+    const struct thaw_trainer *t, const thaw_result *r, const struct th_metrics *test)
+{
+    const struct th_trainer_forecast *f = &t->forecast;
+    bool made = f->seconds > 0;
+    const struct th_end_log e = {.best_top1 = r->best_top1,
+        .frozen_tensors = r->frozen_tensors,
+        .test = test,
+        .forecast_seconds = made ? f->seconds : (double)NAN,
+        .seconds = made ? th_seconds() - f->began : (double)NAN,
+        .forecast_peak_bytes = f->peak_bytes};
+    return th_run_log_end(&t->folder, &e);
 }
 
 /* After the last leave(): nothing moves any more. */
@@ -247,8 +262,7 @@ static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
     if (has_test)
         status = evaluate_test(t, &test);
     if (status == THAW_OK)
-        status = th_run_log_end(
-            &t->folder, r->best_top1, r->frozen_tensors, has_test ? &test : NULL);
+        status = log_end(t, r, has_test ? &test : NULL);
     if (status == THAW_OK)
         say_end(t, r, has_test ? &test : NULL);
     th_metrics_release(&test);

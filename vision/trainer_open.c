@@ -240,5 +240,6 @@ thaw_status th_trainer_build(
     TRY(open_validation(t));
     TRY(alloc_inputs(t));
     t->at = (struct th_position){.phase = -1, .best_epoch = -1};
-    return th_run_config_resolve(t->options, &t->net.model);
+    return th_run_config_resolve(
+        t->options, t->net.model.variant->name, &t->net.model.input);
 }

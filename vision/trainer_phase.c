@@ -215,13 +215,19 @@ static thaw_status begin_averages(struct thaw_trainer *t)
     return THAW_OK;
 }
 
-static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
+static struct th_plan_spec plan_spec(
+    const struct thaw_trainer *t, const struct th_freeze *f, int64_t batch)
 {
-    const struct th_plan_spec spec = {.model = &t->net.model,
-        .freeze = &t->freeze,
+    return (struct th_plan_spec){.model = &t->net.model,
+        .freeze = f,
         .mode = TH_TRAIN,
         .batch = (int)batch,
         .optim = &t->recipe.optim};
+}
+
+static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
+{
+    const struct th_plan_spec spec = plan_spec(t, &t->freeze, batch);
     t->plans[i].batch = (int)batch;
     return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->plans[i].plan);
 }
@@ -258,9 +264,9 @@ void th_trainer_bad_image(void *context, const struct th_bad_image *bad)
     th_free(list);
 }
 
-static thaw_status open_loader(struct thaw_trainer *t)
+struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
 {
-    struct th_loader_options o = {.split = TH_SPLIT_TRAIN,
+    return (struct th_loader_options){.split = TH_SPLIT_TRAIN,
         .batch = batch_of(t),
         .seed = t->recipe.seed,
         .shuffle = t->recipe.shuffle,
@@ -271,6 +277,11 @@ static thaw_status open_loader(struct thaw_trainer *t)
         .augment = t->recipe.augment,
         .report = th_trainer_bad_image,
         .context = t};
+}
+
+static thaw_status open_loader(struct thaw_trainer *t)
+{
+    const struct th_loader_options o = th_trainer_loader_options(t);
     return th_loader_open(&t->data, &o, &t->loader);
 }
 
@@ -319,4 +330,67 @@ thaw_status th_trainer_enter(struct thaw_trainer *t)
     TRY(make_plans(t));
     say_freeze(t);
     return open_loader(t);
+}
+
+/* ---- What a phase takes ---- */
+
+static int64_t slot_bytes(const struct thaw_trainer *t, const struct th_store *s)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < s->n; i++)
+        if (s->states[i].name && th_model_param(&t->net.model, s->states[i].name) < 0)
+            bytes += (int64_t)s->states[i].bytes;
+    return bytes;
+}
+
+static thaw_status plan_cost(const struct thaw_trainer *t, const struct th_freeze *f,
+    struct th_store *store, struct th_arena *arena, struct th_phase_cost *c)
+{
+    const struct th_plan_spec spec = plan_spec(t, f, batch_of(t));
+    struct th_plan *plan = NULL;
+    TRY(th_plan_new(&spec, store, arena, &plan));
+    th_plan_stats(plan, &c->train);
+    c->slot_bytes = slot_bytes(t, store);
+    th_plan_free(plan);
+    return THAW_OK;
+}
+
+/* With a store and an arena of its own, whose pages nobody touches. */
+static thaw_status later_cost(
+    struct thaw_trainer *t, int phase, struct th_phase_cost *c)
+{
+    struct th_freeze f;
+    struct th_store store;
+    struct th_arena arena;
+    TRY(freeze_of(t, phase, &f));
+    th_arena_init(&arena, t->net.device);
+    thaw_status status = th_network_mirror(&t->net, &store);
+    if (status == THAW_OK)
+        status = plan_cost(t, &f, &store, &arena, c);
+    th_arena_release(&arena);
+    th_store_release(&store);
+    th_freeze_release(&f);
+    return status;
+}
+
+thaw_status th_trainer_phase_cost(
+    struct thaw_trainer *t, int phase, struct th_phase_cost *c)
+{
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
+    int64_t begun = t->at.epoch - t->recipe.timetable.epoch[phase];
+    double part = (double)t->at.step / (double)t->phase_steps[t->at.phase];
+    *c = (struct th_phase_cost){.epochs = (double)epochs_of(t, phase),
+        .images = n,
+        .val_images = t->val_loader ? t->data.split[TH_SPLIT_VAL].n : 0,
+        .batch = batch,
+        .val_batch = t->recipe.batch,
+        .n_plans = 1 + (n > batch && n % batch > 0)};
+    th_plan_stats(t->evaluator.plan, &c->eval);
+    if (phase != t->at.phase)
+        return later_cost(t, phase, c);
+    c->epochs -= (double)begun + part;
+    c->slot_bytes = slot_bytes(t, &t->net.store);
+    th_plan_stats(t->plans[0].plan, &c->train);
+    c->batch = t->plans[0].batch;
+    return THAW_OK;
 }

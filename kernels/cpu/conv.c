@@ -241,7 +241,9 @@ static thaw_status prepare_state(struct th_call *call)
         s->packed = th_alloc(s->packed_bytes, 1);
         if (!s->packed)
             return THAW_E_MEMORY;
+        call->kept_bytes = s->packed_bytes;
     }
+    call->effort = th_conv_effort(&s->desc, !s->step);
     place_scratch(call);
     return THAW_OK;
 }

@@ -61,4 +61,7 @@ extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
 /* True where the algorithm table has Winograd for this convolution. */
 bool th_conv_winograd(enum th_isa_level level, const struct th_dnnl_conv *c);
 
+/* th_call.effort of a convolution; done by the plain C kernel or not. */
+double th_conv_effort(const struct th_dnnl_conv *c, bool plain);
+
 #endif

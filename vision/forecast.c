@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the machine's rates and the arithmetic of forecasts. Knows no trainer. */
+#include "forecast.h"
+
+#include "report.h"
+
+#include <math.h>
+
+/* ---- Rates: two ops of the device's own, run by hand ---- */
+
+/* So long, at least, is one op run over and over. */
+static const double probe_seconds = 0.006;
+
+/* Rows, inputs and outputs of the product; values of the sum. */
+enum { ROWS = 256, INPUTS = 256, OUTPUTS = 256, VALUES = 1 << 19 };
+
+static void set_operand(struct th_operand *o, struct th_shape shape)
+{
+    *o = (struct th_operand){
+        .shape = shape, .dtype = TH_F32, .block = 1, .present = true};
+}
+
+static struct th_call product(struct th_device *device)
+{
+    struct th_call c = {.op = TH_OP_linear, .device = device};
+    set_operand(&c.in[0], TH_SHAPE(ROWS, INPUTS));
+    set_operand(&c.in[1], TH_SHAPE(OUTPUTS, INPUTS));
+    set_operand(&c.in[2], TH_SHAPE(OUTPUTS));
+    set_operand(&c.out[0], TH_SHAPE(ROWS, OUTPUTS));
+    return c;
+}
+
+static struct th_call sum(struct th_device *device)
+{
+    struct th_call c = {.op = TH_OP_add, .device = device};
+    set_operand(&c.in[0], TH_SHAPE(VALUES));
+    set_operand(&c.in[1], TH_SHAPE(VALUES));
+    set_operand(&c.out[0], TH_SHAPE(VALUES));
+    return c;
+}
+
+static thaw_status alloc_args(struct th_call *c, size_t *bytes, double *all)
+{
+    struct th_device *d = c->device;
+    int n_in = th_op_rule(c->op)->n_in, n_out = th_op_rule(c->op)->n_out;
+    for (int k = 0; k < n_in + n_out; k++) {
+        bytes[k] = th_operand_bytes(k < n_in ? &c->in[k] : &c->out[k - n_in]);
+        c->args[k] = d->backend->alloc(d, bytes[k]);
+        if (!c->args[k])
+            return THAW_E_MEMORY;
+        *all += (double)bytes[k];
+    }
+    c->scratch = d->backend->alloc(d, c->scratch_bytes);
+    return c->scratch ? THAW_OK : THAW_E_MEMORY;
+}
+
+static void free_args(struct th_call *c, const size_t *bytes)
+{
+    struct th_device *d = c->device;
+    for (int k = 0; k < TH_MAX_ARGS; k++)
+        if (c->args[k])
+            d->backend->free(d, c->args[k], bytes[k]);
+    if (c->scratch)
+        d->backend->free(d, c->scratch, c->scratch_bytes);
+}
+
+/* Seconds of one run; the first, which touches new memory, does not count. */
+static thaw_status time_runs(
+    const struct th_kernel *kernel, const struct th_call *c, double *seconds)
+{
+    TRY(kernel->run(c));
+    double began = th_seconds(), took = 0;
+    int n = 0;
+    for (; took < probe_seconds; n++) {
+        TRY(kernel->run(c));
+        took = th_seconds() - began;
+    }
+    *seconds = took / n;
+    return THAW_OK;
+}
+
+/* A prepared call's rate: its multiply-adds, or bytes where it has none, in a second. */
+static thaw_status measure(
+    const struct th_kernel *kernel, struct th_call *c, double *rate)
+{
+    const struct th_op_fn *fn = th_op_rule(c->op)->fn;
+    size_t bytes[TH_MAX_ARGS] = {0};
+    double all = 0, seconds = 0;
+    thaw_status status = alloc_args(c, bytes, &all);
+    if (status == THAW_OK)
+        status = time_runs(kernel, c, &seconds);
+    if (status == THAW_OK)
+        *rate = (fn->macs ? (double)fn->macs(&c->attr, c->in, c->out) : all) / seconds;
+    free_args(c, bytes);
+    return status;
+}
+
+static thaw_status probe(struct th_call c, double *rate)
+{
+    const struct th_kernel *kernel = c.device->backend->kernel(c.op);
+    if (!kernel)
+        return th_fail(
+            THAW_E_FAIL, "the device has no kernel for %s", th_op_rule(c.op)->name);
+    c.stale = true;
+    if (kernel->prepare)
+        TRY(kernel->prepare(&c));
+    thaw_status status = measure(kernel, &c, rate);
+    if (kernel->release)
+        kernel->release(&c);
+    return status;
+}
+
+thaw_status th_rates_measure(struct th_device *device, struct th_rates *rates)
+{
+    rates->threads = device->threads;
+    TRY(probe(product(device), &rates->macs));
+    return probe(sum(device), &rates->bytes);
+}
+
+/* ---- Time ---- */
+
+/* A step beside the sum of its kernels, each with warm caches: measured with ResNet-20. */
+static const double between_kernels = 1.2;
+
+/* Bytes of a sum that take as long as one byte of a file: gathered, brought into HDF5,
+ * copied, hashed, written. Measured with ResNet-18; a slow disk is not foreseen. */
+static const double file_effort = 80;
+
+/* Seconds of a run of `n` batches, while workers make `images`: the slower of both, or
+ * what their work takes on the cores that they share. */
+static double pass(const struct th_plan_stats *plan, double n, int64_t images,
+    const struct th_rates *r)
+{
+    double step = plan->work_macs / r->macs + plan->work_bytes / r->bytes;
+    double computing = between_kernels * step * n;
+    double loading = r->image * (double)images;
+    double shared = (computing * r->threads + loading) / r->cores;
+    return fmax(fmax(computing, loading / r->workers), shared);
+}
+
+double th_forecast_train(const struct th_phase_cost *p, const struct th_rates *r)
+{
+    return pass(&p->train, (double)p->images / (double)p->batch, p->images, r);
+}
+
+/* Validation's last batch is padded. */
+double th_forecast_eval(
+    const struct th_phase_cost *p, int64_t images, const struct th_rates *r)
+{
+    return images
+               ? pass(&p->eval, ceil((double)images / (double)p->val_batch), images, r)
+               : 0;
+}
+
+double th_forecast_save(int64_t bytes, const struct th_rates *r)
+{
+    return file_effort * (double)bytes / r->bytes;
+}
+
+/* ---- Memory and disk ---- */
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A save holds the values, HDF5's image of them, and a copy of that. */
+enum { SAVE_COPIES = 3 };
+
+/* Pages of libraries that the first steps touch, oneDNN's above all. */
+enum { FIRST_USE = 7 << 20 };
+
+int64_t th_forecast_peak(
+    const struct th_phase_cost *phases, int n, const struct th_memory *m)
+{
+    int64_t highest = 0;
+    size_t arena = 0; /* it only grows */
+    for (int i = 0; i < n; i++) {
+        const struct th_plan_stats *train = &phases[i].train, *eval = &phases[i].eval;
+        size_t of_train = train->kept_bytes + train->derived_bytes;
+        arena = larger(arena, larger(train->arena_bytes, eval->arena_bytes));
+        size_t plans = arena + (size_t)phases[i].n_plans * of_train + eval->kept_bytes +
+                       eval->derived_bytes;
+        int64_t saving = SAVE_COPIES * (m->params + phases[i].slot_bytes);
+        int64_t here = (int64_t)plans + phases[i].slot_bytes + saving;
+        highest = here > highest ? here : highest;
+    }
+    int64_t shadow = m->shadow ? m->params : 0;
+    return m->base + FIRST_USE + m->loading + shadow + highest;
+}
+
+/* Checkpoints that stay, the one that is written beside them, best.h5 and last.h5. */
+enum { KEPT_CHECKPOINTS = 3, KEPT_MODELS = 2 };
+
+int64_t th_forecast_disk(
+    const struct th_phase_cost *phases, int n, const struct th_memory *m)
+{
+    int64_t slots = 0;
+    for (int i = 0; i < n; i++)
+        slots = phases[i].slot_bytes > slots ? phases[i].slot_bytes : slots;
+    return KEPT_CHECKPOINTS * (m->params + slots) + KEPT_MODELS * m->params;
+}
