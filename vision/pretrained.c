@@ -51,7 +51,9 @@ thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_option
     const char *head = w ? th_weights_string(w, "head") : NULL;
     bool said = false;
     TRY(find_backbone(w, o, spec));
-    TRY(th_head_find(head ? head : th_option_text(o, "head"), &spec->head));
+    if (!head || thaw_options_is_set(o, "head"))
+        head = th_option_text(o, "head");
+    TRY(th_head_find(head, &spec->head));
     spec->input = spec->variant->input;
     if (w)
         TRY(th_model_file_input(w, &spec->input, &said));
@@ -96,9 +98,11 @@ thaw_status th_pretrained_classes(const struct th_weights *w,
         weight, sizeof weight, "%s.weight", spec->backbone->head_name(spec->variant));
     const struct th_weight *head =
         find_tensor(w, spec->backbone, spec->variant, weight);
-    if (!head || head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24)
+    if (head && (head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24))
+        head = NULL;
+    if (!head && (!names || n_names > 1 << 24)) /* with names it may have more layers */
         return th_fail(THAW_E_DATA, "the weights have no head (%s)", weight);
-    *n = (int)head->tensor.shape.dim[0];
+    *n = (int)(head ? head->tensor.shape.dim[0] : (int64_t)n_names);
     if (names && n_names != (size_t)*n)
         return th_fail(THAW_E_DATA,
             "attribute classes has %zu names, but %s has %d rows", n_names, head->name,

@@ -101,10 +101,11 @@ static thaw_status set_channels(thaw_options *o, const char *name, const float x
     return thaw_options_set(o, name, text);
 }
 
-thaw_status th_run_config_resolve(
-    thaw_options *o, const char *backbone, const struct th_input *in)
+thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m)
 {
-    TRY(thaw_options_set(o, "backbone", backbone));
+    const struct th_input *in = &m->input;
+    TRY(thaw_options_set(o, "backbone", m->variant->name));
+    TRY(thaw_options_set(o, "head", m->head->name));
     TRY(set_int(o, "image-size", in->size));
     TRY(thaw_options_set(o, "crop", real(in->crop).text));
     TRY(set_channels(o, "mean", in->mean));

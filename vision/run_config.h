@@ -6,14 +6,13 @@
 
 #include "error.h"
 
-struct th_input;
+struct th_model;
 
 /* A copy in which paths are absolute and counts of threads are numbers. */
 thaw_status th_run_config_copy(const thaw_options *o, thaw_options **out);
 
-/* Write down what was found out: the backbone, and the input of the model. */
-thaw_status th_run_config_resolve(
-    thaw_options *o, const char *backbone, const struct th_input *in);
+/* Write down what was found out: backbone, head, and the input of the model. */
+thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m);
 
 /* Put what may change at a resume (epochs, also +N; threads, workers, quiet, json) from
  * `overrides` (may be NULL) over `o`. */

@@ -240,6 +240,5 @@ thaw_status th_trainer_build(
     TRY(open_validation(t));
     TRY(alloc_inputs(t));
     t->at = (struct th_position){.phase = -1, .best_epoch = -1};
-    return th_run_config_resolve(
-        t->options, t->net.model.variant->name, &t->net.model.input);
+    return th_run_config_resolve(t->options, &t->net.model);
 }
