@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "mem.h"
+#include "order.h"
 #include "rng.h"
 
 #include <math.h>
@@ -19,6 +20,7 @@
 #include <signal.h>
 #include <string.h>
 
+enum { REPEAT_SHIFT = 32 }; /* of th_batch.occurrence */
 enum { CHANNELS = 3, DEFAULT_PREFETCH = 2, MAX_WORKERS = 256, MAX_PREFETCH = 64 };
 static const double DEFAULT_MAX_BAD = 0.01;
 
@@ -47,9 +49,7 @@ struct th_loader {
     const struct th_samples *samples;
     struct th_loader_options o;
     int64_t n_batches, capacity; /* batches an epoch; most images a batch */
-    int64_t *member;             /* [n], sample indices by class */
-    int64_t *class_from;         /* [classes + 1], where a class begins in member */
-    int64_t *order;              /* [n], of the epoch */
+    struct th_order order;       /* of the epoch */
     bool *known;                 /* [n], already reported */
     int64_t n_unreadable, max_unreadable;
     char *first_unreadable; /* its sentence */
@@ -135,20 +135,21 @@ static thaw_status make_input(const struct th_loader *l, struct slot *slot,
 
 /* Another image of the same class: the first readable one from a drawn place on. */
 static thaw_status make_substitute(const struct th_loader *l, struct slot *slot,
-    int64_t item, int64_t sample, uint8_t *pixels)
+    int64_t item, int64_t sample, int64_t repeat, uint8_t *pixels)
 {
     const struct th_sample *s = &l->samples->sample[sample];
     int32_t class = s->label < 0 ? 0 : s->label;
-    const int64_t *member = l->member + l->class_from[class];
-    int64_t n = l->class_from[class + 1] - l->class_from[class];
+    const int64_t *member = l->order.member + l->order.class_from[class];
+    int64_t n = l->order.class_from[class + 1] - l->order.class_from[class];
     uint64_t key = th_rng_mix_name(l->o.seed, "substitute");
     key = th_rng_mix(th_rng_mix(key, (uint64_t)l->epoch), (uint64_t)s->id);
-    int64_t from = (int64_t)th_rng_below(key, 0, (uint64_t)n);
+    int64_t from = (int64_t)th_rng_below(key, 0, (uint64_t)n) + repeat;
+    int64_t occurrence = repeat << REPEAT_SHIFT | (1 + s->id);
     for (int64_t i = 0; i < n; i++) {
         int64_t other = member[(from + i) % n];
         if (other == sample)
             continue;
-        thaw_status status = make_input(l, slot, item, other, 1 + s->id, pixels);
+        thaw_status status = make_input(l, slot, item, other, occurrence, pixels);
         if (status == THAW_OK || status == THAW_E_MEMORY)
             return status;
         TRY(note_problem(&slot->problem[item], other, true, thaw_error()));
@@ -158,16 +159,23 @@ static thaw_status make_substitute(const struct th_loader *l, struct slot *slot,
         s->label < 0 ? "" : l->data->classes[class], slot->problem[item]->reason);
 }
 
+static bool is_replaced(int64_t occurrence)
+{
+    return occurrence & ((INT64_C(1) << REPEAT_SHIFT) - 1);
+}
+
 static thaw_status make_item(
     const struct th_loader *l, int64_t batch, int64_t item, uint8_t *pixels)
 {
     struct slot *slot = &l->slot[batch % l->n_slots];
-    int64_t sample = l->order[batch * l->o.batch + item];
-    thaw_status status = make_input(l, slot, item, sample, 0, pixels);
+    int64_t place = batch * l->o.batch + item, sample = l->order.sample[place];
+    int64_t repeat = l->order.repeat ? l->order.repeat[place] : 0;
+    thaw_status status =
+        make_input(l, slot, item, sample, repeat << REPEAT_SHIFT, pixels);
     if (status == THAW_OK || status == THAW_E_MEMORY)
         return status;
     TRY(note_problem(&slot->problem[item], sample, true, thaw_error()));
-    return make_substitute(l, slot, item, sample, pixels);
+    return make_substitute(l, slot, item, sample, repeat, pixels);
 }
 
 /* ---- the ring; the mutex is held ---- */
@@ -218,7 +226,7 @@ static void finish_item(
         slot->status = status;
         slot->failed_item = item;
     }
-    slot->n_replaced += slot->occurrence[item] > 0;
+    slot->n_replaced += is_replaced(slot->occurrence[item]);
     slot->n_done++;
     l->n_busy--;
     pthread_cond_signal(&l->done);
@@ -312,18 +320,6 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
     return THAW_OK;
 }
 
-static void draw_order(struct th_loader *l)
-{
-    if (l->o.shuffle) {
-        uint64_t key = th_rng_mix_name(l->o.seed, "order");
-        th_rng_permutation(
-            th_rng_mix(key, (uint64_t)l->epoch), l->samples->n, l->order);
-        return;
-    }
-    for (int64_t i = 0; i < l->samples->n; i++)
-        l->order[i] = i;
-}
-
 thaw_status th_loader_start(struct th_loader *l, int64_t epoch, int64_t first_batch)
 {
     if (epoch < 0 || first_batch < 0 || first_batch > l->n_batches)
@@ -334,7 +330,7 @@ thaw_status th_loader_start(struct th_loader *l, int64_t epoch, int64_t first_ba
     while (l->n_busy)
         pthread_cond_wait(&l->done, &l->mutex);
     l->epoch = epoch;
-    draw_order(l);
+    th_order_draw(&l->order, l->o.seed, epoch);
     l->next_batch = l->kept = l->to_give = first_batch;
     l->next_item = 0;
     l->end = l->n_batches;
@@ -344,28 +340,6 @@ thaw_status th_loader_start(struct th_loader *l, int64_t epoch, int64_t first_ba
 }
 
 /* ---- opening and closing ---- */
-
-/* Sample indices by class, in the listing's order: a counting sort. */
-static thaw_status index_classes(struct th_loader *l)
-{
-    int64_t n = l->samples->n, classes = l->data->n_classes ? l->data->n_classes : 1;
-    l->member = th_alloc((size_t)n, sizeof *l->member);
-    l->class_from = th_alloc((size_t)classes + 2, sizeof *l->class_from);
-    if (!l->member || !l->class_from)
-        return THAW_E_MEMORY;
-    /* Counts two places on, then running sums; filling moves each one place back. */
-    for (int64_t i = 0; i < n; i++) {
-        int32_t label = l->samples->sample[i].label;
-        l->class_from[(label < 0 ? 0 : label) + 2]++;
-    }
-    for (int64_t c = 0; c < classes; c++)
-        l->class_from[c + 2] += l->class_from[c + 1];
-    for (int64_t i = 0; i < n; i++) {
-        int32_t label = l->samples->sample[i].label;
-        l->member[l->class_from[(label < 0 ? 0 : label) + 1]++] = i;
-    }
-    return THAW_OK;
-}
 
 static thaw_status init_slots(struct th_loader *l)
 {
@@ -438,6 +412,8 @@ static thaw_status check_options(
     if (o->prefetch < 0 || o->prefetch > MAX_PREFETCH)
         return th_fail(THAW_E_USAGE, "%d batches decoded ahead: give 1 to %d",
             o->prefetch, MAX_PREFETCH);
+    if (o->balanced && !o->shuffle)
+        return th_fail(THAW_E_USAGE, "a balanced order is drawn: it needs shuffle");
     if (!data->split[o->split].n)
         return th_fail(
             THAW_E_DATA, "the dataset has no %s images", th_split_name(o->split));
@@ -463,11 +439,14 @@ static thaw_status loader_init(struct th_loader *l)
     size_t n = (size_t)l->samples->n;
     plan_batches(l);
     l->n_slots = (l->o.prefetch ? l->o.prefetch : DEFAULT_PREFETCH) + 1;
-    l->order = th_alloc(n, sizeof *l->order);
     l->known = th_alloc(n, sizeof *l->known);
-    if (!l->order || !l->known)
+    if (!l->known)
         return THAW_E_MEMORY;
-    TRY(index_classes(l));
+    TRY(th_order_init(&l->order,
+        l->o.balanced  ? TH_ORDER_BALANCED
+        : l->o.shuffle ? TH_ORDER_SHUFFLED
+                       : TH_ORDER_LISTED,
+        l->samples, l->data->n_classes));
     TRY(init_slots(l));
     int workers = l->o.workers ? l->o.workers : count_cores();
     return start_workers(l, workers < MAX_WORKERS ? workers : MAX_WORKERS);
@@ -509,9 +488,7 @@ void th_loader_close(struct th_loader *l)
     pthread_cond_destroy(&l->work);
     pthread_mutex_destroy(&l->mutex);
     slots_release(l);
-    th_free(l->member);
-    th_free(l->class_from);
-    th_free(l->order);
+    th_order_release(&l->order);
     th_free(l->known);
     th_free(l->first_unreadable);
     th_free(l);

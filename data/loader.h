@@ -33,14 +33,16 @@ struct th_loader_options {
     int64_t batch; /* images a batch, at least 1 */
     uint64_t seed;
     bool shuffle;     /* a new order each epoch; else the listing's */
+    bool balanced;    /* classes equally often (order.h); needs shuffle */
     bool join_single; /* a last batch of one joins the batch before it */
     struct th_augment augment;
     struct th_preprocess preprocess;
     int64_t
         views; /* augmented views of an image: epoch % views; 0: new ones each epoch */
-    int workers;    /* 0: one a core */
-    int prefetch;   /* batches decoded ahead; 0: 2 */
-    double max_bad; /* fraction of the split that may be unreadable, but always one image;
+    int workers;  /* 0: one a core */
+    int prefetch; /* batches decoded ahead; 0: 2 */
+    double
+        max_bad; /* fraction of the split that may be unreadable, but always one image;
                        0: 0.01; below 0: none */
     /* Called in the thread of th_loader_next, once a file, in the order of the batches.
      * What it is given is valid during the call. */
@@ -56,7 +58,9 @@ struct th_batch {
     const float *images;       /* [n][3][N][N] */
     const int32_t *labels;     /* [n] */
     const int64_t *ids;        /* [n], of the image that is shown */
-    const int64_t *occurrence; /* [n], 0, or 1 + the id of the image it stands in for */
+    const int64_t *occurrence; /* [n], tells repeats of an image in an epoch apart: how
+                                  often its place's image came before, << 32, + 1 + the id
+                                  of that image where this one stands in for it */
 };
 
 /* The dataset is borrowed and must stay as it is. THAW_E_USAGE for options that make no

@@ -433,6 +433,119 @@ static void senseless_options_are_refused(void **state)
     th_dataset_close(&d);
 }
 
+/* Leave images of a class: 2 of a, 11 of b, 5 of c. */
+static void thin_out(void)
+{
+    for (int i = 0; i < N; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%c/%02d.png", root, 'a' + i / PER_CLASS, i);
+        if ((i >= 2 && i < PER_CLASS) || i >= 2 * PER_CLASS + 5)
+            assert_int_equal(unlink(path), 0);
+    }
+}
+
+/* 18 places, 6 a class; the two images of a come three times, looking different. */
+static void a_balanced_epoch_repeats_small_classes_in_other_variants(void **state)
+{
+    (void)state;
+    thin_out();
+    struct th_dataset d = open_data();
+    struct th_loader_options o = usual();
+    o.balanced = true;
+    struct th_loader *loader = open_loader(&d, &o);
+    enum { PIXELS = 3 * SIDE * SIDE };
+    static float first[2][3][PIXELS];
+    int per_class[N_CLASSES] = {0}, n = 0, seen[2][3] = {{0}};
+    struct th_batch batch;
+    assert_int_equal(th_loader_start(loader, 4, 0), THAW_OK);
+    while ((batch = next_ok(loader)).n) {
+        assert_int_equal(batch.n_replaced, 0);
+        for (int64_t i = 0; i < batch.n; i++, n++) {
+            int64_t repeat = batch.occurrence[i] >> 32;
+            per_class[batch.labels[i]]++;
+            if (batch.labels[i])
+                continue;
+            assert_in_range(repeat, 0, 2);
+            seen[batch.ids[i]][repeat]++;
+            memcpy(first[batch.ids[i]][repeat], batch.images + i * PIXELS,
+                sizeof first[0][0]);
+        }
+    }
+    assert_int_equal(n, 18);
+    for (int c = 0; c < N_CLASSES; c++)
+        assert_int_equal(per_class[c], 6);
+    for (int i = 0; i < 2; i++)
+        for (int r = 0; r < 3; r++) {
+            assert_int_equal(seen[i][r], 1);
+            assert_memory_not_equal(
+                first[i][r], first[i][(r + 1) % 3], sizeof first[0][0]);
+        }
+    th_loader_close(loader);
+    th_dataset_close(&d);
+}
+
+static void balanced_batches_are_the_same_for_any_workers_and_start(void **state)
+{
+    (void)state;
+    thin_out();
+    spoil(1); /* of the two of class a */
+    struct th_dataset d = open_data();
+    struct th_loader_options o = usual();
+    o.balanced = true;
+    uint64_t hash = hash_with(&d, o, 1, 3);
+    const int workers[] = {2, 3, 8};
+    for (int i = 0; i < 3; i++)
+        assert_true(hash_with(&d, o, workers[i], 3) == hash);
+    assert_true(hash_with(&d, o, 2, 4) != hash);
+    struct th_loader *loader = open_loader(&d, &o);
+    uint64_t first = 0;
+    assert_int_equal(th_loader_start(loader, 3, 0), THAW_OK);
+    for (uint64_t i = 0; i < 2; i++) {
+        struct th_batch batch = next_ok(loader);
+        first ^= hash_batch(&batch, i);
+    }
+    assert_true((first ^ hash_epoch(loader, 3, 2)) == hash);
+    assert_int_equal(th_loader_n_unreadable(loader), 1);
+    th_loader_close(loader);
+    o.shuffle = false;
+    assert_int_equal(th_loader_open(&d, &o, &loader), THAW_E_USAGE);
+    th_dataset_close(&d);
+}
+
+/* The unreadable image's three places go to the other image of its class, told apart. */
+static void a_substitute_of_a_repeat_is_told_apart_and_counted_once(void **state)
+{
+    (void)state;
+    thin_out();
+    spoil(1);
+    struct reports reports = {0};
+    struct th_dataset d = open_data();
+    struct th_loader_options o = usual();
+    o.balanced = true;
+    o.report = take_report;
+    o.context = &reports;
+    struct th_loader *loader = open_loader(&d, &o);
+    int64_t seen[6], n = 0, replaced = 0;
+    struct th_batch batch;
+    assert_int_equal(th_loader_start(loader, 0, 0), THAW_OK);
+    while ((batch = next_ok(loader)).n) {
+        replaced += batch.n_replaced;
+        for (int64_t i = 0; i < batch.n; i++) {
+            if (batch.labels[i])
+                continue;
+            assert_int_equal(batch.ids[i], 0);
+            for (int64_t k = 0; k < n; k++)
+                assert_true(seen[k] != batch.occurrence[i]);
+            seen[n++] = batch.occurrence[i];
+        }
+    }
+    assert_int_equal(n, 6);
+    assert_int_equal(replaced, 3);
+    assert_int_equal(reports.n, 1);
+    th_loader_close(loader);
+    th_dataset_close(&d);
+}
+
 /* 5-class flowers, from the folder THAW_TEST_ASSETS: photographs of all sizes. */
 static void real_photographs_give_the_same_epoch_for_one_worker_and_four(void **state)
 {
@@ -471,6 +584,9 @@ int main(void)
         WITH_IMAGES(too_many_unreadable_images_end_it_with_their_number),
         WITH_IMAGES(the_allowance_is_not_rounded_up),
         WITH_IMAGES(a_class_without_one_readable_image_ends_it),
+        WITH_IMAGES(a_balanced_epoch_repeats_small_classes_in_other_variants),
+        WITH_IMAGES(balanced_batches_are_the_same_for_any_workers_and_start),
+        WITH_IMAGES(a_substitute_of_a_repeat_is_told_apart_and_counted_once),
         WITH_IMAGES(closing_is_clean_at_any_time),
         WITH_IMAGES(senseless_options_are_refused),
         cmocka_unit_test(real_photographs_give_the_same_epoch_for_one_worker_and_four),

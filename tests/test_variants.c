@@ -16,6 +16,7 @@ static const struct way ways[] = {
     {"strong", {"augment", "strong"}},
     {"operations", {"augment", "none", "randaugment", "3,20"}},
     {"colours", {"color-jitter", "0.4", "hue", "0.1"}},
+    {"balanced", {"balanced", "1"}},
     {"turned", {"pad", "2", "flip", "0", "vflip", "0.5", "erase", "1"}},
 };
 
@@ -144,6 +145,12 @@ static void senseless_values_are_refused(void **state)
             THAW_E_USAGE);
         assert_non_null(strstr(thaw_error(), "--randaugment: '"));
     }
+    thaw_result r;
+    assert_int_equal(
+        train(make_options("refused", "balanced", "1", "no-shuffle", "1", NULL), NULL,
+            &r),
+        THAW_E_USAGE);
+    assert_non_null(strstr(thaw_error(), "--balanced"));
     assert_false(has_file("refused", "config.json"));
 }
 

@@ -60,12 +60,17 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
         .ema_decay = (float)th_option_real(o, "ema"),
         .keep_head = th_option_flag(o, "keep-head"),
         .shuffle = !th_option_flag(o, "no-shuffle"),
+        .balanced = th_option_flag(o, "balanced"),
         .max_bad = th_option_real(o, "max-bad"),
         .bn = th_option_text(o, "bn"),
     };
     r->lr = r->optim.kind == TH_ADAMW ? TH_LR_ADAMW : TH_LR_SGD;
     if (thaw_options_is_set(o, "lr"))
         r->lr = th_option_real(o, "lr");
+    if (r->balanced && !r->shuffle)
+        return th_fail(THAW_E_USAGE,
+            "--balanced draws which images an epoch shows: it cannot go with "
+            "--no-shuffle");
     TRY(th_recipe_augment(o, &r->augment));
     return th_timetable_init(&r->timetable, th_option_text(o, "thaw"));
 }

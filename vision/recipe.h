@@ -15,7 +15,7 @@ struct th_recipe {
     enum th_lr_kind schedule;
     double lr, warmup_epochs;
     float smoothing, ema_decay;
-    bool keep_head, shuffle;
+    bool keep_head, shuffle, balanced;
     double max_bad;
     struct th_augment augment;
     struct th_timetable timetable;

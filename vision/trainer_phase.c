@@ -270,6 +270,7 @@ struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
         .batch = batch_of(t),
         .seed = t->recipe.seed,
         .shuffle = t->recipe.shuffle,
+        .balanced = t->recipe.balanced,
         .join_single = joins(t, &t->freeze),
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
