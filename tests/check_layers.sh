@@ -30,9 +30,9 @@ function rank(path,  s) {
     if (path ~ /^(tools|examples)\//) return "7 tools"
     if (path ~ /^kernels\//) return "2 kernels"
     if (path ~ /^data\//) return "2 data"
-    if (path ~ /^vision\/weights\// || s ~ /^(weights|pickle.*|zip|hdf5.*)$/) return "2 weights"
+    if (path ~ /^vision\/weights\// || s ~ /^(weights|weights_stream|pickle.*|zip|hdf5.*)$/) return "2 weights"
     if (path ~ /^(backbones|heads)\//) return "4 model"
-    if (s ~ /^(thaw|error|mem|rng|tensor|options|config|file|bytes)$/) return "1 core"
+    if (s ~ /^(thaw|error|mem|rng|tensor|options|config|file|bytes|sandbox.*)$/) return "1 core"
     if (s == "graph") return "3 graph"
     if (s ~ /^(layers|model|freeze|schedule|store)$/) return "4 model"
     if (s ~ /^(plan|pass|pass_.*|exec|cache|optim)$/) return "5 plan"
@@ -69,7 +69,7 @@ only_in() {
 }
 only_in 'dnnl' '^kernels/cpu/'
 only_in '(cudnn|cublas|cuda)' '^kernels/cuda/'
-only_in '(hdf5|H5[A-Za-z]*public)\.h' '^vision/weights/hdf5'
+only_in '(hdf5|H5[A-Za-z]*public)\.h' '^vision/(weights/hdf5|hdf5_)'
 only_in '(jpeglib|turbojpeg|png|stb/stb_image|stb_image)\.h' '^data/decode/'
 only_in 'omp\.h' '^kernels/'
 
