@@ -57,6 +57,20 @@ static thaw_status write_failed(int fd, const char *path, size_t needed, int cau
     return th_fail_errno(THAW_E_IO, "%s: cannot be written", path);
 }
 
+/* Short writes go on; one that writes nothing is an error. */
+static thaw_status write_all(const struct th_file_sys *sys, int fd, const char *path,
+    const unsigned char *bytes, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t wrote = sys->write(fd, bytes + done, n - done);
+        if (wrote > 0)
+            done += (size_t)wrote;
+        else if (wrote == 0 || errno != EINTR)
+            return write_failed(fd, path, n, wrote == 0 ? EIO : errno);
+    }
+    return THAW_OK;
+}
+
 /* Preallocate, write and sync: after THAW_OK the bytes are on the disk. */
 static thaw_status fill(const struct th_file_sys *sys, int fd, const char *path,
     const unsigned char *bytes, size_t n)
@@ -67,13 +81,7 @@ static thaw_status fill(const struct th_file_sys *sys, int fd, const char *path,
     while (cause == EINTR);
     if (cause && cause != EOPNOTSUPP && cause != EINVAL)
         return write_failed(fd, path, n, cause);
-    for (size_t done = 0; done < n;) {
-        ssize_t wrote = sys->write(fd, bytes + done, n - done);
-        if (wrote > 0)
-            done += (size_t)wrote;
-        else if (wrote == 0 || errno != EINTR)
-            return write_failed(fd, path, n, wrote == 0 ? EIO : errno);
-    }
+    TRY(write_all(sys, fd, path, bytes, n));
     int failed;
     do
         failed = sys->fsync(fd);
@@ -259,13 +267,12 @@ thaw_status th_file_append(
     int fd = sys->open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return th_fail_errno(THAW_E_IO, "%s: cannot be opened for appending", path);
-    /* One write, so that lines of two writers never mix. */
-    ssize_t wrote;
-    do
-        wrote = sys->write(fd, bytes, n);
-    while (wrote < 0 && errno == EINTR);
-    if (wrote != (ssize_t)n)
-        status = write_failed(fd, path, n, wrote < 0 ? errno : ENOSPC);
+    /* In one write where that goes, so that lines of two writers do not mix. */
+    struct stat before;
+    bool known = !fstat(fd, &before);
+    status = write_all(sys, fd, path, bytes, n);
+    if (status != THAW_OK && known && ftruncate(fd, before.st_size))
+        status = th_fail(THAW_E_IO, "%s (and a part of it stays)", thaw_error());
     if (close_checked(sys, fd) && status == THAW_OK)
         status = th_fail_errno(THAW_E_IO, "%s: cannot be written (close)", path);
     return status;
@@ -311,7 +318,7 @@ bool th_file_exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
-/* .NAME.tmp.PID.K of a process that is no more? */
+/* .NAME.tmp.PID.K of a process that is no more, or of this one before its first? */
 static bool is_stale(const char *name)
 {
     const char *at = strstr(name, ".tmp.");
@@ -323,7 +330,7 @@ static bool is_stale(const char *name)
     long pid = strtol(at + 5, &end, 10);
     if (*end != '.' || end[1] < '0' || end[1] > '9' || pid <= 0 || pid > 1 << 30)
         return false;
-    return kill((pid_t)pid, 0) && errno == ESRCH;
+    return pid == (long)getpid() || (kill((pid_t)pid, 0) && errno == ESRCH);
 }
 
 thaw_status th_file_remove_stale(const char *folder)

@@ -41,12 +41,12 @@ thaw_status th_file_read(
 thaw_status th_file_check(const char *path);
 thaw_status th_file_check_folder(const char *path);
 
-/* Append n bytes in one write, creating the file where there is none. A failure may leave
- * a part of them. */
+/* Append n bytes, creating the file where there is none: all of them, or after a failure
+ * none where the file system lets the part be cut off again. */
 thaw_status th_file_append(
     const char *path, const void *bytes, size_t n, const struct th_file_sys *sys);
 
-/* Append `line` and a newline in one write, creating the file where there is none. */
+/* Append `line` and a newline, likewise. */
 thaw_status th_file_append_line(
     const char *path, const char *line, const struct th_file_sys *sys);
 
@@ -56,8 +56,9 @@ thaw_status th_file_mkdir(const char *path);
 bool th_file_exists(const char *path);
 
 /* Remove the temporary files that killed processes left in `folder`: those whose name
- * carries the number of a process that is no more. To be called by the owner of the
- * folder only: another machine's processes (NFS) cannot be seen. */
+ * carries the number of a process that is no more, or this one's (in a container, each
+ * run may have the same). To be called by the owner of the folder only, before it writes:
+ * another machine's processes (NFS) cannot be seen. */
 thaw_status th_file_remove_stale(const char *folder);
 
 #endif

@@ -2,6 +2,9 @@
  * Owns the attributes of model files. */
 #include "model_file.h"
 
+#include "file.h"
+#include "mem.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,15 +70,26 @@ static thaw_status fill(
     return THAW_OK;
 }
 
-thaw_status th_model_file_write(
-    const char *path, const struct th_model *m, const struct th_store *s)
+thaw_status th_model_file_image(const struct th_model *m, const struct th_store *s,
+    unsigned char **bytes, size_t *n)
 {
     struct th_weights w;
     th_weights_init(&w);
     thaw_status status = fill(&w, m, s);
     if (status == THAW_OK)
-        status = th_weights_write(path, NULL, &w);
+        status = th_weights_to_image(&w, bytes, n);
     th_weights_release(&w);
+    return status;
+}
+
+thaw_status th_model_file_write(
+    const char *path, const struct th_model *m, const struct th_store *s)
+{
+    unsigned char *bytes = NULL;
+    size_t n = 0;
+    TRY(th_model_file_image(m, s, &bytes, &n));
+    thaw_status status = th_file_write_atomic(path, bytes, n, NULL);
+    th_free(bytes);
     return status;
 }
 

@@ -12,6 +12,10 @@
 thaw_status th_model_file_write(
     const char *path, const struct th_model *m, const struct th_store *s);
 
+/* The bytes of such a file, for th_free. */
+thaw_status th_model_file_image(const struct th_model *m, const struct th_store *s,
+    unsigned char **bytes, size_t *n);
+
 /* The attributes, so that checkpoints carry them too. */
 thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *w);
 

@@ -8,8 +8,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Texts that a run folder holds are small. */
@@ -20,17 +23,56 @@ char *th_run_folder_path(const struct th_run_folder *f, const char *name)
     return th_format("%s/%s", f->path, name);
 }
 
-/* Hidden files do not count: a lock may have been left behind. */
-static bool holds_something(const char *path)
+/* Of files that are not hidden (a lock may have been left behind), any but `except`. */
+static bool holds_more_than(const char *path, const char *const except[2])
 {
     DIR *folder = opendir(path);
     bool found = false;
     if (!folder)
         return th_file_exists(path);
     for (struct dirent *e = readdir(folder); e && !found; e = readdir(folder))
-        found = e->d_name[0] != '.';
+        found = e->d_name[0] != '.' && strcmp(e->d_name, except[0]) &&
+                strcmp(e->d_name, except[1]);
     closedir(folder);
     return found;
+}
+
+static bool has(const char *path, const char *name)
+{
+    char *file = th_format("%s/%s", path, name);
+    bool found = file && th_file_exists(file);
+    th_free(file);
+    return found;
+}
+
+/* What a process leaves that is killed between the lock and config.json is no run. */
+static bool is_taken(const char *path)
+{
+    static const char *const nothing[2] = {"", ""};
+    static const char *const begun[2] = {"checkpoints", "classes.txt"};
+    return holds_more_than(
+        path, has(path, ".lock") && !has(path, "config.json") ? begun : nothing);
+}
+
+/* The holder's number, for the message that another process gets. */
+static thaw_status sign_lock(struct th_run_folder *f)
+{
+    char text[32];
+    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(f->lock, 0) || pwrite(f->lock, text, (size_t)n, 0) != n)
+        return th_fail_errno(THAW_E_IO, "%s: cannot write here", f->path);
+    return THAW_OK;
+}
+
+static thaw_status fail_held(const struct th_run_folder *f)
+{
+    char text[32] = "";
+    ssize_t n = pread(f->lock, text, sizeof text - 1, 0);
+    text[n > 0 ? strspn(text, "0123456789") : 0] = 0;
+    return th_fail(THAW_E_USAGE,
+        "%s: process %s is training here; wait for it, stop it, or choose another "
+        "folder",
+        f->path, *text ? text : "another");
 }
 
 static thaw_status take_lock(struct th_run_folder *f)
@@ -38,38 +80,68 @@ static thaw_status take_lock(struct th_run_folder *f)
     char *path = th_run_folder_path(f, ".lock");
     if (!path)
         return THAW_E_MEMORY;
-    f->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     th_free(path);
-    if (f->lock < 0)
+    if (lock < 0)
         return th_fail_errno(THAW_E_IO, "%s: cannot write here", f->path);
-    if (!flock(f->lock, LOCK_EX | LOCK_NB))
-        return THAW_OK;
-    if (errno == EWOULDBLOCK)
-        return th_fail(THAW_E_USAGE, "%s: another process is training here", f->path);
-    return THAW_OK; /* a file system without locks */
+    f->lock = lock;
+    if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+        thaw_status status = fail_held(f);
+        close(lock);
+        f->lock = -1;
+        return status;
+    }
+    return sign_lock(f); /* also on a file system without locks */
+}
+
+/* What a killed process was writing goes; a folder that is not there yet has none. */
+static thaw_status clean(struct th_run_folder *f)
+{
+    TRY(th_file_remove_stale(f->path));
+    char *path = th_run_folder_path(f, "checkpoints");
+    if (!path)
+        return THAW_E_MEMORY;
+    thaw_status status = th_file_exists(path) ? th_file_remove_stale(path) : THAW_OK;
+    th_free(path);
+    return status;
 }
 
 static thaw_status hold(struct th_run_folder *f, const char *path)
 {
-    *f = (struct th_run_folder){.path = th_strdup(path), .lock = -1};
+    f->path = th_strdup(path);
     f->metrics = th_format("%s/metrics.jsonl", path);
     if (!f->path || !f->metrics)
         return THAW_E_MEMORY;
     TRY(take_lock(f));
-    return th_file_remove_stale(f->path);
+    return clean(f);
 }
 
 thaw_status th_run_folder_check(const char *path)
 {
-    if (!holds_something(path))
+    if (!is_taken(path))
         return THAW_OK;
     return th_fail(THAW_E_USAGE,
         "%s exists: choose another folder, or go on with: thaw resume %s", path, path);
 }
 
+/* Length of the shortest prefix of `path` that does not exist; 0: all of it does. */
+static size_t first_missing(const char *path)
+{
+    for (size_t n = 1; path[n - 1]; n++) {
+        if (path[n] && path[n] != '/')
+            continue;
+        char *prefix = th_format("%.*s", (int)n, path);
+        bool there = !prefix || th_file_exists(prefix);
+        th_free(prefix);
+        if (!there)
+            return n;
+    }
+    return 0;
+}
+
 thaw_status th_run_folder_create(struct th_run_folder *f, const char *path)
 {
-    *f = (struct th_run_folder){.lock = -1};
+    *f = (struct th_run_folder){.lock = -1, .made = first_missing(path)};
     TRY(th_run_folder_check(path));
     TRY(th_file_mkdir(path));
     TRY(hold(f, path));
@@ -79,6 +151,48 @@ thaw_status th_run_folder_create(struct th_run_folder *f, const char *path)
     thaw_status status = th_file_mkdir(checkpoints);
     th_free(checkpoints);
     return status;
+}
+
+/* Remove RUN and those folders above it that were made for it, as far as they are empty. */
+static void remove_made(const struct th_run_folder *f)
+{
+    char *path = f->made ? th_strdup(f->path) : NULL;
+    while (path && strlen(path) >= f->made && !rmdir(path)) {
+        char *slash = strrchr(path, '/');
+        *(slash ? slash : path) = 0;
+    }
+    th_free(path);
+}
+
+void th_run_folder_abandon(struct th_run_folder *f)
+{
+    static const char *const names[] = {"config.json", "classes.txt", ".lock"};
+    if (f->lock >= 0) { /* it is ours */
+        char *checkpoints = th_run_folder_path(f, "checkpoints");
+        if (checkpoints)
+            rmdir(checkpoints);
+        th_free(checkpoints);
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            char *path = th_run_folder_path(f, names[i]);
+            if (path)
+                unlink(path);
+            th_free(path);
+        }
+    }
+    if (f->path)
+        remove_made(f);
+}
+
+size_t th_run_folder_free(const struct th_run_folder *f)
+{
+    struct statvfs fs;
+    unsigned long long bytes = 0;
+    if (fstatvfs(f->lock, &fs) ||
+        __builtin_mul_overflow(
+            (unsigned long long)fs.f_bavail, (unsigned long long)fs.f_frsize, &bytes) ||
+        bytes > SIZE_MAX)
+        return SIZE_MAX;
+    return (size_t)bytes;
 }
 
 thaw_status th_run_folder_open(struct th_run_folder *f, const char *path)

@@ -10,15 +10,24 @@ struct th_run_folder {
     char *path;
     char *metrics; /* RUN/metrics.jsonl */
     int lock;      /* descriptor of the locked file; -1: none */
+    size_t made;   /* length of the shortest prefix of path that create made; 0: none */
 };
 
 /* THAW_E_USAGE if th_run_folder_create would say so. */
 thaw_status th_run_folder_check(const char *path);
 
-/* A new folder, or an empty one that exists. THAW_E_USAGE for one with something in it. */
+/* A new folder, or one that exists and is empty, or in which a process was killed before
+ * its config.json was there. THAW_E_USAGE for one with something in it. */
 thaw_status th_run_folder_create(struct th_run_folder *f, const char *path);
 
-/* A folder that a run left. THAW_E_USAGE where there is none or it is in use. */
+/* Undo th_run_folder_create: what it and a run that could not begin wrote is removed. */
+void th_run_folder_abandon(struct th_run_folder *f);
+
+/* Bytes free for this user where the folder is; SIZE_MAX if that is not known. */
+size_t th_run_folder_free(const struct th_run_folder *f);
+
+/* A folder that a run left. THAW_E_USAGE where there is none or it is in use
+ * (by which process). */
 thaw_status th_run_folder_open(struct th_run_folder *f, const char *path);
 void th_run_folder_close(struct th_run_folder *f);
 

@@ -47,6 +47,28 @@ static thaw_status check_weights(const thaw_options *o)
     return THAW_OK;
 }
 
+/* A run whose result would not fit must not compute first. Bounds from above: what trains
+ * is not known for every phase, so each parameter counts with its slots and average. */
+static thaw_status check_space(struct thaw_trainer *t)
+{
+    enum { MODELS = 3, CHECKPOINTS = 3 }; /* of each, one that is being written */
+    const struct th_optim *optim = &t->recipe.optim;
+    size_t free_bytes = th_run_folder_free(&t->folder);
+    size_t model = (size_t)th_model_values(&t->net.model) * sizeof(float);
+    size_t copies = (optim->kind == TH_ADAMW ? 3u : 2u) + optim->ema;
+    size_t all = MODELS * model + CHECKPOINTS * copies * model;
+    if (free_bytes < MODELS * model)
+        return th_fail(THAW_E_IO,
+            "%s: best.h5 and last.h5 need %zu bytes, %zu are free; make room or choose "
+            "another disk",
+            t->folder.path, MODELS * model, free_bytes);
+    if (free_bytes < all)
+        th_say(&t->events, "warning",
+            "%s: models and checkpoints may need %zu bytes, %zu are free",
+            t->folder.path, all, free_bytes);
+    return THAW_OK;
+}
+
 /* The folder comes last: a run that cannot begin leaves nothing behind; but one that
  * could not be saved should not compute first. */
 static thaw_status begin(struct thaw_trainer *t)
@@ -58,6 +80,7 @@ static thaw_status begin(struct thaw_trainer *t)
     TRY(check_weights(t->options));
     TRY(th_trainer_build(t, NULL));
     TRY(th_run_folder_create(&t->folder, out));
+    TRY(check_space(t));
     TRY(write_classes(t));
     return write_config(t);
 }
@@ -82,6 +105,7 @@ thaw_status thaw_trainer_new(
     if (status == THAW_OK)
         status = begin(*out);
     if (status != THAW_OK) {
+        th_run_folder_abandon(&(*out)->folder);
         thaw_trainer_free(*out);
         *out = NULL;
     }
@@ -107,6 +131,7 @@ void thaw_trainer_free(thaw_trainer *t)
     th_free(t->phase_steps);
     th_free(t->target);
     th_free(t->keys);
+    th_free(t->best_image);
     thaw_options_free(t->options);
     th_free(t);
 }

@@ -64,6 +64,12 @@ struct thaw_trainer {
         double began; /* clock; 0: there is none */
         bool checked; /* against the first steps */
     } forecast;
+    bool log_failed; /* said already that a line is lost */
+
+    /* The bytes of best.h5 until they are on the disk. No checkpoint is written before:
+     * one that names an epoch as the best finds that epoch's model beside it. */
+    unsigned char *best_image; /* NULL: nothing is waiting */
+    size_t best_bytes;
     atomic_bool stop;
 };
 
@@ -98,6 +104,9 @@ void th_trainer_release_phase(struct thaw_trainer *t);
 
 /* Steps from t->at.step to the epoch's end, or to a stop. */
 thaw_status th_trainer_steps(struct thaw_trainer *t);
+/* A full disk must not end a run that can still compute: a line of metrics.jsonl that was
+ * not written is a warning, once until one is written again. */
+void th_trainer_say_lost_line(struct thaw_trainer *t, thaw_status status);
 int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t);
 
 /* ---- trainer_forecast.c ---- Nothing in it ends a run or changes what it computes. */

@@ -96,12 +96,18 @@ static thaw_status count(
         (long long)at->global, TH_MOST_IN_A_ROW);
 }
 
-/* A full disk must not end a run that can still compute. */
+void th_trainer_say_lost_line(struct thaw_trainer *t, thaw_status status)
+{
+    if (status != THAW_OK && !t->log_failed)
+        th_say(&t->events, "warning",
+            "going on without lines that cannot be logged: %s", thaw_error());
+    t->log_failed = status != THAW_OK;
+}
+
 static void log_step(struct thaw_trainer *t, float loss, float lr)
 {
-    if (th_run_log_step(
-            &t->folder, t->at.epoch, t->at.global, (double)loss, (double)lr))
-        th_say(&t->events, "warning", "%s", thaw_error());
+    th_trainer_say_lost_line(t, th_run_log_step(&t->folder, t->at.epoch, t->at.global,
+                                    (double)loss, (double)lr));
     th_trainer_step_events(t, (double)loss, (double)lr);
 }
 

@@ -3,6 +3,7 @@
  * checkpoints, last.h5 and the final proof. */
 #include "trainer.h"
 
+#include "file.h"
 #include "mem.h"
 #include "model_file.h"
 #include "options.h"
@@ -18,9 +19,27 @@
 enum { TH_SAVE_SHARE = 30 };
 static const double save_interval = 60; /* seconds, at least */
 
+/* Write the best model that waits, if one does. */
+static thaw_status put_best(struct thaw_trainer *t)
+{
+    if (!t->best_image)
+        return THAW_OK;
+    char *path = th_run_folder_path(&t->folder, "best.h5");
+    thaw_status status =
+        path ? th_file_write_atomic(path, t->best_image, t->best_bytes, NULL)
+             : THAW_E_MEMORY;
+    th_free(path);
+    if (status != THAW_OK)
+        return status;
+    th_free(t->best_image);
+    t->best_image = NULL;
+    return THAW_OK;
+}
+
 thaw_status th_trainer_save(struct thaw_trainer *t)
 {
     double began = th_seconds();
+    TRY(put_best(t));
     struct th_checkpoint c = {.at = t->at, .data_hash = t->data_hash};
     c.config = th_options_json(t->options);
     c.certificate = th_certificate_text(&t->certificate);
@@ -92,6 +111,18 @@ static thaw_status write_model(
     return status;
 }
 
+/* A full disk must not end a run that can still compute: the model waits in memory. */
+static thaw_status keep_best(struct thaw_trainer *t)
+{
+    th_free(t->best_image);
+    t->best_image = NULL;
+    TRY(th_model_file_image(&t->net.model, judged(t), &t->best_image, &t->best_bytes));
+    if (put_best(t) != THAW_OK)
+        th_say(&t->events, "warning",
+            "the best model is kept in memory and tried again later: %s", thaw_error());
+    return THAW_OK;
+}
+
 static thaw_status validate(struct thaw_trainer *t, bool *stopped)
 {
     *stopped = false;
@@ -107,7 +138,7 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
         return THAW_OK;
     t->at.best_top1 = top1;
     t->at.best_epoch = t->at.epoch;
-    return write_model(t, "best.h5", judged(t));
+    return keep_best(t);
 }
 
 static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e)
@@ -135,8 +166,7 @@ static void log_epoch(struct thaw_trainer *t)
         .val = t->val_loader ? &t->val : NULL,
         .thawed = t->recipe.timetable.spec[t->at.phase]};
     say_epoch(t, &e);
-    if (th_run_log_epoch(&t->folder, &e))
-        th_say(&t->events, "warning", "%s", thaw_error());
+    th_trainer_say_lost_line(t, th_run_log_epoch(&t->folder, &e));
     th_trainer_epoch_events(t, &e);
 }
 
@@ -244,6 +274,20 @@ static thaw_status log_end(
     return th_run_log_end(&t->folder, &e);
 }
 
+/* Both are tried before one's failure ends the run. */
+static thaw_status write_models(struct thaw_trainer *t)
+{
+    thaw_status last = write_model(t, "last.h5", &t->net.store);
+    if (t->at.best_epoch >= 0) {
+        thaw_status best = put_best(t);
+        return last == THAW_OK ? best : last;
+    }
+    if (t->shadow.device)
+        TRY(fill_shadow(t));
+    thaw_status best = write_model(t, "best.h5", judged(t));
+    return last == THAW_OK ? best : last;
+}
+
 /* After the last leave(): nothing moves any more. */
 static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
 {
@@ -253,12 +297,7 @@ static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
     TRY(th_certificate_verify_run(
         &t->certificate, &t->net.model, &t->net.store, &r->frozen_tensors));
     r->frozen_verified = true;
-    TRY(write_model(t, "last.h5", &t->net.store));
-    if (t->at.best_epoch < 0) {
-        if (t->shadow.device)
-            TRY(fill_shadow(t));
-        TRY(write_model(t, "best.h5", judged(t)));
-    }
+    TRY(write_models(t));
     if (has_test)
         status = evaluate_test(t, &test);
     if (status == THAW_OK)
