@@ -97,7 +97,7 @@ thaw_status th_dataset_add_pixels(
 thaw_status th_dataset_add_file(
     struct th_dataset *d, enum th_split split, int32_t label, const char *path)
 {
-    struct th_sample sample = {.path = th_strdup(path), .label = label};
+    struct th_sample sample = {.path = th_strdup(path), .label = label, .bytes = -1};
     if (!sample.path)
         return THAW_E_MEMORY;
     thaw_status status = th_dataset_add_pixels(d, split, &sample);
@@ -355,6 +355,41 @@ static thaw_status check(
     return THAW_OK;
 }
 
+static int64_t change_time(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+/* What each file is now, so that another one in its place is noticed. One that is not
+ * there is found out when it is read. */
+static void stamp_files(struct th_dataset *d)
+{
+    struct stat st;
+    for (int split = 0; split < TH_N_SPLITS; split++)
+        for (int64_t i = 0; i < d->split[split].n; i++) {
+            struct th_sample *s = &d->split[split].sample[i];
+            if (!s->path || stat(s->path, &st) || !S_ISREG(st.st_mode))
+                continue;
+            s->bytes = (int64_t)st.st_size;
+            s->time = change_time(&st);
+        }
+}
+
+static thaw_status check_stamp(const struct th_sample *s)
+{
+    struct stat st;
+    if (s->bytes < 0 || stat(s->path, &st)) /* reading it says why not */
+        return THAW_OK;
+    if ((int64_t)st.st_size != s->bytes)
+        return th_fail(THAW_E_DATA,
+            "%s: changed since it was listed: %lld bytes, now %lld", s->path,
+            (long long)s->bytes, (long long)st.st_size);
+    if (change_time(&st) != s->time)
+        return th_fail(
+            THAW_E_DATA, "%s: changed since it was listed (written again)", s->path);
+    return THAW_OK;
+}
+
 /* After read: labels index names. Validation is arranged before the classes are sorted,
  * so that a second dataset's labels map by name. */
 static thaw_status finish(
@@ -376,7 +411,9 @@ thaw_status th_dataset_open(
     thaw_status status = read_data(data, out);
     if (status == THAW_OK)
         status = finish(out, options, data);
-    if (status != THAW_OK)
+    if (status == THAW_OK)
+        stamp_files(out);
+    else
         th_dataset_close(out);
     return status;
 }
@@ -413,8 +450,11 @@ thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out)
 thaw_status th_sample_read(
     const struct th_sample *sample, struct th_image *image, bool *damaged)
 {
-    if (sample->path)
+    if (sample->path) {
+        *image = (struct th_image){0};
+        TRY(check_stamp(sample));
         return th_image_read(sample->path, image, damaged);
+    }
     TRY(th_image_init(image, sample->w, sample->h));
     size_t n = (size_t)sample->w * (size_t)sample->h;
     for (size_t i = 0; i < n; i++)

@@ -22,6 +22,8 @@ struct th_sample {
     int w, h;              /* of pixels */
     int32_t label;         /* index of its class; -1: none */
     int64_t id;            /* its place in the listing, unique in the dataset */
+    int64_t bytes, time; /* of the file when the dataset was opened: size, and ns of its
+                              last change; bytes -1: was not looked at */
 };
 
 struct th_samples {
@@ -60,7 +62,8 @@ thaw_status th_dataset_open(
 thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out);
 void th_dataset_close(struct th_dataset *d);
 
-/* The sample's pixels, as th_image_read gives them. */
+/* The sample's pixels, as th_image_read gives them. THAW_E_DATA for a file that is no
+ * longer the one that was listed. */
 thaw_status th_sample_read(
     const struct th_sample *sample, struct th_image *image, bool *damaged);
 

@@ -96,6 +96,7 @@ static void set_kind(struct fault *f, const char *word)
         {"EMFILE", EMFILE}};
     f->kind = !strcmp(word, "short")       ? FAULT_SHORT
               : !strcmp(word, "kill")      ? FAULT_KILL
+              : !strcmp(word, "stop")      ? FAULT_STOP
               : !strcmp(word, "interrupt") ? FAULT_INTERRUPT
                                            : FAULT_ERRNO;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
@@ -143,9 +144,11 @@ static bool strikes(enum fault_call call)
     atomic_fetch_add(&met, 1);
     if (fault.kind == FAULT_KILL)
         raise(SIGKILL);
+    if (fault.kind == FAULT_STOP)
+        raise(SIGSTOP);
     if (fault.kind == FAULT_INTERRUPT)
         raise(SIGINT);
-    if (fault.kind == FAULT_SHORT || fault.kind == FAULT_INTERRUPT)
+    if (fault.kind != FAULT_ERRNO)
         return false;
     errno = fault.cause;
     return true;
@@ -196,6 +199,13 @@ ssize_t write(int fd, const void *bytes, size_t n)
         is_short = fault.kind == FAULT_SHORT && atomic_load(&met) > before && n > 1;
     }
     return REAL(write)(fd, bytes, is_short ? n / 2 : n);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t offset)
+{
+    if (counts(fd) && strikes(FAULT_WRITE))
+        return -1;
+    return REAL(pwrite)(fd, bytes, n, offset);
 }
 
 int fsync(int fd)

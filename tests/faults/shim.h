@@ -4,14 +4,21 @@
  *
  * Built twice from shim.c: linked into test programs, which use the calls below, and as a
  * module for LD_PRELOAD, which reads THAW_FAULT="PREFIX:KIND:N[:CALLS[:forever]]"; KIND is
- * ENOSPC, EIO, EROFS, EINTR, EMFILE, short, kill or interrupt; CALLS words joined by +, as
+ * ENOSPC, EIO, EROFS, EINTR, EMFILE, short, kill, stop or interrupt; CALLS words joined by +, as
  * in fsync+rename, or all. */
 #ifndef TH_TESTS_SHIM_H
 #define TH_TESTS_SHIM_H
 
 #include <stdbool.h>
 
-enum fault_kind { FAULT_NONE, FAULT_ERRNO, FAULT_SHORT, FAULT_KILL, FAULT_INTERRUPT };
+enum fault_kind {
+    FAULT_NONE,
+    FAULT_ERRNO,
+    FAULT_SHORT,
+    FAULT_KILL,
+    FAULT_STOP,
+    FAULT_INTERRUPT
+};
 
 enum fault_call {
     FAULT_OPEN = 1, /* for writing, or of a folder */
