@@ -36,7 +36,7 @@ check() { # "what holds" command...
     "$@" || fail "$what"
 }
 plain_metrics() { # without what depends on the clock
-    sed -E 's/,"(images_per_s|seconds|peak_bytes)":[^,}]*//g' "$1/metrics.jsonl"
+    sed -E 's/,"(images_per_s|(forecast_)?(seconds|peak_bytes))":[^,}]*//g' "$1/metrics.jsonl"
 }
 same_run() { # A B
     plain_metrics "$1" >metrics_a

@@ -47,26 +47,20 @@ static thaw_status check_weights(const thaw_options *o)
     return THAW_OK;
 }
 
-/* A run whose result would not fit must not compute first. Bounds from above: what trains
- * is not known for every phase, so each parameter counts with its slots and average. */
-static thaw_status check_space(struct thaw_trainer *t)
+/* A run whose result would not fit must not compute first. That checkpoints may not fit is
+ * the forecast's to say. */
+static thaw_status check_space(const struct thaw_trainer *t)
 {
-    enum { MODELS = 3, CHECKPOINTS = 3 }; /* of each, one that is being written */
-    const struct th_optim *optim = &t->recipe.optim;
-    size_t free_bytes = th_run_folder_free(&t->folder);
-    size_t model = (size_t)th_model_values(&t->net.model) * sizeof(float);
-    size_t copies = (optim->kind == TH_ADAMW ? 3u : 2u) + optim->ema;
-    size_t all = MODELS * model + CHECKPOINTS * copies * model;
-    if (free_bytes < MODELS * model)
-        return th_fail(THAW_E_IO,
-            "%s: best.h5 and last.h5 need %zu bytes, %zu are free; make room or choose "
-            "another disk",
-            t->folder.path, MODELS * model, free_bytes);
-    if (free_bytes < all)
-        th_say(&t->events, "warning",
-            "%s: models and checkpoints may need %zu bytes, %zu are free",
-            t->folder.path, all, free_bytes);
-    return THAW_OK;
+    enum { MODELS = 3 }; /* best.h5, last.h5, and one that is being written */
+    size_t needed = MODELS * (size_t)th_model_values(&t->net.model) * sizeof(float);
+    size_t available = th_run_folder_free(&t->folder);
+    if (available >= needed)
+        return THAW_OK;
+    return th_fail(THAW_E_IO,
+        "%s: best.h5 and last.h5 need %zu bytes, %zu are free; make room or choose "
+        "another "
+        "disk",
+        t->folder.path, needed, available);
 }
 
 /* The folder comes last: a run that cannot begin leaves nothing behind; but one that

@@ -17,7 +17,7 @@ recipe="--weights random --backbone resnet20 --image-size 8 --batch 4 --threads 
     --log-every 1 --epochs 6 --ema 0.9 --bn train"
 timetable="0:head 2:stage3,head 4:all"
 plain_metrics() { # without what depends on the clock
-    sed -E 's/,"(images_per_s|seconds|peak_bytes)":[^,}]*//g' "$1/metrics.jsonl"
+    sed -E 's/,"(images_per_s|(forecast_)?(seconds|peak_bytes))":[^,}]*//g' "$1/metrics.jsonl"
 }
 begin() { # RUN
     # shellcheck disable=SC2086 # a list of words
