@@ -122,7 +122,7 @@ if sh full 100 true 2>/dev/null; then
     expect 0 "a disk for the models but not for the checkpoints trains all the same" \
         sh full 4200 sh -c "$thaw train good -o disk/run $small --thaw all --ema 0.9 --epochs 3 &&
             head -c 100 disk/run/last.h5 >/dev/null"
-    says "models and checkpoints may need"
+    says "needed for checkpoints and models"
     # shellcheck disable=SC2086 # a list of words
     expect 5 "a disk that another fills meanwhile: the final models are missed" \
         sh full 9000 sh -c "$thaw train good -o disk/run $small --epochs 2 >/dev/null 2>&1
