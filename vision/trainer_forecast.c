@@ -60,7 +60,7 @@ static thaw_status measure_image(struct thaw_trainer *t, struct image_cost *cost
 {
     const struct th_loader_options o = th_trainer_loader_options(t);
     size_t side = (size_t)o.preprocess.size;
-    uint8_t *pixels = th_alloc(side * side, 3);
+    uint8_t *pixels = th_alloc(th_augment_scratch(o.preprocess.size), 1);
     float *input = th_alloc(side * side, 3 * sizeof *input);
     if (pixels && input)
         time_images(&t->data.split[TH_SPLIT_TRAIN], &o, pixels, input, cost);
