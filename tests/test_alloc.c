@@ -2,6 +2,7 @@
  * P1: running a plan allocates nothing. This program's malloc counts the calls that come
  * from Thaw's own code (it is linked in statically). oneDNN makes short-lived argument
  * maps inside dnnl_primitive_execute; those are its own and are not counted. */
+#include "mix.h"
 #include "net.h"
 
 #include <dlfcn.h>
@@ -88,6 +89,25 @@ static void running_a_plan_allocates_nothing(void **state)
     }
 }
 
+static void mixing_a_batch_allocates_nothing(void **state)
+{
+    (void)state;
+    enum { N = 6, SIZE = 8, CLASSES = 3 };
+    static float images[N * 3 * SIZE * SIZE], target[N * CLASSES];
+    const struct th_mix mix = {0.2, 1};
+    struct th_mixer m;
+    assert_int_equal(th_mixer_init(&m, &mix, N, SIZE, CLASSES), THAW_OK);
+    atomic_store(&count, 0);
+    atomic_store(&counting, true);
+    for (uint64_t key = 0; key < 20; key++) {
+        const float *x = images, *y = target;
+        th_mixer_apply(&m, key, N, &x, &y);
+    }
+    atomic_store(&counting, false);
+    assert_int_equal(atomic_load(&count), 0);
+    th_mixer_release(&m);
+}
+
 void free(void *p)
 {
     atomic_fetch_sub(&live, p != NULL);
@@ -137,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(running_a_plan_allocates_nothing),
+        cmocka_unit_test(mixing_a_batch_allocates_nothing),
         cmocka_unit_test(a_refused_allocation_fails_the_plan_and_leaks_nothing),
         cmocka_unit_test(the_counter_counts_our_allocations),
     };

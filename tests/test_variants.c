@@ -16,6 +16,8 @@ static const struct way ways[] = {
     {"strong", {"augment", "strong"}},
     {"operations", {"augment", "none", "randaugment", "3,20"}},
     {"colours", {"color-jitter", "0.4", "hue", "0.1"}},
+    {"mixup", {"mixup", "0.4", "label-smoothing", "0.1"}},
+    {"mixed", {"mixup", "0.2", "cutmix", "1", "balanced", "1"}},
     {"balanced", {"balanced", "1"}},
     {"turned", {"pad", "2", "flip", "0", "vflip", "0.5", "erase", "1"}},
 };

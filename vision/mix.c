@@ -18,11 +18,11 @@ static int within(int v, int most)
 
 void th_mix_box(struct th_mix_draw *d, int x, int y, int size)
 {
-    int half = (int)(size * sqrt(1 - d->lambda)) / 2;
-    d->left = within(x - half, size);
-    d->right = within(x + half, size);
-    d->top = within(y - half, size);
-    d->bottom = within(y + half, size);
+    int side = (int)(size * sqrt(1 - d->lambda)), before = side / 2;
+    d->left = within(x - before, size);
+    d->right = within(x + side - before, size);
+    d->top = within(y - before, size);
+    d->bottom = within(y + side - before, size);
     double area = (double)(d->right - d->left) * (d->bottom - d->top);
     d->lambda = 1 - area / ((double)size * size);
 }

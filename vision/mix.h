@@ -26,7 +26,8 @@ struct th_mix_draw th_mix_draw(
     const struct th_mix *m, uint64_t key, int64_t n, int size);
 
 /* Give d a box of the area 1 - lambda about pixel (x, y), cut off at the border; lambda
- * becomes the share that is really left, as in the paper and timm's rand_bbox. */
+ * becomes the share that is really left. timm's rand_bbox: the paper's own loses a row and
+ * a column where its side is odd. */
 void th_mix_box(struct th_mix_draw *d, int x, int y, int size);
 
 /* images [n][3][size][size]: lambda x + (1 - lambda) x' (Zhang et al. 2018, eq. 1), or x

@@ -62,6 +62,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
         .shuffle = !th_option_flag(o, "no-shuffle"),
         .balanced = th_option_flag(o, "balanced"),
         .max_bad = th_option_real(o, "max-bad"),
+        .mix = {th_option_real(o, "mixup"), th_option_real(o, "cutmix")},
         .bn = th_option_text(o, "bn"),
     };
     r->lr = r->optim.kind == TH_ADAMW ? TH_LR_ADAMW : TH_LR_SGD;

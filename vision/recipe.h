@@ -5,6 +5,7 @@
 #define TH_RECIPE_H
 
 #include "augment.h"
+#include "mix.h"
 #include "plan.h"
 #include "schedule.h"
 
@@ -18,6 +19,7 @@ struct th_recipe {
     bool keep_head, shuffle, balanced;
     double max_bad;
     struct th_augment augment;
+    struct th_mix mix;
     struct th_timetable timetable;
     const char *bn; /* the options' */
 };

@@ -70,6 +70,39 @@ float th_rng_normal(uint64_t key, uint64_t counter)
     return (float)(sqrt(-2.0 * log(u1)) * cos(6.283185307179586 * u2));
 }
 
+/* Uniform in (0,1], 53 bits. */
+static double above_zero(uint64_t key, uint64_t counter)
+{
+    return (double)((th_rng_u64(key, counter) >> 11) + 1) * 0x1p-53;
+}
+
+/* Logarithm of a Gamma(shape) number: Marsaglia and Tsang, "A simple method for generating
+ * gamma variables", 2000; for shapes below 1 by Gamma(a) = Gamma(a + 1) U^(1/a). Small
+ * shapes give numbers that only their logarithm can hold. A try takes two blocks of the
+ * stream; one in twenty is rejected, at most. */
+static double log_gamma_number(uint64_t key, double shape)
+{
+    double d = (shape < 1 ? shape + 1 : shape) - 1.0 / 3, c = 1 / sqrt(9 * d),
+           log_v = 0;
+    for (uint64_t at = 1;; at += 2) {
+        double x = (double)th_rng_normal(key, at), v = 1 + c * x;
+        if (v <= 0)
+            continue;
+        log_v = 3 * log(v);
+        if (log(above_zero(key, at + 1)) < x * x / 2 + d - d * exp(log_v) + d * log_v)
+            break;
+    }
+    return log(d) + log_v + (shape < 1 ? log(above_zero(key, 0)) / shape : 0);
+}
+
+/* G(a) / (G(a) + G(b)). Where both underflow all the same (shapes below 1e-300): 1/2. */
+double th_rng_beta(uint64_t key, double a, double b)
+{
+    double x = log_gamma_number(th_rng_mix_name(key, "a"), a);
+    double y = log_gamma_number(th_rng_mix_name(key, "b"), b);
+    return isfinite(y - x) ? 1 / (1 + exp(y - x)) : 0.5;
+}
+
 void th_rng_permutation(uint64_t key, int64_t n, int64_t *order)
 {
     for (int64_t i = 0; i < n; i++)

@@ -31,6 +31,9 @@ uint64_t th_rng_below(uint64_t key, uint64_t counter, uint64_t n);
 /* Standard normal number (Box-Muller, one Philox block per number). */
 float th_rng_normal(uint64_t key, uint64_t counter);
 
+/* Beta(a, b) number in [0,1], a and b above 0; takes the key's whole stream. */
+double th_rng_beta(uint64_t key, double a, double b);
+
 /* order[0..n) = a permutation of 0..n-1 drawn from key (Fisher-Yates). */
 void th_rng_permutation(uint64_t key, int64_t n, int64_t *order);
 

@@ -45,6 +45,7 @@ struct thaw_trainer {
     /* One step's inputs. */
     float *target; /* [batch][classes] */
     int32_t *keys; /* [batch][2]: 64 bits a sample, low word first */
+    struct th_mixer mixer;
 
     /* Validation, on the network's values or on `shadow`. */
     struct th_store shadow; /* EMA's copy; device NULL: none */

@@ -34,14 +34,26 @@ static void make_keys(struct thaw_trainer *t, const struct th_batch *b)
     }
 }
 
+/* What is mixed with what: a function of (seed, epoch, optimizer step, batch). */
+static void mix(struct thaw_trainer *t, const struct th_batch *b, const float **images,
+    const float **target)
+{
+    uint64_t key = th_rng_mix_name(t->recipe.seed, "mix");
+    key = th_rng_mix(th_rng_mix(key, (uint64_t)t->at.epoch), (uint64_t)t->at.global);
+    th_mixer_apply(
+        &t->mixer, th_rng_mix(key, (uint64_t)b->index), b->n, images, target);
+}
+
 static thaw_status set_inputs(
     struct thaw_trainer *t, struct th_plan *plan, const struct th_batch *b)
 {
     th_targets(
         b->labels, (int)b->n, t->net.model.n_classes, t->recipe.smoothing, t->target);
-    TRY(th_plan_set(plan, "image", b->images));
+    const float *images = b->images, *target = t->target;
+    mix(t, b, &images, &target);
+    TRY(th_plan_set(plan, "image", images));
     if (th_plan_has(plan, "target"))
-        TRY(th_plan_set(plan, "target", t->target));
+        TRY(th_plan_set(plan, "target", target));
     if (!th_plan_has(plan, "keys"))
         return THAW_OK;
     make_keys(t, b);

@@ -225,6 +225,8 @@ static thaw_status alloc_inputs(struct thaw_trainer *t)
     size_t batch = (size_t)t->recipe.batch + 1; /* one may join */
     t->target = th_alloc(batch * (size_t)t->net.model.n_classes, sizeof *t->target);
     t->keys = th_alloc(batch * 2, sizeof *t->keys);
+    TRY(th_mixer_init(&t->mixer, &t->recipe.mix, (int64_t)batch,
+        t->net.model.input.size, t->net.model.n_classes));
     return t->target && t->keys ? THAW_OK : THAW_E_MEMORY;
 }
 
