@@ -67,11 +67,15 @@ static thaw_status convert_weights(const struct th_weights *w, const char *out,
     struct th_network_spec spec = {.device = "cpu", .threads = 1};
     bool assumed = false, named = false;
     char **names = NULL;
-    if (th_pretrained_identify(w, o, &spec, &assumed) != THAW_OK ||
-        th_pretrained_classes(w, &spec, &names, &spec.n_classes, &named) != THAW_OK)
+    thaw_status status = th_pretrained_identify(w, o, &spec, &assumed);
+    if (status == THAW_OK)
+        status = th_pretrained_classes(w, &spec, &names, &spec.n_classes, &named);
+    if (status == THAW_E_MEMORY)
+        return status;
+    if (status != THAW_OK)
         return write_tensors(w, out, events);
     spec.classes = (const char *const *)names;
-    thaw_status status = write_model(w, &spec, out, events);
+    status = write_model(w, &spec, out, events);
     th_free(names);
     return status;
 }

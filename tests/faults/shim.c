@@ -22,8 +22,9 @@ enum { MAX_FD = 1024 };
 static struct fault fault;
 static atomic_int seen, met;
 static atomic_bool counts_fd[MAX_FD];
-static atomic_int until_refused = -1, refused;
+static atomic_int until_refused = -1, refused, allocations;
 static bool refuse_forever, skips_sync;
+static atomic_bool counts_allocations;
 
 /* The next definition of a function, of its own type. */
 #define REAL(name) ((__typeof__(name) *)real_of(#name))
@@ -57,12 +58,25 @@ void fault_refuse(int n, bool forever)
 {
     refuse_forever = forever;
     atomic_store(&refused, 0);
+    atomic_store(&allocations, 0);
+    atomic_store(&counts_allocations, true);
     atomic_store(&until_refused, n > 0 ? n - 1 : -1);
 }
 
 bool fault_refused(void)
 {
     return atomic_load(&refused) > 0;
+}
+
+int fault_allocations(void)
+{
+    return atomic_load(&allocations);
+}
+
+void fault_allow(void)
+{
+    atomic_store(&until_refused, -1);
+    atomic_store(&counts_allocations, false);
 }
 
 void fault_skip_sync(void)
@@ -271,6 +285,8 @@ DIR *opendir(const char *path)
 
 void *aligned_alloc(size_t alignment, size_t bytes)
 {
+    if (atomic_load(&counts_allocations))
+        atomic_fetch_add(&allocations, 1);
     int left = atomic_load(&until_refused);
     if (left >= 0 && (left = atomic_fetch_sub(&until_refused, 1)) == 0) {
         atomic_fetch_add(&refused, 1);

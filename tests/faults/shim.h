@@ -50,6 +50,8 @@ bool fault_met(void);
  * or for good; 0: none. */
 void fault_refuse(int n, bool forever);
 bool fault_refused(void);
+int fault_allocations(void); /* calls of it since then */
+void fault_allow(void);      /* refuse and count no more; what was counted stays */
 
 /* fsync reports success and does nothing: for speed, where no power will be cut. */
 void fault_skip_sync(void);
