@@ -1,0 +1,4 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The long run of tests/faults/soak.sh, shorter.  Usage: test_soak.sh BUILD_DIR
+exec sh "$(dirname "$0")/faults/soak.sh" "$1" 20 15
