@@ -37,6 +37,10 @@ thaw_status th_image_read(const char *path, struct th_image *image, bool *damage
 thaw_status th_image_decode(
     const uint8_t *bytes, size_t n_bytes, struct th_image *image, bool *damaged);
 
+/* A PNG's bytes (gray where every pixel is), for th_free. */
+thaw_status th_image_encode_png(
+    const struct th_image *image, uint8_t **bytes, size_t *n);
+
 /* Write a PNG (gray where every pixel is). The file must not exist yet: THAW_E_IO. */
 thaw_status th_image_write_png(const char *path, const struct th_image *image);
 

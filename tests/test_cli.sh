@@ -113,7 +113,7 @@ prints '^frozen '
 prints '^best '
 says "data "
 check "no escapes where there is no terminal" sh -c "! grep -q \"\$(printf '\033')\" out err"
-for f in config.json metrics.jsonl classes.txt best.h5 last.h5; do
+for f in config.json metrics.jsonl classes.txt best.h5 last.h5 report.html; do
     check "the run folder has $f" [ -s "run/$f" ]
 done
 check "and events for TensorBoard" sh -c "ls run/events.out.tfevents.*.00"

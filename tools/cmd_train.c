@@ -38,7 +38,8 @@ const struct th_command th_command_train = {
         "DATA is DIR/train/CLASS/*.jpg with DIR/val/..., or DIR/CLASS/*.jpg, or\n"
         "csv:FILE with the columns path,label. Everything but the head is frozen\n"
         "unless --thaw says otherwise. RUN receives config.json, metrics.jsonl,\n"
-        "best.h5, last.h5 and checkpoints. Ctrl-C saves; thaw resume RUN goes on.\n",
+        "best.h5, last.h5, report.html and checkpoints. Ctrl-C saves; thaw resume RUN\n"
+        "goes on.\n",
     .bit = THAW_CMD_TRAIN,
     .least = 0,
     .most = 1,

@@ -52,8 +52,12 @@ static void count(const struct th_evaluator *e, const struct th_batch *b,
     for (int64_t i = 0; i < b->n; i++) {
         int32_t label = map ? map[b->labels[i]] : b->labels[i];
         bool stands_in = b->occurrence[i] > 0; /* for an image that cannot be read */
-        if (label >= 0 && !stands_in)
-            th_metrics_add(m, e->logits + i * m->n_classes, label);
+        const float *logits = e->logits + i * m->n_classes;
+        if (label < 0 || stands_in)
+            continue;
+        th_metrics_add(m, logits, label);
+        if (e->mistakes)
+            th_mistakes_add(e->mistakes, logits, m->n_classes, label, b->ids[i]);
     }
 }
 
@@ -62,6 +66,8 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
 {
     struct th_batch batch;
     th_metrics_reset(m);
+    if (e->mistakes)
+        e->mistakes->n = 0;
     TRY(th_loader_start(loader, 0, 0));
     TRY(th_loader_next(loader, &batch));
     while (batch.n) {

@@ -6,6 +6,7 @@
 
 #include "loader.h"
 #include "metrics.h"
+#include "mistakes.h"
 #include "network.h"
 
 #include <stdatomic.h>
@@ -14,9 +15,10 @@ struct th_evaluator {
     struct th_network *net;
     struct th_plan *plan;
     int batch;
-    size_t pixels; /* values of one image */
-    float *images; /* [batch][3][s][s], for padding */
-    float *logits; /* [batch][classes], of the last run */
+    size_t pixels;                /* values of one image */
+    float *images;                /* [batch][3][s][s], for padding */
+    float *logits;                /* [batch][classes], of the last run */
+    struct th_mistakes *mistakes; /* the caller's, of th_evaluate; NULL: not wanted */
 };
 
 /* On the values in `store`: the network's own or a mirror of it. Both outlive it. */

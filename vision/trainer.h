@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, seven files: trainer.c is the public face,
+ * The trainer, inside. One struct, eight files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
  * trainer_finish.c validates, keeps the best, saves and ends, trainer_events.c tells TensorBoard,
- * trainer_forecast.c says before what it will take.
+ * trainer_forecast.c says before what it will take, trainer_report.c writes report.html.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
  * position alone; saving changes nothing; the stop flag is polled in every loop. */
@@ -52,12 +52,14 @@ struct thaw_trainer {
     struct th_evaluator evaluator;
     struct th_loader *val_loader; /* NULL: no validation */
     struct th_metrics val;
+    struct th_mistakes mistakes; /* of the last validation */
 
     /* Not part of the state: time and saving. */
     double train_seconds, epoch_seconds; /* this epoch: in steps, in all */
     int64_t timed_images, timed_steps;
-    double saved_at, save_took; /* clock and seconds of the last checkpoint */
-    int64_t save_every;         /* steps; 0: by the clock. For tests. */
+    double saved_at, save_took;      /* clock and seconds of the last checkpoint */
+    double reported_at, report_took; /* the same of the last report.html */
+    int64_t save_every;              /* steps; 0: by the clock. For tests. */
     struct th_trainer_forecast {
         double seconds;  /* from `began` to the end of the run */
         double training; /* of them, an epoch of the first phase */
@@ -118,6 +120,12 @@ void th_trainer_forecast(struct thaw_trainer *t);
 void th_trainer_check_forecast(struct thaw_trainer *t);
 /* Say what it was, and what became of it. */
 void th_trainer_compare_forecast(const struct thaw_trainer *t);
+
+/* ---- trainer_report.c ---- */
+
+/* Write report.html; of a run that goes on (frozen_tensors -1) only where that takes a
+ * small part of the time. A failure is a warning. */
+void th_trainer_report(struct thaw_trainer *t, int frozen_tensors);
 
 /* ---- trainer_events.c ---- Nothing in it ends a run: a failure is a warning. */
 

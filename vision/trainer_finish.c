@@ -69,6 +69,8 @@ thaw_status th_trainer_save_if_due(struct thaw_trainer *t)
                              : th_seconds() - t->saved_at > wait;
     if (due)
         save_or_warn(t);
+    if (t->at.epoch < t->recipe.epochs)
+        th_trainer_report(t, -1);
     return THAW_OK;
 }
 
@@ -130,6 +132,7 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
         TRY(fill_shadow(t));
     if (!t->val_loader)
         return THAW_OK;
+    t->evaluator.mistakes = &t->mistakes;
     TRY(th_evaluate(&t->evaluator, t->val_loader, NULL, &t->stop, &t->val, stopped));
     if (*stopped)
         return THAW_OK;
@@ -302,6 +305,8 @@ static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
         status = evaluate_test(t, &test);
     if (status == THAW_OK)
         status = log_end(t, r, has_test ? &test : NULL);
+    if (status == THAW_OK)
+        th_trainer_report(t, r->frozen_tensors);
     if (status == THAW_OK)
         say_end(t, r, has_test ? &test : NULL);
     th_metrics_release(&test);

@@ -132,7 +132,8 @@ static bool recognises(const uint8_t *bytes, size_t n_bytes)
 struct writer {
     png_structp png;
     png_infop info;
-    FILE *file;
+    uint8_t *bytes; /* of the file so far */
+    size_t n, capacity;
     jmp_buf leave;
     bool failed;
     const struct th_image *image;
@@ -144,6 +145,26 @@ static void on_write_error(png_structp png, png_const_charp message)
     struct writer *w = png_get_error_ptr(png);
     (void)message;
     longjmp(w->leave, 1);
+}
+
+static void on_write(png_structp png, png_bytep from, size_t n)
+{
+    struct writer *w = png_get_io_ptr(png);
+    if (w->n + n > w->capacity) {
+        size_t capacity = 2 * (w->n + n) + 4096;
+        uint8_t *grown = th_realloc(w->bytes, w->n, capacity, 1);
+        if (!grown)
+            png_error(png, "out of memory");
+        w->bytes = grown;
+        w->capacity = capacity;
+    }
+    memcpy(w->bytes + w->n, from, n);
+    w->n += n;
+}
+
+static void on_flush(png_structp png)
+{
+    (void)png;
 }
 
 static bool is_gray(const struct th_image *image)
@@ -163,7 +184,7 @@ static void write_image(struct writer *w)
         w->failed = true;
         return;
     }
-    png_init_io(w->png, w->file);
+    png_set_write_fn(w->png, w, on_write, on_flush);
     png_set_IHDR(w->png, w->info, (png_uint_32)image->w, (png_uint_32)image->h, 8,
         w->gray ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
         PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -177,38 +198,52 @@ static void write_image(struct writer *w)
     png_write_end(w->png, NULL);
 }
 
-static FILE *create_file(const char *path)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return NULL;
-    FILE *file = fdopen(fd, "wb");
-    if (!file)
-        close(fd);
-    return file;
-}
-
-thaw_status th_image_write_png(const char *path, const struct th_image *image)
+thaw_status th_image_encode_png(
+    const struct th_image *image, uint8_t **bytes, size_t *n)
 {
     struct writer w = {.image = image};
     if (is_gray(image) && !(w.gray = th_alloc((size_t)image->w, 1)))
         return THAW_E_MEMORY;
-    thaw_status status = THAW_OK;
-    w.file = create_file(path);
-    if (!w.file)
-        status = th_fail_errno(THAW_E_IO, "%s: cannot create the file", path);
-    if (w.file)
-        w.png = png_create_write_struct(
-            PNG_LIBPNG_VER_STRING, &w, on_write_error, on_warning);
+    w.png =
+        png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_write_error, on_warning);
     w.info = w.png ? png_create_info_struct(w.png) : NULL;
+    w.failed = !w.info;
     if (w.info)
         write_image(&w);
-    else if (w.file)
-        status = th_fail(THAW_E_MEMORY, "out of memory: libpng could not start");
     png_destroy_write_struct(&w.png, &w.info);
-    if (w.file && (fclose(w.file) != 0 || w.failed))
-        status = th_fail_errno(THAW_E_IO, "%s: cannot write the file", path);
     th_free(w.gray);
+    *bytes = w.bytes;
+    *n = w.n;
+    if (!w.failed)
+        return THAW_OK;
+    th_free(w.bytes);
+    *bytes = NULL;
+    return th_fail(THAW_E_MEMORY, "out of memory while a PNG was written");
+}
+
+/* A new file; an existing one is never opened. */
+static thaw_status create_file(const char *path, const uint8_t *bytes, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (!file) {
+        if (fd >= 0)
+            close(fd);
+        return th_fail_errno(THAW_E_IO, "%s: cannot create the file", path);
+    }
+    bool written = fwrite(bytes, 1, n, file) == n;
+    if (fclose(file) != 0 || !written)
+        return th_fail_errno(THAW_E_IO, "%s: cannot write the file", path);
+    return THAW_OK;
+}
+
+thaw_status th_image_write_png(const char *path, const struct th_image *image)
+{
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    TRY(th_image_encode_png(image, &bytes, &n));
+    thaw_status status = create_file(path, bytes, n);
+    th_free(bytes);
     return status;
 }
 

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the document: its style sheet, its sections, their order. Computes nothing but
+ * orders of rows. */
+#include "report_html.h"
+
+#include "json.h"
+#include "report.h"
+
+#include <inttypes.h>
+#include <locale.h>
+#include <math.h>
+#include <string.h>
+
+/* More classes than this have no legible matrix. */
+enum { MATRIX_CLASSES = 30, MOST_PAIRS = 20, MOST_UNREADABLE = 50 };
+
+/* Pixels to which smaller images are enlarged, by whole factors. */
+enum { SMALL = 96 };
+
+static const char head[] =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+    "img-src "
+    "data:; style-src 'unsafe-inline'\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    "<meta name=\"color-scheme\" content=\"light dark\">\n<style>\n";
+
+static const char style_colours[] =
+    ":root{--bg:#fff;--fg:#1b1f24;--dim:#57606a;--rule:#d0d7de;--c0:#0550ae;--c1:#"
+    "b35900;"
+    "--c2:#1a7f37;--c3:#8250df;--hit:9,105,218;--miss:207,34,46}\n"
+    "@media(prefers-color-scheme:dark){:root{--bg:#14181d;--fg:#e6edf3;--dim:#9aa4af;"
+    "--rule:#363d46;--c0:#6cb6ff;--c1:#f0a35e;--c2:#57c77a;--c3:#c4a1ff;"
+    "--hit:64,130,220;--miss:200,60,60}}\n";
+
+static const char style_rules[] =
+    "body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;"
+    "max-width:60rem;margin:2rem auto;padding:0 1rem}\n"
+    "h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px "
+    "solid "
+    "var(--rule)}\n"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.15rem .6rem;text-align:right;border-bottom:1px solid var(--rule)}"
+    "th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid "
+    "var(--rule)}caption{text-align:left;color:var(--dim)}\n"
+    ".wide{overflow-x:auto}.matrix td{text-align:center;min-width:2.2rem}"
+    ".dim{color:var(--dim)}.big{font-size:1.6rem}code{font-family:ui-monospace,"
+    "monospace;"
+    "font-size:.9em;overflow-wrap:anywhere}\n"
+    "figure{margin:1rem 0}figcaption{color:var(--dim)}svg{width:100%;height:auto}"
+    "svg text{fill:var(--dim);font-size:11px}.grid{stroke:var(--rule);fill:none}"
+    ".mark{stroke:var(--dim);stroke-dasharray:3 3;fill:none}.line{fill:none;"
+    "stroke-width:1.8}.c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}"
+    ".c3{stroke:var(--c3)}\n"
+    ".key{display:inline-block;width:1.2em;height:.25em;vertical-align:middle}"
+    ".k0{background:var(--c0)}.k1{background:var(--c1)}.k2{background:var(--c2)}"
+    ".k3{background:var(--c3)}.km{border-top:2px dashed var(--dim);height:0}\n"
+    ".cards{display:flex;flex-wrap:wrap;gap:1rem}.card{width:11rem;font-size:.85rem;"
+    "overflow-wrap:anywhere}.card img{display:block;image-rendering:auto;"
+    "max-width:100%}\n"
+    "@media print{body{max-width:none;margin:0}details{display:block}h2{break-after:"
+    "avoid}figure,.card,tr{break-inside:avoid}}\n";
+
+/* A name from outside, kept from turning the direction of what stands around it. */
+static void put_name(struct th_html *h, const char *name)
+{
+    th_html_put(h, "<bdi>");
+    th_html_text(h, name);
+    th_html_put(h, "</bdi>");
+}
+
+static void put_percent(struct th_html *h, const char *cell, double fraction)
+{
+    if (isfinite(fraction))
+        th_html_put(h, "<%s>%.2f&nbsp;%%</%s>", cell, 100 * fraction, cell);
+    else
+        th_html_put(h, "<%s>–</%s>", cell, cell);
+}
+
+static void put_number(struct th_html *h, const char *cell, double value)
+{
+    if (isfinite(value))
+        th_html_put(h, "<%s>%.4g</%s>", cell, value, cell);
+    else
+        th_html_put(h, "<%s>–</%s>", cell, cell);
+}
+
+static void put_row(struct th_html *h, const char *name, const char *value)
+{
+    th_html_put(h, "<tr><td>%s</td><td>", name);
+    put_name(h, value);
+    th_html_put(h, "</td></tr>\n");
+}
+
+/* ---- Summary ---- */
+
+static void put_scores(struct th_html *h, const char *of, const thaw_evaluation *e)
+{
+    th_html_put(h, "<p>%s: <strong>%.2f&nbsp;%%</strong> of %" PRId64 " images right",
+        of, 100 * e->top1, e->images);
+    if (isfinite(e->top1_interval.low))
+        th_html_put(h, " (95&nbsp;%% interval %.2f to %.2f&nbsp;%%)",
+            100 * e->top1_interval.low, 100 * e->top1_interval.high);
+    th_html_put(h,
+        ", loss %.4f, macro F1 %.2f&nbsp;%%, calibration error %.2f&nbsp;%%.</p>\n",
+        e->loss, 100 * e->macro.f1, 100 * e->ece);
+}
+
+static void put_summary(struct th_html *h, const struct th_report_facts *f)
+{
+    th_html_put(h, "<h1>Run ");
+    put_name(h, f->run);
+    th_html_put(h, "</h1>\n<p>%s, %d classes, %d of %d epochs%s.</p>\n", f->backbone,
+        f->n_classes, f->epochs_done, f->epochs, f->finished ? "" : "; not at its end");
+    if (f->best_epoch >= 0)
+        th_html_put(h,
+            "<p class=\"big\">Best: %.2f&nbsp;%% of the validation images, in epoch "
+            "%d</p>\n",
+            100 * f->best_top1, f->best_epoch + 1);
+    if (f->val && f->val->images)
+        put_scores(h, "Validation after the last epoch", f->val);
+    if (isfinite(f->history->test_top1))
+        th_html_put(h,
+            "<p>Test, once, with the best model: <strong>%.2f&nbsp;%%</strong> right, "
+            "loss "
+            "%.4f.</p>\n",
+            100 * f->history->test_top1, f->history->test_loss);
+}
+
+/* ---- Curves ---- */
+
+/* x of the places where another set of layers begins to train, in epochs or steps. */
+static int find_marks(
+    const struct th_run_history *r, bool in_steps, double *mark, int most)
+{
+    int n = 0;
+    for (int i = 1; i < r->epochs.n && n < most; i++) {
+        if (!strcmp(r->epochs.thawed[i], r->epochs.thawed[i - 1]))
+            continue;
+        double epoch = r->epochs.epoch[i];
+        if (!in_steps)
+            mark[n++] = epoch - 0.5;
+        for (int k = 0; in_steps && k < r->steps.n; k++)
+            if (r->steps.epoch[k] >= epoch) {
+                mark[n++] = r->steps.step[k];
+                break;
+            }
+    }
+    return n;
+}
+
+static void put_epoch_curves(
+    struct th_html *h, const struct th_run_history *r, const double *mark, int n_marks)
+{
+    const struct th_epoch_history *e = &r->epochs;
+    const struct th_series loss[] = {{"training", e->epoch, e->train_loss, e->n, 0},
+        {"validation", e->epoch, e->val_loss, e->n, 1}};
+    const struct th_series top1[] = {{"validation", e->epoch, e->val_top1, e->n, 2}};
+    const struct th_chart charts[] = {
+        {"Loss", "epoch", loss, 2, mark, n_marks, false, false},
+        {"Right predictions", "epoch", top1, 1, mark, n_marks, true, true}};
+    for (int i = 0; i < 2; i++)
+        th_html_chart(h, &charts[i]);
+}
+
+static void put_step_curves(
+    struct th_html *h, const struct th_run_history *r, const double *mark, int n_marks)
+{
+    const struct th_step_history *s = &r->steps;
+    const struct th_series loss[] = {{"training", s->step, s->loss, s->n, 0}};
+    const struct th_series lr[] = {{"learning rate", s->step, s->lr, s->n, 3}};
+    const struct th_chart charts[] = {
+        {"Loss of single steps", "step", loss, 1, mark, n_marks, false, false},
+        {"Learning rate", "step", lr, 1, mark, n_marks, false, true}};
+    for (int i = 0; i < 2; i++)
+        th_html_chart(h, &charts[i]);
+}
+
+static void put_epoch_table(struct th_html *h, const struct th_epoch_history *e)
+{
+    th_html_put(h,
+        "<details><summary>The numbers, by epoch</summary><div class=\"wide\">"
+        "<table><thead><tr><th>Epoch</th><th>Trains</th><th>Training loss</th>"
+        "<th>Validation loss</th><th>Right</th><th>Images/s</th><th>Seconds</th>"
+        "</tr></thead>\n");
+    for (int i = 0; i < e->n; i++) {
+        th_html_put(h, "<tr><td>%.0f</td><td>", e->epoch[i]);
+        put_name(h, e->thawed[i]);
+        th_html_put(h, "</td>");
+        put_number(h, "td", e->train_loss[i]);
+        put_number(h, "td", e->val_loss[i]);
+        put_percent(h, "td", e->val_top1[i]);
+        put_number(h, "td", e->images_per_s[i]);
+        put_number(h, "td", e->seconds[i]);
+        th_html_put(h, "</tr>\n");
+    }
+    th_html_put(h, "</table></div></details>\n");
+}
+
+static void put_curves(struct th_html *h, const struct th_report_facts *f)
+{
+    double mark[32];
+    const struct th_run_history *r = f->history;
+    if (r->epochs.n == 0 && r->steps.n == 0)
+        return;
+    th_html_put(h, "<h2>Training</h2>\n");
+    put_epoch_curves(h, r, mark, find_marks(r, false, mark, 32));
+    put_step_curves(h, r, mark, find_marks(r, true, mark, 32));
+    put_epoch_table(h, &r->epochs);
+}
+
+/* ---- Certificate ---- */
+
+static void put_certificate(struct th_html *h, const struct th_report_facts *f)
+{
+    const struct th_epoch_history *e = &f->history->epochs;
+    th_html_put(h, "<h2>What trained, and what did not</h2>\n");
+    if (f->finished)
+        th_html_put(h,
+            "<p><strong>Frozen: %d tensors, verified unchanged.</strong> Each was "
+            "hashed "
+            "when the run began and when it ended.</p>\n",
+            f->frozen_tensors);
+    else
+        th_html_put(h, "<p>What is frozen is verified when the run ends.</p>\n");
+    if (!e->n)
+        return;
+    th_html_put(h, "<table><thead><tr><th>Epochs</th><th>Trained (<code>--thaw</code>)"
+                   "</th></tr></thead>\n");
+    for (int from = 0, to; from < e->n; from = to) {
+        for (to = from + 1; to < e->n && !strcmp(e->thawed[to], e->thawed[from]);)
+            to++;
+        th_html_put(h, "<tr><td>%.0f–%.0f</td><td>", e->epoch[from], e->epoch[to - 1]);
+        put_name(h, e->thawed[from]);
+        th_html_put(h, "</td></tr>\n");
+    }
+    th_html_put(h, "</table>\n");
+}
+
+/* ---- Classes ---- */
+
+static void put_class_table(struct th_html *h, const thaw_evaluation *e)
+{
+    th_html_put(h,
+        "<h2>Validation by class</h2>\n<div class=\"wide\"><table><thead><tr>"
+        "<th>Class</th><th>Precision</th><th>Recall</th><th>F1</th><th>Images"
+        "</th></tr></thead>\n");
+    for (int c = 0; c < e->n_classes; c++) {
+        const thaw_class_scores *s = &e->classes[c];
+        th_html_put(h, "<tr><td>");
+        put_name(h, s->name);
+        th_html_put(h, "</td>");
+        put_percent(h, "td", s->scores.precision);
+        put_percent(h, "td", s->scores.recall);
+        put_percent(h, "td", s->scores.f1);
+        th_html_put(h, "<td>%" PRId64 "</td></tr>\n", s->images);
+    }
+    th_html_put(h, "<tr><td>Mean over classes</td>");
+    put_percent(h, "td", e->macro.precision);
+    put_percent(h, "td", e->macro.recall);
+    put_percent(h, "td", e->macro.f1);
+    th_html_put(h, "<td>%" PRId64 "</td></tr></table></div>\n", e->images);
+}
+
+/* A cell's colour tells its share of the row; half opaque at most, so that it stays legible. */
+static void put_matrix_row(struct th_html *h, const thaw_evaluation *e, int row)
+{
+    const int64_t *count = e->confusion + (size_t)row * (size_t)e->n_classes;
+    double images = (double)(e->classes[row].images ? e->classes[row].images : 1);
+    th_html_put(h, "<tr><th scope=\"row\">");
+    put_name(h, e->classes[row].name);
+    th_html_put(h, "</th>");
+    for (int c = 0; c < e->n_classes; c++) {
+        if (count[c])
+            th_html_put(h,
+                "<td style=\"background:rgba(var(--%s),%.2f)\">%" PRId64 "</td>",
+                c == row ? "hit" : "miss", 0.05 + 0.45 * (double)count[c] / images,
+                count[c]);
+        else
+            th_html_put(h, "<td class=\"dim\">·</td>");
+    }
+    th_html_put(h, "</tr>\n");
+}
+
+static void put_matrix(struct th_html *h, const thaw_evaluation *e)
+{
+    th_html_put(h, "<h2>Confusion</h2>\n<div class=\"wide\"><table class=\"matrix\">"
+                   "<caption>Rows: what an image is; columns: what it was taken for"
+                   "</caption><thead><tr><td></td>");
+    for (int c = 0; c < e->n_classes; c++) {
+        th_html_put(h, "<th scope=\"col\">");
+        put_name(h, e->classes[c].name);
+        th_html_put(h, "</th>");
+    }
+    th_html_put(h, "</tr></thead>\n");
+    for (int row = 0; row < e->n_classes; row++)
+        put_matrix_row(h, e, row);
+    th_html_put(h, "</table></div>\n");
+}
+
+struct pair {
+    int is, taken_for;
+    int64_t n;
+};
+
+/* The most frequent confusions, first the most frequent; *n of them. */
+static void find_pairs(const thaw_evaluation *e, struct pair *pairs, int *n)
+{
+    *n = 0;
+    for (int i = 0; i < e->n_classes; i++)
+        for (int k = 0; k < e->n_classes; k++) {
+            int64_t count = e->confusion[(int64_t)i * e->n_classes + k];
+            int at = *n;
+            if (i == k || !count || (*n == MOST_PAIRS && pairs[*n - 1].n >= count))
+                continue;
+            at = *n < MOST_PAIRS ? (*n)++ : *n - 1;
+            for (; at > 0 && pairs[at - 1].n < count; at--)
+                pairs[at] = pairs[at - 1];
+            pairs[at] = (struct pair){i, k, count};
+        }
+}
+
+static void put_pairs(struct th_html *h, const thaw_evaluation *e)
+{
+    struct pair pairs[MOST_PAIRS];
+    int n = 0;
+    find_pairs(e, pairs, &n);
+    th_html_put(h,
+        "<h2>Confusion</h2>\n<table><caption>What is confused most often"
+        "</caption><thead><tr><th>Is</th><th>Taken for</th><th>Images</th></tr>"
+        "</thead>\n");
+    for (int i = 0; i < n; i++) {
+        th_html_put(h, "<tr><td>");
+        put_name(h, e->classes[pairs[i].is].name);
+        th_html_put(h, "</td><td>");
+        put_name(h, e->classes[pairs[i].taken_for].name);
+        th_html_put(h, "</td><td>%" PRId64 "</td></tr>\n", pairs[i].n);
+    }
+    th_html_put(h, "</table>\n");
+}
+
+/* ---- Mistakes ---- */
+
+static void put_mistake(struct th_html *h, const struct th_report_facts *f,
+    const struct th_report_mistake *m)
+{
+    th_html_put(h, "<div class=\"card\">");
+    if (m->png) {
+        int longer = m->w > m->h ? m->w : m->h;
+        int times = longer > SMALL ? 1 : SMALL / (longer > 0 ? longer : 1);
+        th_html_put(
+            h, "<img width=\"%d\" height=\"%d\" alt=\"", times * m->w, times * m->h);
+        th_html_text(h, f->classes[m->label]);
+        th_html_put(h, ", taken for ");
+        th_html_text(h, f->classes[m->predicted]);
+        th_html_put(h, "\" src=\"data:image/png;base64,");
+        th_html_base64(h, m->png, m->n_png);
+        th_html_put(h, "\">");
+    }
+    th_html_put(h, "is <strong>");
+    put_name(h, f->classes[m->label]);
+    th_html_put(h, "</strong>, taken for <strong>");
+    put_name(h, f->classes[m->predicted]);
+    th_html_put(h, "</strong>, loss %.3g<br><span class=\"dim\">", m->loss);
+    put_name(h, m->path);
+    th_html_put(h, "</span></div>\n");
+}
+
+static void put_mistakes(struct th_html *h, const struct th_report_facts *f)
+{
+    if (!f->n_mistakes)
+        return;
+    th_html_put(h,
+        "<h2>Worst mistakes</h2>\n<p class=\"dim\">Validation images with the "
+        "least probability on their class. Wrong labels are often among them."
+        "</p>\n<div class=\"cards\">\n");
+    for (int i = 0; i < f->n_mistakes; i++)
+        put_mistake(h, f, &f->mistakes[i]);
+    th_html_put(h, "</div>\n");
+}
+
+/* ---- Data ---- */
+
+static void put_unreadable(struct th_html *h, const char *lines)
+{
+    char path[4096], reason[1024];
+    int n = 0;
+    th_html_put(h, "<h3>Unreadable or damaged files</h3>\n<ul>\n");
+    for (; *lines && n < MOST_UNREADABLE; n++) {
+        size_t length = strcspn(lines, "\n"), tab = strcspn(lines, "\t\n");
+        size_t rest = tab < length ? length - tab - 1 : 0;
+        size_t n_path = tab < sizeof path - 1 ? tab : sizeof path - 1;
+        size_t n_reason = rest < sizeof reason - 1 ? rest : sizeof reason - 1;
+        memcpy(path, lines, n_path);
+        memcpy(reason, lines + length - rest, n_reason);
+        path[n_path] = reason[n_reason] = 0;
+        th_html_put(h, "<li>");
+        put_name(h, path);
+        th_html_put(h, ": <span class=\"dim\">");
+        put_name(h, reason);
+        th_html_put(h, "</span></li>\n");
+        lines += length + (lines[length] == '\n');
+    }
+    th_html_put(h, "</ul>\n%s", *lines ? "<p>and more: unreadable.txt</p>\n" : "");
+}
+
+static void put_data(struct th_html *h, const struct th_report_facts *f)
+{
+    int64_t sum[3] = {0, 0, 0};
+    th_html_put(h, "<h2>Data</h2>\n<div class=\"wide\"><table><thead><tr><th>Class</th>"
+                   "<th>Training</th><th>Validation</th><th>Test</th></tr></thead>\n");
+    for (int c = 0; c < f->n_classes; c++) {
+        th_html_put(h, "<tr><td>");
+        put_name(h, f->classes[c]);
+        th_html_put(h, "</td>");
+        for (int s = 0; s < 3; s++) {
+            int64_t count = f->counts[(int64_t)s * f->n_classes + c];
+            sum[s] += count;
+            th_html_put(h, "<td>%" PRId64 "</td>", count);
+        }
+        th_html_put(h, "</tr>\n");
+    }
+    th_html_put(h,
+        "<tr><td>All</td><td>%" PRId64 "</td><td>%" PRId64 "</td><td>%" PRId64
+        "</td></tr></table></div>\n",
+        sum[0], sum[1], sum[2]);
+    if (f->unreadable && *f->unreadable)
+        put_unreadable(h, f->unreadable);
+}
+
+/* ---- How to do it again ---- */
+
+static void put_config(struct th_html *h, const char *config)
+{
+    struct th_json *root = NULL;
+    if (!config || th_json_parse(config, strlen(config), "config", &root) != THAW_OK)
+        return;
+    th_html_put(h, "<details><summary>Every option</summary><table>\n");
+    for (const struct th_json *i = root->first; i; i = i->next)
+        if (i->key && i->kind == TH_JSON_STRING) {
+            th_html_put(h, "<tr><td><code>--");
+            th_html_text(h, i->key);
+            th_html_put(h, "</code></td><td>");
+            put_name(h, i->text);
+            th_html_put(h, "</td></tr>\n");
+        }
+    th_html_put(h, "</table></details>\n");
+    th_json_free(root);
+}
+
+static void put_forecast(struct th_html *h, const struct th_report_facts *f)
+{
+    char said[32], took[32], bytes_said[32], bytes_took[32];
+    if (!(f->forecast_seconds > 0))
+        return;
+    th_html_put(h,
+        "<tr><td>Forecast</td><td>%s, %s</td></tr>\n<tr><td>It took</td><td>%s, "
+        "%s</td></tr>\n",
+        th_text_seconds(f->forecast_seconds, said, sizeof said),
+        th_text_bytes((double)f->forecast_peak_bytes, bytes_said, sizeof bytes_said),
+        th_text_seconds(f->seconds, took, sizeof took),
+        th_text_bytes((double)f->peak_bytes, bytes_took, sizeof bytes_took));
+}
+
+static void put_reproduction(struct th_html *h, const struct th_report_facts *f)
+{
+    th_html_put(h, "<h2>How to do it again</h2>\n<p><code>thaw train --config ");
+    put_name(h, f->run);
+    th_html_put(h,
+        "/config.json -o OTHER</code>: with the same build, instruction set, "
+        "number of threads and images, every bit is the same.</p>\n<table>\n");
+    put_row(h, "Version", thaw_version());
+    put_row(h, "Device", f->device);
+    th_html_put(h, "<tr><td>Threads, workers</td><td>%d, %d</td></tr>\n", f->threads,
+        f->workers);
+    th_html_put(h, "<tr><td>Seed</td><td>%" PRIu64 "</td></tr>\n", f->seed);
+    th_html_put(h,
+        "<tr><td>Images (hash of splits, classes, names)</td><td><code>%016" PRIx64
+        "</code></td></tr>\n",
+        f->data_hash);
+    put_forecast(h, f);
+    th_html_put(h, "</table>\n");
+    put_config(h, f->config);
+}
+
+static void put_document(struct th_html *h, const struct th_report_facts *f)
+{
+    th_html_put(h, "%s", head);
+    th_html_put(h, "%s", style_colours);
+    th_html_put(h, "%s", style_rules);
+    th_html_put(h, "</style><title>thaw: ");
+    th_html_text(h, f->run);
+    th_html_put(h, "</title></head>\n<body><main>\n");
+    put_summary(h, f);
+    put_curves(h, f);
+    put_certificate(h, f);
+    if (f->val && f->val->images) {
+        put_class_table(h, f->val);
+        if (f->n_classes <= MATRIX_CLASSES)
+            put_matrix(h, f->val);
+        else
+            put_pairs(h, f->val);
+    }
+    put_mistakes(h, f);
+    put_data(h, f);
+    put_reproduction(h, f);
+    th_html_put(h, "</main></body></html>\n");
+}
+
+/* Coordinates need points for decimals: this thread's locale alone, for a moment. */
+void th_report_html(struct th_html *h, const struct th_report_facts *facts)
+{
+    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!plain) {
+        h->failed = true;
+        return;
+    }
+    locale_t before = uselocale(plain);
+    put_document(h, facts);
+    uselocale(before);
+    freelocale(plain);
+}
