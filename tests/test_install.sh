@@ -49,4 +49,7 @@ for way in by_pkgconfig by_cmake; do
     grep -q '000.ppm: class_[01] ' "$work/out" || fail "$way predicts nothing: $(cat "$work/out")"
     [ -f "$work/run_$way/last.h5" ] || fail "$way leaves no model"
 done
-echo "installed, moved, built twice, trained twice"
+(cd "$work" && "$prefix/bin/thaw" train images -o run_shipped --backbone resnet20 --epochs 1 --batch 4) \
+    >"$work/out" 2>&1 || fail "without --weights: $(cat "$work/out")"
+grep -q 'resnet20.h5: resnet20, loaded' "$work/out" || fail "other weights: $(cat "$work/out")"
+echo "installed, moved, built twice, trained three times"

@@ -28,7 +28,7 @@ static const struct published {
         "https://download.pytorch.org/models/resnext50_32x4d-7cdf4587.pth"},
     {"resnext101_32x8d",
         "https://download.pytorch.org/models/resnext101_32x8d-8ba56ff5.pth"},
-    {"resnet20", "resnet20-12fca82f.th of github.com/akamaster/pytorch_resnet_cifar10"},
+    {"resnet20", "examples/weights/resnet20-cifar10.h5 of Thaw's source"},
     {"resnet32", "resnet32-d509ac18.th of github.com/akamaster/pytorch_resnet_cifar10"},
     {"resnet44", "resnet44-014dd654.th of github.com/akamaster/pytorch_resnet_cifar10"},
     {"resnet56", "resnet56-4bfd9763.th of github.com/akamaster/pytorch_resnet_cifar10"},
