@@ -251,7 +251,8 @@ static void say_end(
 {
     const char *run = t->folder.path;
     th_trainer_compare_forecast(t);
-    th_say(&t->events, "frozen", "%d tensors, verified unchanged", r->frozen_tensors);
+    th_say(&t->events, "frozen", "%d tensors, verified unchanged%s", r->frozen_tensors,
+        t->recipe.timetable.n > 1 ? " over the whole run" : "");
     if (t->val_loader && r->best_epoch >= 0)
         th_say(&t->events, "best", "%.2f %% in epoch %d -> %s/best.h5",
             100 * r->best_top1, r->best_epoch + 1, run);

@@ -308,6 +308,17 @@ static thaw_status certify(struct thaw_trainer *t, bool goes_on)
     return th_certificate_begin(c, &t->net.model, &t->net.store, &t->freeze);
 }
 
+/* Of a phase that another one follows; the run's end says the rest. */
+static void say_verified(const struct thaw_trainer *t)
+{
+    int n = 0;
+    for (int i = 0; i < t->certificate.n; i++)
+        n += t->certificate.frozen[i];
+    th_say(&t->events, "frozen",
+        "to the end of epoch %lld: %d tensors, verified unchanged",
+        (long long)t->at.epoch, n);
+}
+
 thaw_status th_trainer_enter(struct thaw_trainer *t)
 {
     int phase = th_timetable_phase(&t->recipe.timetable, (int)t->at.epoch);
@@ -320,7 +331,10 @@ thaw_status th_trainer_enter(struct thaw_trainer *t)
         t->entered = true;
     }
     if (t->at.phase != phase) {
+        bool follows = t->entered;
         TRY(th_trainer_leave(t));
+        if (follows)
+            say_verified(t);
         TRY(freeze_of(t, phase, &t->freeze));
         t->entered = true;
         t->at.phase = phase;
