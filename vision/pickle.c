@@ -80,8 +80,8 @@ static thaw_status pop_mark(
     if (m->n_marks == 0)
         return th_pickle_bad(m, "no mark is set");
     size_t height = m->mark[--m->n_marks];
-    *item = m->stack + height;
     *n = m->n_stack - height;
+    *item = *n ? m->stack + height : NULL; /* no stack may be there yet */
     m->n_stack = height;
     return THAW_OK;
 }
