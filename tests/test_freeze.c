@@ -133,6 +133,37 @@ static void what_matches_nothing_is_an_error_with_the_nearest_name(void **state)
     expect_usage("head", "frosen", "want auto");
     expect_usage("head", "stage7:frozen", "no stage 'stage7'");
     expect_usage("all", "stage4-stage2:frozen", "stage2-stage4");
+    expect_usage("all", "stage9:train", "stages with BatchNorm are stem, stage1");
+    expect_usage("all", "stem:frosen", "did you mean frozen?");
+}
+
+static void words_of_bn_that_mean_nothing_or_two_things_are_errors(void **state)
+{
+    (void)state;
+    struct th_freeze f;
+    expect_usage("all", "head:train",
+        "head of resnet18 has no BatchNorm; stages that "
+        "have are stem, stage1, stage2, stage3, stage4");
+    expect_usage(
+        "all", "stem:frozen stem:train", "stem cannot be both frozen and train");
+    expect_usage(
+        "all", "stem-stage3:frozen stage2-stage4:train", "stage2 cannot be both");
+    must(th_freeze_init(&f, &model, "all", "stem:frozen stem-stage1:frozen", 32));
+    th_freeze_release(&f);
+    must(th_freeze_init(&f, &model, "all", "stem-head:frozen", 32));
+    th_freeze_release(&f);
+}
+
+static void the_form_of_bn_is_checked_without_a_model(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"auto", "train", "stats-running", "stem:train",
+        "any-thing:stats-running x:affine"};
+    static const char *const bad[] = {"foo", "stem", "stem:foo", "stem:train foo", " "};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        must(th_freeze_check_bn(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(th_freeze_check_bn(bad[i]), THAW_E_USAGE);
 }
 
 static void statistics_that_a_mode_updates_are_not_frozen(void **state)
@@ -196,6 +227,8 @@ int main(void)
         cmocka_unit_test(bn_modes_go_by_stage_and_range),
         cmocka_unit_test(gamma_and_beta_train_only_where_the_mode_allows),
         cmocka_unit_test(what_matches_nothing_is_an_error_with_the_nearest_name),
+        cmocka_unit_test(words_of_bn_that_mean_nothing_or_two_things_are_errors),
+        cmocka_unit_test(the_form_of_bn_is_checked_without_a_model),
         cmocka_unit_test(statistics_that_a_mode_updates_are_not_frozen),
         cmocka_unit_test(a_timetable_has_phases),
         cmocka_unit_test(the_learning_rate_follows_its_formula),

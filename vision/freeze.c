@@ -124,6 +124,14 @@ static thaw_status parse_thaw(const struct th_model *m, const char *text, bool *
 
 /* ---- --bn ---- */
 
+static bool has_bn(const struct th_model *m, int first, int last)
+{
+    for (int i = 0; i < m->n_bns; i++)
+        if (m->bns[i].stage >= first && m->bns[i].stage <= last)
+            return true;
+    return false;
+}
+
 static bool mode_by_name(const char *name, enum th_bn_mode *mode)
 {
     for (size_t i = 0; i < sizeof mode_names / sizeof *mode_names; i++)
@@ -144,43 +152,124 @@ static enum th_bn_mode auto_mode(const struct th_bn *bn, const bool *named, int 
     return named[bn->gamma] || named[bn->beta] ? TH_BN_AFFINE : TH_BN_FROZEN;
 }
 
+/* The stages that have BatchNorms, for messages. */
+static const char *bn_stages(const struct th_model *m, char *text, size_t size)
+{
+    *text = '\0';
+    for (int s = 0; s < m->n_stages; s++) {
+        size_t used = strlen(text);
+        if (has_bn(m, s, s))
+            snprintf(text + used, size - used, "%s%s", used ? ", " : "", m->stages[s]);
+    }
+    return text;
+}
+
 static thaw_status stage_of(const struct th_model *m, const char *name, int *stage)
 {
+    char stages[512];
     *stage = th_model_stage(m, name);
     if (*stage >= 0)
         return THAW_OK;
     const char *near =
         thaw_nearest(name, (const char *const *)m->stages, (size_t)m->n_stages);
-    return th_fail(THAW_E_USAGE, "--bn: no stage '%s' in %s%s%s%s", name,
+    return th_fail(THAW_E_USAGE,
+        "--bn: no stage '%s' in %s%s%s%s; stages with BatchNorm are %s", name,
         m->variant->name, near ? "; did you mean " : "", near ? near : "",
-        near ? "?" : "");
+        near ? "?" : "", bn_stages(m, stages, sizeof stages));
 }
 
 /* "stem-stage3:frozen": a stage or a range of stages, and a mode. */
-static thaw_status bn_word(struct th_freeze *f, const struct th_model *m, char *word)
+struct bn_word {
+    char text[256]; /* cut up: the first stage */
+    const char *last;
+    enum th_bn_mode mode;
+};
+
+/* The next word at *at; false at the end. */
+static bool next_bn_word(const char **at, struct bn_word *w)
 {
-    char *colon = strrchr(word, ':');
-    enum th_bn_mode mode = TH_BN_TRAIN;
-    if (!colon || !mode_by_name(colon + 1, &mode))
+    *at += strspn(*at, " ");
+    size_t n = strcspn(*at, " ");
+    snprintf(w->text, sizeof w->text, "%.*s", (int)n, *at);
+    *at += n;
+    return n > 0;
+}
+
+static thaw_status parse_bn_word(struct bn_word *w)
+{
+    char *colon = strrchr(w->text, ':');
+    if (!colon || !mode_by_name(colon + 1, &w->mode)) {
+        const char *mode = colon ? colon + 1 : w->text;
+        const char *near =
+            thaw_nearest(mode, mode_names, sizeof mode_names / sizeof mode_names[0]);
         return th_fail(THAW_E_USAGE,
-            "--bn: '%s': want auto, train, frozen, stats, stats-running, affine, or "
-            "STAGE:MODE and STAGE-STAGE:MODE separated by spaces",
-            word);
+            "--bn: '%s'%s%s%s: want auto, train, frozen, stats, stats-running, affine, "
+            "or STAGE:MODE and STAGE-STAGE:MODE separated by spaces",
+            w->text, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    }
     *colon = '\0';
-    char *dash = strchr(word, '-');
-    int first = 0, last = 0;
+    char *dash = strchr(w->text, '-');
     if (dash)
         *dash = '\0';
-    TRY(stage_of(m, word, &first));
-    TRY(stage_of(m, dash ? dash + 1 : word, &last));
+    w->last = dash ? dash + 1 : w->text;
+    return THAW_OK;
+}
+
+thaw_status th_freeze_check_bn(const char *text)
+{
+    enum th_bn_mode mode = TH_BN_TRAIN;
+    struct bn_word w;
+    if (mode_by_name(text, &mode) || strcmp(text, "auto") == 0)
+        return THAW_OK;
+    int words = 0;
+    for (const char *at = text; next_bn_word(&at, &w); words++)
+        TRY(parse_bn_word(&w));
+    return words ? THAW_OK : th_fail(THAW_E_USAGE, "--bn: '%s' names nothing", text);
+}
+
+/* One word over the stages that it names; `said` [n_bns]: a word before has named it. */
+static thaw_status apply_bn_word(
+    struct th_freeze *f, const struct th_model *m, const struct bn_word *w, bool *said)
+{
+    int first = 0, last = 0;
+    char stages[512];
+    TRY(stage_of(m, w->text, &first));
+    TRY(stage_of(m, w->last, &last));
     if (first > last)
         return th_fail(THAW_E_USAGE,
-            "--bn: %s-%s names no stage: stages go from the input up, %s-%s", word,
-            dash + 1, dash + 1, word);
-    for (int i = 0; i < m->n_bns; i++)
-        if (m->bns[i].stage >= first && m->bns[i].stage <= last)
-            f->bn[i] = mode;
+            "--bn: %s-%s names no stage: stages go from the input up, %s-%s", w->text,
+            w->last, w->last, w->text);
+    if (!has_bn(m, first, last))
+        return th_fail(THAW_E_USAGE,
+            "--bn: %s of %s has no BatchNorm; stages that have are %s", w->text,
+            m->variant->name, bn_stages(m, stages, sizeof stages));
+    for (int i = 0; i < m->n_bns; i++) {
+        int stage = m->bns[i].stage;
+        if (stage < first || stage > last)
+            continue;
+        if (said[i] && f->bn[i] != w->mode)
+            return th_fail(THAW_E_USAGE,
+                "--bn: %s cannot be both %s and %s: name each stage once",
+                m->stages[stage], mode_names[f->bn[i]], mode_names[w->mode]);
+        said[i] = true;
+        f->bn[i] = w->mode;
+    }
     return THAW_OK;
+}
+
+static thaw_status apply_bn_words(
+    struct th_freeze *f, const struct th_model *m, const char *text)
+{
+    struct bn_word w;
+    bool *said = th_alloc((size_t)m->n_bns, sizeof *said);
+    thaw_status status = said ? THAW_OK : THAW_E_MEMORY;
+    for (const char *at = text; status == THAW_OK && next_bn_word(&at, &w);) {
+        status = parse_bn_word(&w);
+        if (status == THAW_OK)
+            status = apply_bn_word(f, m, &w, said);
+    }
+    th_free(said);
+    return status;
 }
 
 static thaw_status parse_bn(struct th_freeze *f, const struct th_model *m,
@@ -192,14 +281,7 @@ static thaw_status parse_bn(struct th_freeze *f, const struct th_model *m,
         f->bn[i] = one ? mode : auto_mode(&m->bns[i], named, batch);
     if (one || strcmp(text, "auto") == 0)
         return THAW_OK;
-    for (const char *at = text; *(at += strspn(at, " "));) {
-        size_t n = strcspn(at, " ");
-        char word[256];
-        snprintf(word, sizeof word, "%.*s", (int)n, at);
-        TRY(bn_word(f, m, word));
-        at += n;
-    }
-    return THAW_OK;
+    return apply_bn_words(f, m, text);
 }
 
 thaw_status th_freeze_init(struct th_freeze *f, const struct th_model *m,

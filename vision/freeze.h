@@ -23,9 +23,12 @@ struct th_freeze {
 
 /* One phase. thaw: "head", "all", "stage4,head", "bn", "layer3.*.conv2.weight", ...;
  * bn: "auto", a mode, or "stem-stage3:frozen stage4:train" (other stages: auto).
- * THAW_E_USAGE when a name matches nothing (with the nearest names). */
+ * THAW_E_USAGE when a name matches nothing (with the nearest names), or two words of bn
+ * contradict each other. */
 thaw_status th_freeze_init(struct th_freeze *f, const struct th_model *m,
     const char *thaw, const char *bn, int batch);
+/* What is wrong with a --bn whatever the model: its form, and the names of modes. */
+thaw_status th_freeze_check_bn(const char *bn);
 void th_freeze_release(struct th_freeze *f);
 
 bool th_bn_uses_batch(enum th_bn_mode mode);

@@ -24,7 +24,7 @@ struct th_recipe {
     const char *bn; /* the options' */
 };
 
-/* THAW_E_USAGE for a timetable that does not parse. `o` outlives the recipe. */
+/* THAW_E_USAGE for a timetable or a --bn that does not parse. `o` outlives the recipe. */
 thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o);
 void th_recipe_release(struct th_recipe *r);
 
