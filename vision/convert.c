@@ -43,6 +43,7 @@ static thaw_status write_model(const struct th_weights *w,
     thaw_status status = th_network_init(&n, spec);
     if (status == THAW_OK)
         status = th_pretrained_load(w, &n, &load, NULL, 0);
+    th_model_file_origin(w, &n.model);
     if (status == THAW_OK)
         status = th_model_file_write(out, &n.model, &n.store);
     if (status == THAW_OK)

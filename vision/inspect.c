@@ -56,6 +56,20 @@ static void put_stages(const struct output *out, const struct th_model *m)
     }
 }
 
+static void put_origin(const struct output *out, const struct th_model *m)
+{
+    const struct th_fingerprint *f = &m->trained_on;
+    char text[TH_FINGERPRINT_TEXT], train[32], val[32], test[32];
+    if (f->images[TH_SPLIT_TRAIN])
+        put(out, "data %s: trained on %s images, %s to validate, %s to test",
+            th_fingerprint_text(f, text),
+            th_text_count(f->images[TH_SPLIT_TRAIN], train, sizeof train),
+            th_text_count(f->images[TH_SPLIT_VAL], val, sizeof val),
+            th_text_count(f->images[TH_SPLIT_TEST], test, sizeof test));
+    if (*m->adapted_on)
+        put(out, "BatchNorm statistics adapted to data %s", m->adapted_on);
+}
+
 static void put_model(const struct output *out, const thaw_model *m)
 {
     const struct th_model *model = &m->net.model;
@@ -68,6 +82,7 @@ static void put_model(const struct output *out, const thaw_model *m)
         in->size, in->size, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
         (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
         (double)in->std[0], (double)in->std[1], (double)in->std[2]);
+    put_origin(out, model);
     put(out, "%s values in %d stages:",
         th_text_count(th_model_values(model), values, sizeof values), model->n_stages);
     put_stages(out, model);

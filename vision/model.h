@@ -8,6 +8,7 @@
 #ifndef TH_MODEL_H
 #define TH_MODEL_H
 
+#include "fingerprint.h"
 #include "graph.h"
 #include "weights.h"
 
@@ -69,6 +70,9 @@ struct th_model {
     int n_bns, cap_bns;
     char *stages[TH_MAX_STAGES]; /* from the input up; the last is "head" */
     int n_stages;
+    /* Where the values come from; no images, and "", where nobody knows. */
+    struct th_fingerprint trained_on;
+    char adapted_on[TH_FINGERPRINT_TEXT];
 };
 
 /* Layers append nodes to the graph and their parameters to the model's catalogue (first

@@ -60,6 +60,27 @@ static thaw_status choose_split(
     return THAW_OK;
 }
 
+/* Whether the model has seen these very images before. */
+static void say_seen(const thaw_model *m, const struct th_dataset *d,
+    enum th_split split, const thaw_events *events)
+{
+    enum { TRAIN = 1 << TH_SPLIT_TRAIN, VAL = 1 << TH_SPLIT_VAL };
+    static const struct {
+        unsigned splits;
+        const char *what;
+    } kinds[] = {{TRAIN, "trained on"}, {TRAIN | VAL, "trained on and chosen by"},
+        {VAL, "chosen by (its validation images)"}};
+    const struct th_fingerprint *then = &m->net.model.trained_on;
+    struct th_fingerprint now = th_fingerprint_of(d);
+    bool said = false; /* without validation images, all of them are training images */
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !said; i++) {
+        said = th_fingerprint_same(then, kinds[i].splits, &now, 1U << split);
+        if (said)
+            th_say(events, "data",
+                "note: these are the very images that the model was %s", kinds[i].what);
+    }
+}
+
 struct bad_images {
     const thaw_events *events;
 };
@@ -105,6 +126,7 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
     TRY(choose_split(d, o, &split));
     th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
         split == TH_SPLIT_TRAIN ? "all of it" : th_split_name(split));
+    say_seen(m, d, split, events);
     TRY(th_metrics_init(&metrics, m->net.model.n_classes));
     thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
     if (status == THAW_OK)

@@ -46,6 +46,41 @@ static thaw_status describe_input(const struct th_input *in, struct th_weights *
         w, "interpolation", in->bicubic ? "bicubic" : "bilinear");
 }
 
+static thaw_status describe_origin(const struct th_model *m, struct th_weights *w)
+{
+    const struct th_fingerprint *f = &m->trained_on;
+    int64_t hashes[TH_N_SPLITS];
+    char text[TH_FINGERPRINT_TEXT];
+    memcpy(hashes, f->split, sizeof hashes); /* the same 64 bits */
+    if (*m->adapted_on)
+        TRY(th_weights_set_string(w, "adapted_on", m->adapted_on));
+    if (f->images[TH_SPLIT_TRAIN] == 0)
+        return THAW_OK;
+    TRY(th_weights_set_string(w, "data_fingerprint", th_fingerprint_text(f, text)));
+    TRY(th_weights_set_ints(w, "data_hashes", hashes, TH_N_SPLITS));
+    return th_weights_set_ints(w, "data_images", f->images, TH_N_SPLITS);
+}
+
+bool th_model_file_trained_on(const struct th_weights *w, struct th_fingerprint *f)
+{
+    size_t n_hashes = 0, n_images = 0;
+    const int64_t *hashes = th_weights_ints(w, "data_hashes", &n_hashes);
+    const int64_t *images = th_weights_ints(w, "data_images", &n_images);
+    if (!hashes || !images || n_hashes != TH_N_SPLITS || n_images != TH_N_SPLITS)
+        return false;
+    memcpy(f->split, hashes, sizeof f->split);
+    memcpy(f->images, images, sizeof f->images);
+    return true;
+}
+
+void th_model_file_origin(const struct th_weights *w, struct th_model *m)
+{
+    const char *adapted = th_weights_string(w, "adapted_on");
+    th_model_file_trained_on(w, &m->trained_on);
+    if (adapted)
+        snprintf(m->adapted_on, sizeof m->adapted_on, "%s", adapted);
+}
+
 thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *w)
 {
     const int64_t format = TH_MODEL_FORMAT;
@@ -54,6 +89,7 @@ thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *
     TRY(th_weights_set_string(w, "head", m->head->name));
     TRY(th_weights_set_strings(
         w, "classes", (const char *const *)m->classes, (size_t)m->n_classes));
+    TRY(describe_origin(m, w));
     return describe_input(&m->input, w);
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Model files: the parameters and buffers of a model under their own names, with what is
  * needed to use it as root attributes (DESIGN section 7: thaw_format, backbone, head,
- * classes, input_size, mean, std, interpolation, crop). */
+ * classes, input_size, mean, std, interpolation, crop), and the fingerprint of the data
+ * that it was trained on (data_fingerprint; data_hashes and data_images: of train, val and
+ * test) or adapted to (adapted_on). */
 #ifndef TH_MODEL_FILE_H
 #define TH_MODEL_FILE_H
 
@@ -23,6 +25,10 @@ thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *
  * whether it said anything. */
 thaw_status th_model_file_input(
     const struct th_weights *w, struct th_input *input, bool *said);
+
+/* What the file says about the data that it was made from, into `m`. */
+void th_model_file_origin(const struct th_weights *w, struct th_model *m);
+bool th_model_file_trained_on(const struct th_weights *w, struct th_fingerprint *f);
 
 /* Append state `id` of the store under its name or `name`. */
 thaw_status th_model_file_add(

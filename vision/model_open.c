@@ -3,6 +3,7 @@
 #include "model_open.h"
 
 #include "mem.h"
+#include "model_file.h"
 #include "options.h"
 #include "pretrained.h"
 #include "recipe.h"
@@ -21,6 +22,7 @@ static thaw_status make_network(
     thaw_status status = th_network_init(&m->net, &spec);
     th_free(names);
     TRY(status);
+    th_model_file_origin(w, &m->net.model);
     return th_pretrained_load(w, &m->net, &load, NULL, 0);
 }
 
