@@ -159,7 +159,7 @@ static thaw_status verify_derived(struct th_plan *p, struct th_step *s)
 thaw_status th_plan_verify(struct th_plan *p)
 {
     if (p->base != p->arena->base)
-        return THAW_OK; /* never ran: nothing is in use */
+        bind(p); /* the arena has moved since; what is derived has not */
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
         if (s->seen == 0 || s->seen != versions(p, s))

@@ -110,6 +110,8 @@ static thaw_status lower(struct th_lowering *l)
     bool training = spec->mode == TH_TRAIN;
     TRY(th_model_build((struct th_model *)spec->model, &l->graph, spec->batch, training,
         training || spec->loss, &l->loss));
+    if (spec->mode == TH_CALIBRATE)
+        l->graph.values[th_graph_find(&l->graph, "logits")].wanted = false;
     mark_trainable(l);
     TRY(th_pass_bn(l));
     if (!(spec->without & TH_PASS_FOLD))

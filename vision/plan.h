@@ -29,7 +29,8 @@ struct th_optim {
     bool ema;
 };
 
-enum th_mode { TH_EVAL, TH_TRAIN };
+/* TH_CALIBRATE: in evaluation mode, the statistics of what some BatchNorms see. */
+enum th_mode { TH_EVAL, TH_TRAIN, TH_CALIBRATE };
 
 /* Passes that only save work; each may be left out (tests of P5). */
 enum th_pass {
@@ -41,7 +42,7 @@ enum th_pass {
 
 struct th_plan_spec {
     const struct th_model *model;
-    const struct th_freeze *freeze; /* NULL in eval mode */
+    const struct th_freeze *freeze; /* training only */
     enum th_mode mode;
     int batch;
     bool loss;           /* eval: also the loss */
@@ -49,6 +50,9 @@ struct th_plan_spec {
     bool no_update;      /* no optimizer steps (tests) */
     const struct th_optim *optim;
     unsigned without; /* th_pass bits left out */
+    /* calibrate: [n_bns] whose inputs are measured, as wanted outputs "bn.mean/NAME" and
+     * "bn.var/NAME" (biased); nothing that they do not need is computed. */
+    const bool *measured;
 };
 
 struct th_plan;

@@ -55,7 +55,8 @@ enum {
     THAW_CMD_PREDICT = 8,
     THAW_CMD_INSPECT = 16,
     THAW_CMD_CONVERT = 32,
-    THAW_CMD_DOCTOR = 64
+    THAW_CMD_DOCTOR = 64,
+    THAW_CMD_ADAPT = 128
 };
 
 typedef struct thaw_option {
@@ -103,7 +104,7 @@ typedef struct thaw_progress {
 typedef struct thaw_events {
     void *context;
     /* One line of the report: topic "data", "weights", "input", "freeze", "forecast",
-     * "resume", "epoch", "frozen", "best", "test", "next", "warning"; text without
+     * "resume", "epoch", "bn", "adapt", "frozen", "best", "test", "next", "warning"; text without
      * newline. */
     void (*line)(void *context, const char *topic, const char *text);
     void (*progress)(void *context, const thaw_progress *p);
@@ -205,6 +206,24 @@ THAW_API void thaw_evaluation_release(thaw_evaluation *e);
 /* All of it as one JSON object without newline, in one call of `write`. THAW_E_MEMORY. */
 THAW_API thaw_status thaw_evaluation_json(const thaw_evaluation *e,
     void (*write)(void *context, const char *text), void *context);
+
+typedef struct thaw_adaptation {
+    int64_t images, unreadable;
+    int layers, passes;  /* BatchNorms; passes over the images */
+    double shift, scale; /* how far statistics moved, mean over channels and layers: means
+                            in old standard deviations, deviations as a factor */
+} thaw_adaptation;
+
+/* AdaBN: every BatchNorm's running mean and (unbiased) variance become those of its input
+ * over the images of `data`, whose labels are not looked at, with the BatchNorms below it
+ * adapted already; nothing else changes. `data`: the training images of a data set, or
+ * every image below a folder without train/. Options: "max-bad". THAW_E_USAGE for a model
+ * without BatchNorm; THAW_E_DATA. After a failure the model is partly adapted. */
+THAW_API thaw_status thaw_model_adapt(thaw_model *m, const char *data,
+    const thaw_options *o, const thaw_events *events, thaw_adaptation *out);
+
+/* Write the model as a model file (.h5), durably. THAW_E_IO, THAW_E_MEMORY. */
+THAW_API thaw_status thaw_model_write(const thaw_model *m, const char *path);
 
 /* What the model is and the plan for the options' "thaw", "bn", "batch": text lines. */
 THAW_API thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,
