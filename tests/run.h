@@ -172,16 +172,19 @@ static inline void assert_same_model(const char *a, const char *b, const char *n
     th_weights_release(&y);
 }
 
-/* metrics.jsonl with the numbers of time and memory blanked. */
+/* metrics.jsonl with the numbers of time and memory, and the device, blanked. */
 static inline char *timeless_log(const char *run)
 {
-    static const char *const fields[] = {"\"images_per_s\":", "\"seconds\":",
-        "\"peak_bytes\":", "\"forecast_seconds\":", "\"forecast_peak_bytes\":"};
+    static const char *const fields[] = {
+        "\"images_per_s\":", "\"seconds\":", "\"peak_bytes\":", "\"forecast_seconds\":",
+        "\"forecast_peak_bytes\":", "\"device\":"};
+    const size_t n_fields = sizeof fields / sizeof fields[0];
     char *text = read_text(run, "metrics.jsonl");
-    for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++)
+    for (size_t f = 0; f < n_fields; f++)
         for (char *at = text; (at = strstr(at, fields[f]));) {
             at += strlen(fields[f]);
-            size_t n = strcspn(at, ",}");
+            size_t n = f + 1 < n_fields ? strcspn(at, ",}")
+                                        : (size_t)(strstr(at, ",\"threads\"") - at);
             memmove(at, at + n, strlen(at + n) + 1);
         }
     return text;

@@ -29,6 +29,18 @@ void th_evaluator_release(struct th_evaluator *e)
     *e = (struct th_evaluator){0};
 }
 
+thaw_status th_read_input(const struct th_preprocess *preprocess,
+    const struct th_sample *s, uint8_t *rgb, float *out)
+{
+    struct th_image image = {0};
+    TRY(th_sample_read(s, &image, NULL));
+    thaw_status status = th_preprocess_pixels(preprocess, &image, rgb);
+    th_image_release(&image);
+    if (status == THAW_OK)
+        th_preprocess_normalise(preprocess, rgb, false, out);
+    return status;
+}
+
 static const float *padded(struct th_evaluator *e, const float *images, int64_t n)
 {
     if (n == e->batch)

@@ -26,6 +26,11 @@ thaw_status th_evaluator_init(
     struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch);
 void th_evaluator_release(struct th_evaluator *e);
 
+/* An image as the network's input, [3][s][s], prepared as for evaluation; rgb [s][s][3]
+ * is room to work in. */
+thaw_status th_read_input(const struct th_preprocess *preprocess,
+    const struct th_sample *s, uint8_t *rgb, float *out);
+
 /* e->logits of n <= batch images. */
 thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_t n);
 

@@ -74,18 +74,6 @@ static thaw_status flush(struct predictor *p)
     return THAW_OK;
 }
 
-static thaw_status read_input(
-    struct predictor *p, const struct th_sample *s, float *out)
-{
-    struct th_image image = {0};
-    TRY(th_sample_read(s, &image, NULL));
-    thaw_status status = th_preprocess_pixels(&p->preprocess, &image, p->pixels);
-    th_image_release(&image);
-    if (status == THAW_OK)
-        th_preprocess_normalise(&p->preprocess, p->pixels, false, out);
-    return status;
-}
-
 /* The reason without the path, which stands beside it. */
 static const char *reason_of(const char *path, const char *why)
 {
@@ -97,7 +85,7 @@ static const char *reason_of(const char *path, const char *why)
 static thaw_status take(struct predictor *p, const struct th_sample *s)
 {
     float *image = p->images + (size_t)p->n * p->model->evaluator.pixels;
-    thaw_status status = read_input(p, s, image);
+    thaw_status status = th_read_input(&p->preprocess, s, p->pixels, image);
     if (status == THAW_E_MEMORY)
         return status;
     if (status == THAW_OK) {

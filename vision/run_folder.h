@@ -4,6 +4,7 @@
 #ifndef TH_RUN_FOLDER_H
 #define TH_RUN_FOLDER_H
 
+#include "fingerprint.h"
 #include "metrics.h"
 
 struct th_run_folder {
@@ -45,6 +46,15 @@ thaw_status th_run_folder_read(
 thaw_status th_run_log_size(const struct th_run_folder *f, int64_t *bytes);
 thaw_status th_run_log_cut(const struct th_run_folder *f, int64_t bytes);
 
+/* The first line: what the run is made of. */
+struct th_start_log {
+    const char *backbone, *device; /* device: engine and instruction set, in words */
+    int threads;
+    const struct th_fingerprint *data;
+};
+thaw_status th_run_log_start(
+    const struct th_run_folder *f, const struct th_start_log *s);
+
 thaw_status th_run_log_step(
     const struct th_run_folder *f, int64_t epoch, int64_t step, double loss, double lr);
 
@@ -53,14 +63,22 @@ struct th_epoch_log {
     double train_loss, images_per_s, seconds;
     const struct th_metrics *val; /* NULL: no validation */
     const char *thawed;
+    double bn_shift, bn_scale; /* gap between what BatchNorms see and their running
+                                  statistics, see gap.h; NaN: none */
 };
 thaw_status th_run_log_epoch(
     const struct th_run_folder *f, const struct th_epoch_log *e);
 
+/* The best model on the test split, as RUN/test.json says it. */
+struct th_test_log {
+    int64_t images;
+    double loss, top1, top1_low, top1_high, macro_f1, ece;
+};
+
 struct th_end_log {
     double best_top1; /* NaN without validation */
     int frozen_tensors;
-    const struct th_metrics *test;    /* NULL without a test split */
+    const struct th_test_log *test;   /* NULL without a test split */
     double forecast_seconds, seconds; /* NaN where nothing was forecast */
     int64_t forecast_peak_bytes;
 };

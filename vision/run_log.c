@@ -62,6 +62,25 @@ static thaw_status end(const struct th_run_folder *f, struct th_json_out *o)
     return status;
 }
 
+thaw_status th_run_log_start(
+    const struct th_run_folder *f, const struct th_start_log *s)
+{
+    char text[TH_FINGERPRINT_TEXT];
+    struct th_json_out o = {0};
+    begin(&o, "start");
+    put_text(&o, "version", thaw_version());
+    put_text(&o, "backbone", s->backbone);
+    put_text(&o, "device", s->device);
+    put_whole(&o, "threads", s->threads);
+    put_text(&o, "data_fingerprint", th_fingerprint_text(s->data, text));
+    th_json_key(&o, "images");
+    th_json_open(&o, '{');
+    for (int split = 0; split < TH_N_SPLITS; split++)
+        put_whole(&o, th_split_name((enum th_split)split), s->data->images[split]);
+    th_json_close(&o, '}');
+    return end(f, &o);
+}
+
 thaw_status th_run_log_step(
     const struct th_run_folder *f, int64_t epoch, int64_t step, double loss, double lr)
 {
@@ -92,6 +111,8 @@ thaw_status th_run_log_epoch(
     put_whole(&o, "peak_bytes", th_peak_bytes());
     put_text(&o, "thawed", e->thawed);
     put_whole(&o, "skipped", e->skipped);
+    put_real(&o, "bn_gap", e->bn_shift);
+    put_real(&o, "bn_gap_scale", e->bn_scale);
     return end(f, &o);
 }
 
@@ -104,8 +125,13 @@ thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_lo
     th_json_key(&o, "frozen_verified");
     th_json_bool(&o, true); /* a run that is not verified fails before it ends */
     if (e->test) {
-        put_real(&o, "test_loss", th_metrics_loss(e->test));
-        put_real(&o, "test_top1", th_metrics_top1(e->test));
+        put_real(&o, "test_loss", e->test->loss);
+        put_real(&o, "test_top1", e->test->top1);
+        put_whole(&o, "test_images", e->test->images);
+        put_real(&o, "test_top1_low", e->test->top1_low);
+        put_real(&o, "test_top1_high", e->test->top1_high);
+        put_real(&o, "test_macro_f1", e->test->macro_f1);
+        put_real(&o, "test_ece", e->test->ece);
     }
     put_real(&o, "forecast_seconds", e->forecast_seconds);
     put_real(&o, "seconds", e->seconds);

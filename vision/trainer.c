@@ -38,10 +38,24 @@ static thaw_status write_classes(const struct thaw_trainer *t)
     return status;
 }
 
-/* That there are weights is known before many images are listed. */
-static thaw_status check_weights(const thaw_options *o)
+/* The log begins with what the run is made of. */
+static thaw_status write_start(const struct thaw_trainer *t)
 {
+    struct th_device *device = t->net.device;
+    const struct th_start_log s = {.backbone = t->net.model.variant->name,
+        .device = device->backend->describe(device),
+        .threads = device->threads,
+        .data = &t->net.model.trained_on};
+    return th_run_log_start(&t->folder, &s);
+}
+
+/* What options alone can say wrong, and that there are weights, is known before many
+ * images are listed. */
+static thaw_status check_options(const thaw_options *o)
+{
+    const struct th_head *head = NULL;
     char *path = NULL;
+    TRY(th_head_find(th_option_text(o, "head"), &head));
     TRY(th_pretrained_find(o, &path));
     th_free(path);
     return THAW_OK;
@@ -71,11 +85,12 @@ static thaw_status begin(struct thaw_trainer *t)
     if (!out)
         return th_fail(THAW_E_USAGE, "no run folder was given: -o RUN");
     TRY(th_run_folder_check(out));
-    TRY(check_weights(t->options));
+    TRY(check_options(t->options));
     TRY(th_trainer_build(t, NULL));
     TRY(th_run_folder_create(&t->folder, out));
     TRY(check_space(t));
     TRY(write_classes(t));
+    TRY(write_start(t));
     return write_config(t);
 }
 
@@ -113,6 +128,7 @@ void thaw_trainer_free(thaw_trainer *t)
     th_trainer_release_phase(t);
     th_loader_close(t->val_loader);
     th_metrics_release(&t->val);
+    th_gap_release(&t->probe);
     if (t->shadow.device)
         th_store_release(&t->shadow);
     th_certificate_release(&t->certificate);
@@ -202,6 +218,7 @@ static thaw_status continue_run(struct thaw_trainer *t, const char *run,
     if (!found) {
         th_say(&t->events, "resume", "there is no checkpoint yet: from the beginning");
         TRY(th_run_log_cut(&t->folder, 0));
+        TRY(write_start(t));
         TRY(write_classes(t));
     }
     return write_config(t);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, eight files: trainer.c is the public face,
+ * The trainer, inside. One struct, nine files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
- * trainer_finish.c validates, keeps the best, saves and ends, trainer_events.c tells TensorBoard,
- * trainer_forecast.c says before what it will take, trainer_report.c writes report.html.
+ * trainer_finish.c validates, keeps the best, saves and ends, trainer_test.c evaluates the
+ * test split, trainer_events.c tells TensorBoard, trainer_forecast.c says before what it will
+ * take, trainer_report.c writes report.html.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
  * position alone; saving changes nothing; the stop flag is polled in every loop. */
@@ -12,6 +13,7 @@
 #include "checkpoint.h"
 #include "evaluate.h"
 #include "forecast.h"
+#include "gap.h"
 #include "recipe.h"
 #include "tfevents.h"
 
@@ -53,6 +55,11 @@ struct thaw_trainer {
     struct th_loader *val_loader; /* NULL: no validation */
     struct th_metrics val;
     struct th_mistakes mistakes; /* of the last validation */
+
+    /* Between what BatchNorms see and their running statistics, after the last epoch. */
+    struct th_gap probe; /* no images: not read yet */
+    struct th_bn_distance gap;
+    bool gap_known, gap_said; /* in this phase */
 
     /* Not part of the state: time and saving. */
     double train_seconds, epoch_seconds; /* this epoch: in steps, in all */
@@ -135,6 +142,11 @@ void th_trainer_begin_events(struct thaw_trainer *t);
 void th_trainer_step_events(struct thaw_trainer *t, double loss, double lr);
 /* Of the epoch just done: written, with the steps before it. */
 void th_trainer_epoch_events(struct thaw_trainer *t, const struct th_epoch_log *e);
+
+/* ---- trainer_test.c ---- */
+
+/* best.h5 on the test split, or what is recorded where that model was there before. */
+thaw_status th_trainer_test(struct thaw_trainer *t, struct th_test_log *log);
 
 /* ---- trainer_finish.c ---- */
 

@@ -7,7 +7,6 @@
 #include "mem.h"
 #include "model_file.h"
 #include "options.h"
-#include "pretrained.h"
 #include "report.h"
 
 #include <math.h>
@@ -157,6 +156,49 @@ static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e
         e->seconds, e->skipped ? " (steps that were not finite were skipped)" : "");
 }
 
+/* A gap of so many deviations is worth a line: a probe's own noise stays below a third of
+ * it. */
+static const double notable_gap = 0.5;
+
+/* Whether what BatchNorms see, or their statistics, may have moved since the phase began:
+ * if not, one measurement is all of them. */
+static bool gap_moves(const struct thaw_trainer *t)
+{
+    const struct th_freeze *f = &t->freeze;
+    for (int i = 0; i < f->n_bns; i++)
+        if (th_bn_updates(f->bn[i]))
+            return true;
+    for (int i = 0; i < f->n_params; i++)
+        if (f->trainable[i] && !th_network_in_head(&t->net, i))
+            return true;
+    return false;
+}
+
+/* Once a phase: what to do about statistics that do not fit. */
+static void say_gap(struct thaw_trainer *t)
+{
+    if (t->gap_said || !(t->gap.shift > notable_gap))
+        return;
+    t->gap_said = true;
+    th_say(&t->events, "bn",
+        "BatchNorm's running statistics do not fit these images: means are %.2f "
+        "deviations away, deviations a factor of %.2f; thaw adapt before training, or "
+        "--bn train, would fit them",
+        t->gap.shift, exp(t->gap.scale));
+}
+
+static thaw_status measure_gap(struct thaw_trainer *t)
+{
+    if (t->gap_known && !gap_moves(t))
+        return THAW_OK;
+    if (!t->probe.images)
+        TRY(th_gap_init(&t->probe, &t->net, &t->data, t->recipe.batch));
+    TRY(th_gap_measure(&t->probe, &t->net, &t->gap));
+    t->gap_known = true;
+    say_gap(t);
+    return THAW_OK;
+}
+
 static void log_epoch(struct thaw_trainer *t)
 {
     const struct th_epoch_log e = {.epoch = t->at.epoch,
@@ -167,7 +209,9 @@ static void log_epoch(struct thaw_trainer *t)
             t->timed_steps ? (double)t->timed_images / t->train_seconds : (double)NAN,
         .seconds = t->epoch_seconds,
         .val = t->val_loader ? &t->val : NULL,
-        .thawed = t->recipe.timetable.spec[t->at.phase]};
+        .thawed = t->recipe.timetable.spec[t->at.phase],
+        .bn_shift = t->gap.shift,
+        .bn_scale = t->gap.scale};
     say_epoch(t, &e);
     th_trainer_say_lost_line(t, th_run_log_epoch(&t->folder, &e));
     th_trainer_epoch_events(t, &e);
@@ -180,6 +224,7 @@ thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
     TRY(validate(t, &stopped));
     if (stopped)
         return THAW_OK;
+    TRY(measure_gap(t));
     t->epoch_seconds += th_seconds() - began;
     log_epoch(t);
     t->at.epoch++;
@@ -191,63 +236,8 @@ thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
 
 /* ---- The end ---- */
 
-static thaw_status read_best(struct thaw_trainer *t, struct th_store *into)
-{
-    struct th_weights w;
-    char *path = th_run_folder_path(&t->folder, "best.h5");
-    th_weights_init(&w);
-    thaw_status status = path ? th_weights_read(path, &w) : THAW_E_MEMORY;
-    for (int i = 0; i < t->net.model.n_params && status == THAW_OK; i++) {
-        const char *name = t->net.model.params[i].name;
-        const struct th_weight *found = th_weights_find(&w, name);
-        status = found
-                     ? th_store_put(into, th_store_find(into, name), found->tensor.data)
-                     : th_fail(THAW_E_DATA, "%s: %s is not in it", path, name);
-    }
-    th_weights_release(&w);
-    th_free(path);
-    return status;
-}
-
-static thaw_status evaluate_test_on(
-    struct thaw_trainer *t, struct th_store *best, struct th_metrics *m)
-{
-    struct th_evaluator e = {0};
-    struct th_loader *loader = NULL;
-    const struct th_loader_options o = {.split = TH_SPLIT_TEST,
-        .batch = t->recipe.batch,
-        .preprocess = th_network_preprocess(&t->net),
-        .workers = t->recipe.workers,
-        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
-        .report = th_trainer_bad_image,
-        .context = t};
-    bool stopped = false;
-    thaw_status status = read_best(t, best);
-    if (status == THAW_OK)
-        status = th_evaluator_init(&e, &t->net, best, t->recipe.batch);
-    if (status == THAW_OK)
-        status = th_loader_open(&t->data, &o, &loader);
-    if (status == THAW_OK)
-        status = th_evaluate(&e, loader, NULL, NULL, m, &stopped);
-    th_loader_close(loader);
-    th_evaluator_release(&e);
-    return status;
-}
-
-/* The best model on the test split, which chose nothing until now. */
-static thaw_status evaluate_test(struct thaw_trainer *t, struct th_metrics *m)
-{
-    struct th_store best;
-    TRY(th_metrics_init(m, t->net.model.n_classes));
-    thaw_status status = th_network_mirror(&t->net, &best);
-    if (status == THAW_OK)
-        status = evaluate_test_on(t, &best, m);
-    th_store_release(&best);
-    return status;
-}
-
 static void say_end(
-    const struct thaw_trainer *t, const thaw_result *r, const struct th_metrics *test)
+    const struct thaw_trainer *t, const thaw_result *r, const struct th_test_log *test)
 {
     const char *run = t->folder.path;
     th_trainer_compare_forecast(t);
@@ -259,13 +249,16 @@ static void say_end(
     else
         th_say(&t->events, "best", "the last model -> %s/best.h5", run);
     if (test)
-        th_say(&t->events, "test", "%.2f %% of %lld images, with best.h5",
-            100 * th_metrics_top1(test), (long long)test->images);
+        th_say(&t->events, "test",
+            "%.2f %% (%.1f to %.1f) of %lld images, macro F1 %.4f, ECE %.2f %%, with "
+            "best.h5 -> %s/test.json",
+            100 * test->top1, 100 * test->top1_low, 100 * test->top1_high,
+            (long long)test->images, test->macro_f1, 100 * test->ece, run);
     th_say(&t->events, "next", "thaw predict %s photo.jpg", run);
 }
 
 static thaw_status log_end(
-    const struct thaw_trainer *t, const thaw_result *r, const struct th_metrics *test)
+    const struct thaw_trainer *t, const thaw_result *r, const struct th_test_log *test)
 {
     const struct th_trainer_forecast *f = &t->forecast;
     bool made = f->seconds > 0;
@@ -295,23 +288,18 @@ static thaw_status write_models(struct thaw_trainer *t)
 /* After the last leave(): nothing moves any more. */
 static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
 {
-    struct th_metrics test = {0};
+    struct th_test_log test = {0};
     bool has_test = t->data.split[TH_SPLIT_TEST].n > 0;
-    thaw_status status = THAW_OK;
     TRY(th_certificate_verify_run(
         &t->certificate, &t->net.model, &t->net.store, &r->frozen_tensors));
     r->frozen_verified = true;
     TRY(write_models(t));
     if (has_test)
-        status = evaluate_test(t, &test);
-    if (status == THAW_OK)
-        status = log_end(t, r, has_test ? &test : NULL);
-    if (status == THAW_OK)
-        th_trainer_report(t, r->frozen_tensors);
-    if (status == THAW_OK)
-        say_end(t, r, has_test ? &test : NULL);
-    th_metrics_release(&test);
-    return status;
+        TRY(th_trainer_test(t, &test));
+    TRY(log_end(t, r, has_test ? &test : NULL));
+    th_trainer_report(t, r->frozen_tensors);
+    say_end(t, r, has_test ? &test : NULL);
+    return THAW_OK;
 }
 
 thaw_status th_trainer_finish(struct thaw_trainer *t, bool stopped, thaw_result *r)

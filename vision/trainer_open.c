@@ -5,6 +5,7 @@
 
 #include "labels.h"
 #include "mem.h"
+#include "model_file.h"
 #include "options.h"
 #include "pretrained.h"
 #include "report.h"
@@ -203,6 +204,26 @@ static thaw_status restore_network(struct thaw_trainer *t, const struct th_weigh
 
 /* ---- The rest ---- */
 
+/* What the model is made from: the same images as when the run began. */
+static thaw_status take_fingerprint(
+    struct thaw_trainer *t, const struct th_weights *checkpoint)
+{
+    struct th_fingerprint now = th_fingerprint_of(&t->data), then;
+    t->net.model.trained_on = now;
+    if (!checkpoint || !th_model_file_trained_on(checkpoint, &then))
+        return THAW_OK;
+    for (int split = 0; split < TH_N_SPLITS; split++)
+        if (now.split[split] != then.split[split] ||
+            now.images[split] != then.images[split])
+            return th_fail(THAW_E_DATA,
+                "%s: its images are no longer those that the run began with: %s had "
+                "%lld images, now it has %lld, or others; put them back, or start a "
+                "new run",
+                th_option_text(t->options, "data"), th_split_name((enum th_split)split),
+                (long long)then.images[split], (long long)now.images[split]);
+    return THAW_OK;
+}
+
 static thaw_status open_validation(struct thaw_trainer *t)
 {
     const struct th_loader_options o = {.split = TH_SPLIT_VAL,
@@ -237,6 +258,7 @@ thaw_status th_trainer_build(
     TRY(open_data(t));
     TRY(checkpoint ? restore_network(t, checkpoint) : open_network(t));
     t->data_hash = th_dataset_hash(&t->data);
+    TRY(take_fingerprint(t, checkpoint));
     TRY(th_certificate_init(&t->certificate, &t->net.model, &t->net.store));
     TRY(th_trainer_survey(t));
     TRY(open_validation(t));

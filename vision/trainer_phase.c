@@ -340,6 +340,7 @@ thaw_status th_trainer_enter(struct thaw_trainer *t)
         t->at.phase = phase;
         TRY(certify(t, false));
     }
+    t->gap_known = t->gap_said = false;
     TRY(drop_slots(t));
     TRY(begin_averages(t));
     TRY(make_plans(t));
