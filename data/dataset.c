@@ -442,7 +442,9 @@ thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out)
 {
     *out = (struct th_dataset){0};
     thaw_status status = add_unlabelled(out, path);
-    if (status != THAW_OK)
+    if (status == THAW_OK)
+        stamp_files(out);
+    else
         th_dataset_close(out);
     return status;
 }

@@ -164,6 +164,21 @@ check "the same evaluation has the same interval" cmp out first
 expect 0 "inspect describes the model and the plan" inspect run --thaw head
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
 
+# ---- adapting ----
+expect 2 "adapt wants a model to write" adapt run images
+says "thaw adapt wants -o OUT.h5"
+expect 0 "adapt fits statistics to images" adapt run images -o adapted.h5
+prints '^adapted +19 BatchNorms to 30 images: .* -> adapted.h5$'
+expect 2 "adapt overwrites nothing" adapt run images -o adapted.h5
+says "adapted.h5 exists"
+expect 0 "adapt again, for a program" adapt run images -o again.h5 --workers 4 --json
+prints '^\{"model":"again.h5","images":30,"unreadable":0,"layers":19,"passes":19,"shift":[0-9.]+,'
+check "any number of workers gives the same model" cmp adapted.h5 again.h5
+expect 0 "what was adapted predicts" predict adapted.h5 images/class_0/000.ppm
+expect 0 "and says what it was made from" inspect adapted.h5
+prints '^data [0-9a-f]{16}: trained on 24 images, 6 to validate'
+prints '^BatchNorm statistics adapted to data [0-9a-f]{16}$'
+
 # ---- bad input ----
 cp -r images spoilt
 echo "no image" >spoilt/class_1/000.ppm

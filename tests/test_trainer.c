@@ -42,12 +42,14 @@ static void metrics_have_the_promised_events_and_keys(void **state)
     thaw_result r;
     must(train(make_options("keys", NULL), NULL, &r));
     char *log = read_text("keys", "metrics.jsonl");
-    assert_int_equal(count_lines(log, "\n"), 6 + 2 + 1);
+    assert_int_equal(count_lines(log, "\n"), 1 + 6 + 2 + 1);
+    assert_int_equal(count_lines(log, "{\"event\":\"start\",\"version\":"), 1);
     assert_int_equal(count_lines(log, "{\"event\":\"step\",\"epoch\":"), 6);
     assert_int_equal(count_lines(log, ",\"lr\":"), 6);
     assert_int_equal(count_lines(log, "{\"event\":\"epoch\",\"epoch\":"), 2);
     static const char *const keys[] = {"train_loss", "val_loss", "val_top1",
-        "images_per_s", "seconds", "peak_bytes", "thawed\":\"head\""};
+        "images_per_s", "seconds", "peak_bytes", "thawed\":\"head\"", "val_macro_f1",
+        "val_ece", "bn_gap\"", "bn_gap_scale"};
     char *end = strstr(log, "{\"event\":\"end\"");
     assert_non_null(end);
     assert_non_null(strstr(end, "\"seconds\":"));

@@ -38,15 +38,16 @@ static thaw_status write_classes(const struct thaw_trainer *t)
     return status;
 }
 
-/* The log begins with what the run is made of. */
-static thaw_status write_start(const struct thaw_trainer *t)
+/* The log begins with what the run is made of. Last: a run without config.json has not
+ * begun. */
+static void write_start(struct thaw_trainer *t)
 {
     struct th_device *device = t->net.device;
     const struct th_start_log s = {.backbone = t->net.model.variant->name,
         .device = device->backend->describe(device),
         .threads = device->threads,
         .data = &t->net.model.trained_on};
-    return th_run_log_start(&t->folder, &s);
+    th_trainer_say_lost_line(t, th_run_log_start(&t->folder, &s));
 }
 
 /* What options alone can say wrong, and that there are weights, is known before many
@@ -90,8 +91,9 @@ static thaw_status begin(struct thaw_trainer *t)
     TRY(th_run_folder_create(&t->folder, out));
     TRY(check_space(t));
     TRY(write_classes(t));
-    TRY(write_start(t));
-    return write_config(t);
+    TRY(write_config(t));
+    write_start(t);
+    return THAW_OK;
 }
 
 static thaw_status make(const thaw_events *events, struct thaw_trainer **out)
@@ -218,7 +220,7 @@ static thaw_status continue_run(struct thaw_trainer *t, const char *run,
     if (!found) {
         th_say(&t->events, "resume", "there is no checkpoint yet: from the beginning");
         TRY(th_run_log_cut(&t->folder, 0));
-        TRY(write_start(t));
+        write_start(t);
         TRY(write_classes(t));
     }
     return write_config(t);
