@@ -290,7 +290,12 @@ static void the_gap_is_nothing_where_statistics_are_the_images_own(void **state)
     (void)state;
     thaw_result r;
     char path[256];
-    must(train(make_options("raw", NULL), NULL, &r));
+    struct lines lines = {.topic = "bn"};
+    const thaw_events events = {.context = &lines, .line = on_line};
+    must(train(make_options("raw", NULL), &events, &r));
+    assert_non_null(strstr(lines.text, "do not fit these images")); /* said once */
+    assert_null(strstr(strchr(lines.text, '\n') + 1, "do not fit"));
+    lines.text[0] = 0;
     /* start, 3 steps, epoch, 3 steps, epoch, end */
     struct th_json *first = log_line("raw", 4), *second = log_line("raw", -2);
     assert_string_equal(th_json_get(first, "event")->text, "epoch");
@@ -305,7 +310,8 @@ static void the_gap_is_nothing_where_statistics_are_the_images_own(void **state)
     thaw_options *o = make_options("fitted", "epochs", "1", NULL);
     run_path(path, "adapted.h5");
     set(o, "weights", path);
-    must(train(o, NULL, &r));
+    must(train(o, &events, &r));
+    assert_string_equal(lines.text, "");
     struct th_json *epoch = log_line("fitted", -2);
     assert_true(real_of(epoch, "bn_gap") < 1e-4);
     assert_true(real_of(epoch, "bn_gap_scale") < 1e-4);
