@@ -5,11 +5,13 @@
 #include "report.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* ---- Rates: two ops of the device's own, run by hand ---- */
 
-/* So long, at least, is one op run over and over. */
-static const double probe_seconds = 0.006;
+/* So long, or so often, is one op run over and over. */
+static const double probe_seconds = 0.008;
+enum { MOST_RUNS = 64 };
 
 /* Rows, inputs and outputs of the product; values of the sum. */
 enum { ROWS = 256, INPUTS = 256, OUTPUTS = 256, VALUES = 1 << 19 };
@@ -64,18 +66,29 @@ static void free_args(struct th_call *c, const size_t *bytes)
         d->backend->free(d, c->scratch, c->scratch_bytes);
 }
 
-/* Seconds of one run; the first, which touches new memory, does not count. */
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Seconds of one run, the median of some: other programs that break in on a few do not
+ * count, nor does the first, which touches new memory. */
 static thaw_status time_runs(
     const struct th_kernel *kernel, const struct th_call *c, double *seconds)
 {
-    TRY(kernel->run(c));
-    double began = th_seconds(), took = 0;
+    double took[MOST_RUNS], began = th_seconds(), from = began;
     int n = 0;
-    for (; took < probe_seconds; n++) {
+    TRY(kernel->run(c));
+    for (from = th_seconds(); n < MOST_RUNS && from - began < probe_seconds; n++) {
         TRY(kernel->run(c));
-        took = th_seconds() - began;
+        took[n] = th_seconds() - from;
+        from += took[n];
     }
-    *seconds = took / n;
+    if (!n) /* that first one was slow enough */
+        took[n++] = from - began;
+    qsort(took, (size_t)n, sizeof took[0], compare);
+    *seconds = took[n / 2];
     return THAW_OK;
 }
 
