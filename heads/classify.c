@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The classifier: one linear layer on the pooled features, softmax cross-entropy. */
+ * The classifier: one linear layer on the pooled features, softmax cross-entropy. While
+ * training, the features go through inverted dropout first: kept values are scaled by
+ * 1/(1-p), as torch.nn.Dropout does (Srivastava et al., JMLR 15, 2014, section 10). */
 #include "layers.h"
 
 static int build(struct th_builder *b, const struct th_taps *taps)
 {
-    return th_linear(b, b->model->backbone->head_name(b->model->variant), taps->pooled,
+    int x = th_dropout(b, "head.dropout", taps->pooled, b->model->dropout);
+    return th_linear(b, b->model->backbone->head_name(b->model->variant), x,
         b->model->n_classes, true);
 }
 

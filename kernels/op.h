@@ -25,22 +25,23 @@ enum th_op {
 
 /* struct th_args_conv { void *x, *w, *b_, *add_, *y; }; and so on: the operands of a
  * call by name. Absent ones are NULL. */
-#define OP(name, family, n_in, n_out, writes, ...)                                       \
-    struct th_args_##name {                                                              \
-        void *__VA_ARGS__;                                                               \
+#define OP(name, family, n_in, n_out, writes, ...)                                     \
+    struct th_args_##name {                                                            \
+        void *__VA_ARGS__;                                                             \
     };
 #include "ops.def"
 #undef OP
 
 /* What the kernels of an op must agree on. Zero where an op has no attribute. */
 union th_attr {
-    struct th_attr_conv { /* conv, conv_dx, conv_dw */
+    struct th_attr_conv {           /* conv, conv_dx, conv_dw */
         int stride[2], dilation[2]; /* h, w */
         int pad[4];                 /* top, left, bottom, right */
         int groups;
         bool relu; /* conv only: y = max(0, conv + b + add) */
     } conv;
-    struct th_attr_pool { /* maxpool, avgpool and their dx; padding counts in the mean */
+    struct
+        th_attr_pool { /* maxpool, avgpool and their dx; padding counts in the mean */
         int kernel[2], stride[2], pad[4];
     } pool;
     struct th_attr_norm { /* every norm op */
@@ -56,7 +57,8 @@ union th_attr {
     struct th_attr_attention {
         int heads;
     } attention;
-    struct th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
+    struct
+        th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
         int stride, front, back; /* zero channels before and after */
     } shortcut;
     struct th_attr_update {
@@ -70,9 +72,15 @@ union th_attr {
 /* One small buffer on the device, written by the host before each step. */
 struct th_scalars {
     float lr;
-    float skip;      /* set by guard: 1 when the step is not finite; updates then do nothing */
-    float clip;      /* set by guard: factor on every gradient */
-    float loss_scale; /* factor on the loss's gradient: images here / images in the group */
+    float
+        skip; /* set by guard: 1 when the step is not finite; updates then do nothing */
+    float
+        clip; /* factor on every gradient: 1, or 1 / (sum of a group's loss_scale); guard
+                   makes it smaller where the gradients' norm is too large */
+    float loss_scale; /* factor on the loss's gradient: 1; in a group of batches the
+                         images of the batch, or the sum of their weights */
+    float gathered;   /* batches of the group whose gradients are in the totals */
+    float momentum;   /* of sgd, beta1 of adamw, in this step; 0: the optimizer's own */
     float ema_decay;
     float n_skipped; /* incremented by guard */
     float norm;      /* set by guard: the gradients' norm, where it was computed */

@@ -155,7 +155,7 @@ static void dropout_draws_from_the_sample_and_is_absent_in_evaluation(void **sta
     open_transformer(&n, "cpu");
     struct th_plan_spec spec = {
         .mode = TH_TRAIN, .batch = 4, .no_update = true, .keep_gradients = true};
-    net_plan(&n, spec, "head", "auto");
+    net_plan(&n, spec, "block0,head", "auto");
     float a = loss_of(&n, 1), b = loss_of(&n, 2), again = loss_of(&n, 1);
     assert_true(a == again);
     assert_true(a != b);
@@ -163,6 +163,43 @@ static void dropout_draws_from_the_sample_and_is_absent_in_evaluation(void **sta
     net_plan(&n, spec, "head", "auto");
     assert_false(th_plan_has(n.plan, "keys"));
     net_close(&n);
+}
+
+static int count_op(const struct net *n, enum th_op op)
+{
+    const struct th_graph *g = th_plan_graph(n->plan);
+    int count = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        count += g->nodes[i].op == op;
+    return count;
+}
+
+/* The block's dropout acts while its stage or one below trains, the head's while the head
+ * or anything below it does. */
+static void dropout_with_nothing_trained_at_or_below_it_is_identity(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *thaw;
+        int forward, backward;
+    } cases[] = {{"head", 1, 0}, {"patch,head", 2, 2}, {"block0", 2, 2},
+        {"norm2.weight,head", 2, 2}, {"none", 0, 0}};
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        struct net n;
+        open_transformer(&n, "ref");
+        n.model.dropout = 0.5F;
+        net_plan(&n,
+            (struct th_plan_spec){.mode = TH_TRAIN,
+                .batch = 4,
+                .no_update = true,
+                .keep_gradients = true},
+            cases[c].thaw, "auto");
+        assert_int_equal(count_op(&n, TH_OP_dropout), cases[c].forward);
+        assert_int_equal(count_op(&n, TH_OP_dropout_dx), cases[c].backward);
+        float a = loss_of(&n, 1), b = loss_of(&n, 2);
+        assert_true((a != b) == (cases[c].forward > 0));
+        net_close(&n);
+    }
 }
 
 static void frozen_block_below_a_trained_head_keeps_nothing(void **state)
@@ -306,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_value_like_one_of_the_same_graph_survives_growth),
         cmocka_unit_test(a_transformer_block_has_the_gradient_of_its_loss),
         cmocka_unit_test(dropout_draws_from_the_sample_and_is_absent_in_evaluation),
+        cmocka_unit_test(dropout_with_nothing_trained_at_or_below_it_is_identity),
         cmocka_unit_test(frozen_block_below_a_trained_head_keeps_nothing),
         cmocka_unit_test(host_steps_give_what_the_device_gives),
         cmocka_unit_test(a_whole_plan_can_run_on_the_host),

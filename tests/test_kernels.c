@@ -388,7 +388,7 @@ static void dropout_draws_by_sample_key_and_place(void **state)
 
 static struct value scalars_of(struct th_scalars s)
 {
-    struct value v = empty(TH_F32, TH_SHAPE(7));
+    struct value v = empty(TH_F32, TH_SHAPE((int64_t)(sizeof s / sizeof(float))));
     memcpy(v.data, &s, sizeof s);
     return v;
 }
@@ -401,19 +401,19 @@ static void sgd_takes_pytorchs_steps(void **state)
     struct th_shape s = TH_SHAPE(1);
     struct value v[4] = {numbers(s, (float[]){1}), numbers(s, (float[]){1}),
         empty(TH_F32, s), scalars_of((struct th_scalars){.lr = 1, .clip = 0.5f})};
-    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], &v[3]});
+    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], NULL, &v[3]});
     assert_numbers(&v[0], (float[]){0.95f});
-    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], &v[3]});
+    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], NULL, &v[3]});
     assert_numbers(&v[0], (float[]){0.855f});
     assert_numbers(&v[2], (float[]){0.95f});
     attr.update.nesterov = true;
     *(float *)v[0].data = 1;
     *(float *)v[2].data = 0;
-    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], &v[3]});
+    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], NULL, &v[3]});
     assert_numbers(&v[0], (float[]){1 - 0.095f});
     attr.update = (struct th_attr_update){.lr_scale = 0.1f, .weight_decay = 0.2f};
     *(float *)v[0].data = 1;
-    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], NULL, &v[3]});
+    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], NULL, NULL, &v[3]});
     assert_numbers(&v[0], (float[]){1 - 0.1f * (0.5f + 0.2f)});
     release(v, 4);
 }
@@ -435,7 +435,7 @@ static void adamw_corrects_its_bias_and_decays_apart(void **state)
     float p = 2;
     for (int step = 1; step <= 3; step++) {
         run(TH_OP_adamw, &attr,
-            (struct value *[]){&v[0], &v[1], &v[2], &v[3], &v[4], &v[5]});
+            (struct value *[]){&v[0], &v[1], &v[2], &v[3], &v[4], NULL, &v[5]});
         p = p * 0.95f + 0.1f * 3 / 4;
         assert_true(fabsf(at(&v[0], 0) - p) < 1e-5f); /* 1 - 0.999f keeps 4 digits */
         assert_true(at(&v[4], 0) == (float)step);
@@ -449,23 +449,29 @@ static void guard_skips_what_is_not_finite_and_clips(void **state)
     union th_attr attr = {.update = {.clip = 2}};
     struct th_shape one = TH_SHAPE(1);
     struct value v[3] = {numbers(one, (float[]){1}), numbers(one, (float[]){16}),
-        scalars_of((struct th_scalars){.lr = 3, .skip = 1, .n_skipped = 5})};
-    const struct th_scalars *s = v[2].data;
+        scalars_of((struct th_scalars){.lr = 3, .clip = 1, .n_skipped = 5})};
+    struct th_scalars *s = v[2].data;
     struct value *all[] = {&v[0], &v[1], &v[2]}, *loss[] = {&v[0], NULL, &v[2]};
     run(TH_OP_guard, &attr, all);
     assert_true(s->skip == 0 && s->n_skipped == 5 && s->norm == 4 && s->lr == 3);
     assert_true(fabsf(s->clip - 0.5f) < 1e-6f);
-    *(float *)v[1].data = 1; /* norm below the limit */
+    s->clip = 0.25f; /* of a group: 4 images, whose mean gradient has the norm 1 */
     run(TH_OP_guard, &attr, all);
-    assert_true(s->clip == 1);
-    *(float *)v[1].data = INFINITY;
+    assert_true(s->clip == 0.25f && s->norm == 1);
+    *(float *)v[1].data = 144; /* its norm is 3, the limit 2 */
     run(TH_OP_guard, &attr, all);
-    assert_true(s->skip == 1 && s->n_skipped == 6);
+    assert_true(s->norm == 3 && fabsf(s->clip - 0.25f * 2 / 3) < 1e-6f);
     run(TH_OP_guard, &attr, loss);
-    assert_true(s->skip == 0 && s->clip == 1);
+    assert_true(s->skip == 0);
+    *(float *)v[1].data = INFINITY;
+    run(TH_OP_guard, &attr, (struct value *[]){NULL, &v[1], &v[2]});
+    assert_true(s->skip == 1 && s->n_skipped == 6);
+    run(TH_OP_guard, &attr, loss); /* a later batch of the group */
+    assert_true(s->skip == 1 && s->n_skipped == 7);
+    s->skip = 0;
     *(float *)v[0].data = NAN;
     run(TH_OP_guard, &attr, loss);
-    assert_true(s->skip == 1 && s->n_skipped == 7);
+    assert_true(s->skip == 1 && s->n_skipped == 8);
     release(v, 3);
 }
 
@@ -479,11 +485,66 @@ static void sums_and_averages_of_known_values(void **state)
         scalars_of((struct th_scalars){.ema_decay = 0.75f})};
     run(TH_OP_sum_squares, &none, (struct value *[]){&v[0], &v[1], &v[2]});
     assert_numbers(&v[2], (float[]){35});
-    run(TH_OP_accumulate, &none, (struct value *[]){&v[3], &v[0]});
-    assert_numbers(&v[3], (float[]){4, 6});
+    struct th_scalars *s = v[4].data;
+    run(TH_OP_accumulate, &none, (struct value *[]){&v[3], &v[0], &v[4]});
+    assert_numbers(&v[3], (float[]){3, 4}); /* a group's first */
+    s->gathered = 1;
+    ((float *)v[3].data)[1] = 5;
+    run(TH_OP_accumulate, &none, (struct value *[]){&v[3], &v[0], &v[4]});
+    assert_numbers(&v[3], (float[]){6, 9});
     run(TH_OP_ema, &none, (struct value *[]){&v[3], &v[0], &v[4]});
-    assert_numbers(&v[3], (float[]){3.75f, 5.5f});
+    assert_numbers(&v[3], (float[]){5.25f, 7.75f});
     release(v, 5);
+}
+
+/* g = 0.5*1 + 0.2*(1 - 3) = 0.1; with momentum 0.5 of the step. AdamW's own: -0.1*0.2*(p - 3)
+ * beside the step that a first gradient of 1 makes, lr * 1/(1 + eps). */
+static void decay_goes_towards_the_start_and_momentum_may_be_the_steps(void **state)
+{
+    (void)state;
+    union th_attr attr = {.update = {.lr_scale = 1,
+                              .momentum = 0.9f,
+                              .weight_decay = 0.2f,
+                              .beta1 = 0.9f,
+                              .beta2 = 0.999f,
+                              .eps = 1}};
+    struct th_shape s = TH_SHAPE(1);
+    struct value v[7] = {numbers(s, (float[]){1}), numbers(s, (float[]){1}),
+        numbers(s, (float[]){1}), numbers(s, (float[]){3}),
+        scalars_of((struct th_scalars){.lr = 0.1f, .clip = 0.5f, .momentum = 0.5f}),
+        empty(TH_F32, s), empty(TH_F32, s)};
+    run(TH_OP_sgd, &attr, (struct value *[]){&v[0], &v[1], &v[2], &v[3], &v[4]});
+    assert_numbers(&v[2], (float[]){0.6f});
+    assert_numbers(&v[0], (float[]){0.94f});
+    ((struct th_scalars *)v[4].data)->clip = 1;
+    *(float *)v[0].data = 1;
+    *(float *)v[2].data = 0;
+    run(TH_OP_adamw, &attr,
+        (struct value *[]){&v[0], &v[1], &v[2], &v[5], &v[6], &v[3], &v[4]});
+    assert_numbers(&v[2], (float[]){0.5f}); /* beta1 0.5 */
+    assert_true(fabsf(at(&v[0], 0) - (1 + 0.04f - 0.05f)) < 1e-5f);
+    release(v, 7);
+}
+
+static void what_a_group_held_comes_back(void **state)
+{
+    (void)state;
+    union th_attr none = {0};
+    struct th_shape two = TH_SHAPE(2);
+    struct value v[3] = {numbers(two, (float[]){1, 2}), empty(TH_F32, two),
+        scalars_of((struct th_scalars){.skip = 0})};
+    struct value *all[] = {&v[0], &v[1], &v[2]};
+    struct th_scalars *s = v[2].data;
+    run(TH_OP_hold, &none, all);
+    assert_numbers(&v[1], (float[]){1, 2});
+    s->gathered = 1;
+    *(float *)v[0].data = 7;
+    run(TH_OP_hold, &none, all);
+    assert_numbers(&v[0], (float[]){7, 2});
+    s->skip = 1;
+    run(TH_OP_hold, &none, all);
+    assert_numbers(&v[0], (float[]){1, 2});
+    release(v, 3);
 }
 
 static void shortcut_a_takes_every_second_and_pads_channels(void **state)
@@ -516,6 +577,8 @@ int main(void)
         cmocka_unit_test(sgd_takes_pytorchs_steps),
         cmocka_unit_test(adamw_corrects_its_bias_and_decays_apart),
         cmocka_unit_test(guard_skips_what_is_not_finite_and_clips),
+        cmocka_unit_test(decay_goes_towards_the_start_and_momentum_may_be_the_steps),
+        cmocka_unit_test(what_a_group_held_comes_back),
         cmocka_unit_test(sums_and_averages_of_known_values),
         cmocka_unit_test(shortcut_a_takes_every_second_and_pads_channels),
     };

@@ -106,6 +106,41 @@ static void stopped_after_any_step_it_ends_with_the_same_bits(void **state)
     }
 }
 
+/* What regularises and what groups batches: two steps an epoch, from pretrained weights,
+ * with a tensor that is frozen again. */
+static thaw_options *regularised(const char *run)
+{
+    char path[256];
+    run_path(path, "start/last.h5");
+    return make_options(run, "epochs", "3", "thaw", "0:all 1:head 2:stage3,head", "bn",
+        "train", "ema", "0.9", "weights", path, "accumulate", "2", "l2sp", "0.1",
+        "dropout", "0.3", "class-weights", "1", "label-smoothing", "0.1", "lr-schedule",
+        "onecycle", NULL);
+}
+
+static void a_regularised_run_of_groups_resumes_with_the_same_bits(void **state)
+{
+    (void)state;
+    thaw_result r;
+    must(train(make_options("start", "epochs", "0", NULL), NULL, &r));
+    must(train(regularised("groups"), NULL, &r));
+    assert_int_equal(r.steps, 6);
+    for (int stop_at = 1; stop_at < 6; stop_at++) {
+        struct fate fate = {.stop_at = stop_at};
+        char run[32];
+        snprintf(run, sizeof run, "groups%d", stop_at);
+        begin(&fate, regularised(run));
+        must(run_on(&fate, &r, 0));
+        assert_int_equal(r.steps, stop_at);
+        fate = (struct fate){0};
+        resume(&fate, run);
+        must(run_on(&fate, &r, 0));
+        assert_same_model("groups", run, "last.h5");
+        assert_same_model("groups", run, "best.h5");
+        assert_same_log("groups", run);
+    }
+}
+
 /* In a process of its own that is killed at a step; whether it was. */
 static bool run_killed(const char *run, bool fresh, int kill_at)
 {
@@ -290,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopped_after_any_step_it_ends_with_the_same_bits),
+        cmocka_unit_test(a_regularised_run_of_groups_resumes_with_the_same_bits),
         cmocka_unit_test(killed_again_and_again_it_ends_with_the_same_bits),
         cmocka_unit_test(saving_often_changes_nothing_and_two_checkpoints_stay),
         cmocka_unit_test(a_damaged_newest_checkpoint_falls_back_loudly),

@@ -58,10 +58,12 @@ static thaw_status get_position(const struct th_weights *w, struct th_checkpoint
     return THAW_OK;
 }
 
-/* A row may be empty; the scalars are written anew before each step. */
-static bool is_kept(const struct th_state *s)
+/* A row may be empty; the scalars, and what a group of batches gathers and holds, are
+ * written anew before they are read. */
+static bool is_saved(const struct th_state *s)
 {
-    return s->name && strcmp(s->name, "scalars") != 0;
+    return s->name && strcmp(s->name, "scalars") != 0 &&
+           strncmp(s->name, "total/", 6) != 0 && strncmp(s->name, "kept/", 5) != 0;
 }
 
 static thaw_status fill(struct th_weights *w, const struct th_model *m,
@@ -72,7 +74,7 @@ static thaw_status fill(struct th_weights *w, const struct th_model *m,
     TRY(th_weights_set_string(w, "config", c->config));
     TRY(th_weights_set_string(w, "certificate", c->certificate));
     for (int i = 0; i < s->n; i++)
-        if (is_kept(&s->states[i]))
+        if (is_saved(&s->states[i]))
             TRY(th_model_file_add(w, s, i, NULL));
     return THAW_OK;
 }

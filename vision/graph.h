@@ -36,6 +36,7 @@ struct th_node {
     int in[TH_MAX_IN], out[TH_MAX_OUT]; /* value ids; -1 absent */
     char *name;                         /* layer, for reports and errors */
     int bn;                             /* batchnorm: its index in the model */
+    int stage;                          /* dropout: that it belongs to */
     bool host; /* runs on the host, between a download and an upload */
     bool removed;
 };

@@ -241,7 +241,10 @@ int th_dropout(struct th_builder *b, const char *name, int x, float p)
     int keys = th_graph_input(
         b->graph, "keys", TH_I32, TH_SHAPE(th_shape_at(b, x)->dim[0], 2));
     union th_attr attr = {.dropout = {.p = p, .layer = th_rng_mix_name(0, name)}};
-    return th_graph_node(b->graph, TH_OP_dropout, &attr, (int[]){x, keys}, name);
+    int y = th_graph_node(b->graph, TH_OP_dropout, &attr, (int[]){x, keys}, name);
+    if (y >= 0)
+        b->graph->nodes[b->graph->n_nodes - 1].stage = b->stage;
+    return y;
 }
 
 int th_shortcut_a(struct th_builder *b, int x, int stride, int channels)

@@ -62,6 +62,7 @@ struct th_model {
     const struct th_variant *variant;
     const struct th_head *head;
     struct th_input input;
+    float dropout; /* on the head's input while training; 0: none */
     char **classes;
     int n_classes;
     struct th_param *params;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The planner's passes, in order, one file each. All rewrite one graph in place.
  *
+ *   random  dropout with nothing trainable at or below it goes
  *   bn      batchnorm -> statistics, apply and update steps by mode
  *   fold    frozen BatchNorms into their frozen convolutions (the cut, and above it)
  *   grad    gradient nodes, only where something below trains
@@ -16,6 +17,7 @@
 struct th_lowering {
     struct th_graph graph;
     const struct th_plan_spec *spec;
+    const struct th_store *store;
     struct th_device *device;
     int loss;    /* value; -1 */
     int scalars; /* state; -1 in eval mode */
@@ -25,10 +27,12 @@ struct th_lowering {
     int n_cut;   /* forward nodes below which nothing trains or is random */
 };
 
+thaw_status th_pass_random(struct th_lowering *l);
 thaw_status th_pass_bn(struct th_lowering *l);
 thaw_status th_pass_fold(struct th_lowering *l);
 thaw_status th_pass_grad(struct th_lowering *l);
 thaw_status th_pass_update(struct th_lowering *l);
+thaw_status th_pass_update_from_totals(struct th_lowering *l);
 thaw_status th_pass_fuse(struct th_lowering *l);
 thaw_status th_pass_layout(struct th_lowering *l);
 

@@ -92,7 +92,7 @@ static thaw_status differentiate(struct th_lowering *l, int index, const bool *n
         asked = asked || need[k];
         l->n_dead += !need[k] && could_need(&l->graph, &n, k);
     }
-    if (!reached || !asked || n.op == TH_OP_bn_stats)
+    if (!reached || !asked || n.removed || n.op == TH_OP_bn_stats)
         return THAW_OK;
     if (!rule->fn->grad)
         return th_fail(THAW_E_FAIL, "%s: %s has no gradient", n.name, rule->name);

@@ -94,11 +94,23 @@ static thaw_status want_gradients(struct th_lowering *l)
     return l->graph.status;
 }
 
-static thaw_status lower_training(struct th_lowering *l)
+static void add_scalars(struct th_lowering *l)
 {
     if (l->scalars < 0)
         l->scalars = th_graph_state(&l->graph, "scalars",
             TH_SHAPE((int64_t)(sizeof(struct th_scalars) / sizeof(float))));
+}
+
+static thaw_status lower_update(struct th_lowering *l)
+{
+    th_graph_init(&l->graph);
+    add_scalars(l);
+    return th_pass_update_from_totals(l);
+}
+
+static thaw_status lower_training(struct th_lowering *l)
+{
+    add_scalars(l);
     TRY(th_pass_grad(l));
     TRY(want_gradients(l));
     return th_pass_update(l);
@@ -108,11 +120,14 @@ static thaw_status lower(struct th_lowering *l)
 {
     const struct th_plan_spec *spec = l->spec;
     bool training = spec->mode == TH_TRAIN;
+    if (spec->part == TH_PART_UPDATE)
+        return lower_update(l);
     TRY(th_model_build((struct th_model *)spec->model, &l->graph, spec->batch, training,
         training || spec->loss, &l->loss));
     if (spec->mode == TH_CALIBRATE)
         l->graph.values[th_graph_find(&l->graph, "logits")].wanted = false;
     mark_trainable(l);
+    TRY(th_pass_random(l));
     TRY(th_pass_bn(l));
     if (!(spec->without & TH_PASS_FOLD))
         TRY(th_pass_fold(l));
@@ -272,8 +287,11 @@ static thaw_status place_steps(struct th_plan *p, bool reuse)
 thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     struct th_arena *arena, struct th_plan **out)
 {
-    struct th_lowering l = {
-        .spec = spec, .device = store->device, .loss = -1, .scalars = -1};
+    struct th_lowering l = {.spec = spec,
+        .store = store,
+        .device = store->device,
+        .loss = -1,
+        .scalars = -1};
     struct th_plan *p = th_alloc(1, sizeof *p);
     if (!p)
         return THAW_E_MEMORY;

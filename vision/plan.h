@@ -26,11 +26,21 @@ struct th_optim {
     float beta1, beta2, eps; /* adamw */
     float layer_decay;       /* lr factor per stage below the head; 0 stands for 1 */
     float clip;              /* largest gradient norm; 0: none */
+    float l2sp;     /* decay towards "start/NAME" in place of weight_decay; 0: none */
+    bool keep_head; /* the head has a start, too; a new one has none */
     bool ema;
 };
 
+/* Whether a parameter decays towards its start (L2-SP). */
+bool th_optim_pulls(const struct th_optim *o, const struct th_model *m, int param);
+
 /* TH_CALIBRATE: in evaluation mode, the statistics of what some BatchNorms see. */
 enum th_mode { TH_EVAL, TH_TRAIN, TH_CALIBRATE };
+
+/* Of a training step: all of it; or, where a group of batches is one step, what each batch
+ * adds to the totals of the gradients, and the update from them (no inputs, no loss). Plans
+ * that gather are made before the one that updates. */
+enum th_part { TH_PART_ALL, TH_PART_GATHER, TH_PART_UPDATE };
 
 /* Passes that only save work; each may be left out (tests of P5). */
 enum th_pass {
@@ -44,6 +54,7 @@ struct th_plan_spec {
     const struct th_model *model;
     const struct th_freeze *freeze; /* training only */
     enum th_mode mode;
+    enum th_part part;
     int batch;
     bool loss;           /* eval: also the loss */
     bool keep_gradients; /* gradients become wanted outputs "grad/NAME" (tests) */

@@ -32,6 +32,8 @@ static struct th_optim read_optim(const thaw_options *o)
         .eps = 1e-8f,
         .layer_decay = (float)th_option_real(o, "lr-decay"),
         .clip = (float)th_option_real(o, "clip"),
+        .l2sp = (float)th_option_real(o, "l2sp"),
+        .keep_head = th_option_flag(o, "keep-head"),
         .ema = th_option_real(o, "ema") > 0,
     };
 }
@@ -40,7 +42,21 @@ static enum th_lr_kind read_schedule(const char *name)
 {
     if (!strcmp(name, "step"))
         return TH_LR_STEP;
+    if (!strcmp(name, "onecycle"))
+        return TH_LR_ONE_CYCLE;
     return strcmp(name, "constant") ? TH_LR_COSINE : TH_LR_CONSTANT;
+}
+
+static thaw_status check(const struct th_recipe *r, const thaw_options *o)
+{
+    if (r->schedule == TH_LR_ONE_CYCLE && r->warmup_epochs > 0)
+        return th_fail(THAW_E_USAGE,
+            "--warmup: --lr-schedule onecycle has a warm-up of its own: leave one out");
+    if (r->optim.l2sp > 0 && th_option_flag(o, "allow-missing"))
+        return th_fail(THAW_E_USAGE,
+            "--l2sp: what --allow-missing leaves out of the weights has nowhere to "
+            "decay to: leave one out");
+    return THAW_OK;
 }
 
 thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
@@ -48,6 +64,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
     *r = (struct th_recipe){
         .epochs = (int)th_option_int(o, "epochs"),
         .batch = (int)th_option_int(o, "batch"),
+        .accumulate = (int)th_option_int(o, "accumulate"),
         .patience = (int)th_option_int(o, "patience"),
         .log_every = (int)th_option_int(o, "log-every"),
         .threads = th_option_threads(o, "threads"),
@@ -58,6 +75,8 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
         .warmup_epochs = th_option_real(o, "warmup"),
         .smoothing = (float)th_option_real(o, "label-smoothing"),
         .ema_decay = (float)th_option_real(o, "ema"),
+        .dropout = (float)th_option_real(o, "dropout"),
+        .class_weights = th_option_flag(o, "class-weights"),
         .keep_head = th_option_flag(o, "keep-head"),
         .shuffle = !th_option_flag(o, "no-shuffle"),
         .balanced = th_option_flag(o, "balanced"),
@@ -74,6 +93,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
             "--no-shuffle");
     TRY(th_recipe_augment(o, &r->augment));
     TRY(th_freeze_check_bn(r->bn));
+    TRY(check(r, o));
     return th_timetable_init(&r->timetable, th_option_text(o, "thaw"));
 }
 

@@ -10,13 +10,13 @@
 #include "schedule.h"
 
 struct th_recipe {
-    int epochs, batch, patience, log_every, threads, workers;
+    int epochs, batch, accumulate, patience, log_every, threads, workers;
     uint64_t seed;
     struct th_optim optim;
     enum th_lr_kind schedule;
     double lr, warmup_epochs;
-    float smoothing, ema_decay;
-    bool keep_head, shuffle, balanced;
+    float smoothing, ema_decay, dropout;
+    bool keep_head, shuffle, balanced, class_weights;
     double max_bad;
     struct th_augment augment;
     struct th_mix mix;
@@ -24,7 +24,8 @@ struct th_recipe {
     const char *bn; /* the options' */
 };
 
-/* THAW_E_USAGE for a timetable or a --bn that does not parse. `o` outlives the recipe. */
+/* THAW_E_USAGE for a timetable or a --bn that does not parse, and for options that exclude
+ * each other. `o` outlives the recipe. */
 thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o);
 void th_recipe_release(struct th_recipe *r);
 

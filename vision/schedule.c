@@ -87,14 +87,47 @@ int th_timetable_phase(const struct th_timetable *t, int epoch)
     return phase;
 }
 
+static const double PI = 3.14159265358979323846;
+
+/* The defaults of OneCycleLR (torch/optim/lr_scheduler.py); Smith and Topin, "Super-
+ * Convergence", arXiv:1708.07120. */
+static const double RISE = 0.3;        /* pct_start: share of the steps */
+static const double FIRST = 1.0 / 25;  /* 1 / div_factor, of the peak */
+static const double LAST = 1.0 / 25e4; /* and 1 / final_div_factor of that */
+static const double MOMENTUM[] = {0.95, 0.85};
+
+static double anneal(double from, double to, double share)
+{
+    return to + (from - to) / 2 * (1 + cos(PI * share));
+}
+
+/* From `low` to `high` by half a cosine at step RISE T - 1, then to `end` at T - 1. */
+static double one_cycle(
+    const struct th_lr *s, int64_t i, double low, double high, double end)
+{
+    double at = (double)i, peak = RISE * (double)s->total - 1;
+    double over = (double)s->total - 1 - peak;
+    return at <= peak ? anneal(low, high, at / peak)
+                      : anneal(high, end, (at - peak) / over);
+}
+
+float th_momentum_at(const struct th_lr *s, int64_t i)
+{
+    if (s->kind != TH_LR_ONE_CYCLE)
+        return 0;
+    return (float)one_cycle(s, i, MOMENTUM[0], MOMENTUM[1], MOMENTUM[0]);
+}
+
 float th_lr_at(const struct th_lr *s, int64_t i)
 {
     double lr = s->base, at = (double)i, total = (double)s->total;
     if (i < s->warmup)
         return (float)(lr * (at + 1.0) / (double)s->warmup);
     if (s->kind == TH_LR_COSINE)
-        lr *= 0.5 * (1.0 + cos(3.14159265358979323846 * at / total));
+        lr *= 0.5 * (1.0 + cos(PI * at / total));
     if (s->kind == TH_LR_STEP)
         lr *= i >= s->total - s->total / 4 ? 0.01 : i >= s->total / 2 ? 0.1 : 1.0;
+    if (s->kind == TH_LR_ONE_CYCLE)
+        lr = one_cycle(s, i, lr * FIRST, lr, lr * LAST);
     return (float)lr;
 }

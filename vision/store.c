@@ -119,10 +119,7 @@ thaw_status th_store_hash(const struct th_store *s, int id, uint64_t *hash)
     return status;
 }
 
-void th_store_drop(struct th_store *s, const char *prefix)
+void th_store_drop(struct th_store *s, int id)
 {
-    for (int i = 0; i < s->n; i++)
-        if (s->states[i].name &&
-            strncmp(s->states[i].name, prefix, strlen(prefix)) == 0)
-            state_release(s, &s->states[i]);
+    state_release(s, &s->states[id]);
 }

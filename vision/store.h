@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The store: every tensor that outlives a step, by name, on one device. Parameters and
  * buffers under their own names; optimizer slots as "momentum/NAME", "adam.m/NAME",
- * "adam.v/NAME", "adam.t/NAME"; "ema/NAME"; the scalars as "scalars".
+ * "adam.v/NAME", "adam.t/NAME"; "ema/NAME"; "start/NAME", where L2-SP decays to; of a group
+ * of batches "total/NAME" and "kept/NAME"; the scalars as "scalars".
  *
  * Invariants: a tensor's memory never moves; its version grows whenever it may have
  * changed, so that what was derived from it knows; a tensor that is read-only traps on a
@@ -38,7 +39,7 @@ thaw_status th_store_get(const struct th_store *s, int id, float *host);
 thaw_status th_store_protect(struct th_store *s, int id, bool readonly);
 /* Content hash of one tensor. */
 thaw_status th_store_hash(const struct th_store *s, int id, uint64_t *hash);
-/* Forget every tensor whose name starts with prefix (slots of a finished phase). */
-void th_store_drop(struct th_store *s, const char *prefix);
+/* Forget a tensor (a slot of what no longer trains); the others keep their ids. */
+void th_store_drop(struct th_store *s, int id);
 
 #endif

@@ -6,11 +6,14 @@
  * take, trainer_report.c writes report.html.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
- * position alone; saving changes nothing; the stop flag is polled in every loop. */
+ * position alone; saving changes nothing; the stop flag is polled in every loop, between
+ * optimizer steps: with --accumulate a group of batches is finished first, so that no total
+ * of gradients outlives a stop. */
 #ifndef TH_TRAINER_H
 #define TH_TRAINER_H
 
 #include "checkpoint.h"
+#include "class_weights.h"
 #include "evaluate.h"
 #include "forecast.h"
 #include "gap.h"
@@ -35,6 +38,7 @@ struct thaw_trainer {
     struct th_certificate certificate;
     struct th_position at;
     int64_t data_hash;
+    float *class_weight;  /* [classes]; NULL: none */
     int64_t *phase_steps; /* optimizer steps an epoch, by phase */
     struct th_lr lr;
 
@@ -42,6 +46,7 @@ struct thaw_trainer {
     bool entered;
     struct th_freeze freeze;
     struct th_train_plan plans[TH_MAX_PLANS];
+    struct th_plan *update; /* after a group of batches; NULL: plans have their own */
     struct th_loader *loader;
 
     /* One step's inputs. */

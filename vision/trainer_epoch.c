@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the optimizer steps of an epoch: inputs in, one run of a plan, loss and flags out.
+ * Owns the optimizer steps of an epoch: inputs in, one run of a plan, loss and flags out;
+ * with --accumulate N runs of plans that gather, and one of the plan that updates.
  * Steps allocate nothing; a line of metrics.jsonl does. */
 #include "trainer.h"
 
@@ -44,12 +45,25 @@ static void mix(struct thaw_trainer *t, const struct th_batch *b, const float **
         &t->mixer, th_rng_mix(key, (uint64_t)b->index), b->n, images, target);
 }
 
-static thaw_status set_inputs(
-    struct thaw_trainer *t, struct th_plan *plan, const struct th_batch *b)
+/* The batches of one optimizer step, so far. */
+struct group {
+    int64_t batches, images;
+    double weight; /* images, or the sum of their weights */
+    double loss;   /* that times the batches' losses, summed */
+    bool skipped;
+};
+
+/* *weight: what the batch's loss is the mean over: its images, or their weights' sum.
+ * Weighing comes before mixing, which is linear: the result is the same. */
+static thaw_status set_inputs(struct thaw_trainer *t, struct th_plan *plan,
+    const struct th_batch *b, double *weight)
 {
-    th_targets(
-        b->labels, (int)b->n, t->net.model.n_classes, t->recipe.smoothing, t->target);
+    int n_classes = t->net.model.n_classes;
     const float *images = b->images, *target = t->target;
+    const int32_t *labels = t->mixer.target ? NULL : b->labels;
+    th_targets(b->labels, (int)b->n, n_classes, t->recipe.smoothing, t->target);
+    *weight =
+        th_class_weights_apply(t->class_weight, n_classes, labels, b->n, t->target);
     mix(t, b, &images, &target);
     TRY(th_plan_set(plan, "image", images));
     if (th_plan_has(plan, "target"))
@@ -61,11 +75,15 @@ static thaw_status set_inputs(
 }
 
 /* The scalars' state on the device; absent where nothing is updated. */
-static thaw_status put_scalars(struct thaw_trainer *t)
+static thaw_status put_scalars(
+    struct thaw_trainer *t, const struct group *g, double loss_scale, double clip)
 {
     const struct th_scalars scalars = {.lr = th_lr_at(&t->lr, t->at.global),
-        .clip = 1,
-        .loss_scale = 1,
+        .skip = g->skipped,
+        .clip = (float)clip,
+        .loss_scale = (float)loss_scale,
+        .gathered = (float)g->batches,
+        .momentum = th_momentum_at(&t->lr, t->at.global),
         .ema_decay = t->recipe.ema_decay};
     int id = th_store_find(&t->net.store, "scalars");
     if (id < 0)
@@ -74,9 +92,9 @@ static thaw_status put_scalars(struct thaw_trainer *t)
     return th_store_put(&t->net.store, id, (const float *)&scalars);
 }
 
-/* Whether the device skipped the step: its loss was not finite, or with --clip the norm
+/* Whether the device skips the step: its loss was not finite, or with --clip the norm
  * of its gradients. */
-static thaw_status get_skipped(struct thaw_trainer *t, float loss, bool *skipped)
+static thaw_status get_skipped(struct thaw_trainer *t, double loss, bool *skipped)
 {
     struct th_scalars scalars = {0};
     int id = th_store_find(&t->net.store, "scalars");
@@ -86,19 +104,18 @@ static thaw_status get_skipped(struct thaw_trainer *t, float loss, bool *skipped
     return THAW_OK;
 }
 
-static thaw_status count(
-    struct thaw_trainer *t, const struct th_batch *b, float loss, bool skipped)
+static thaw_status count(struct thaw_trainer *t, const struct group *g, double loss)
 {
     struct th_position *at = &t->at;
     at->step++;
     at->global++;
-    at->last_loss = (double)loss;
-    at->in_a_row = skipped ? at->in_a_row + 1 : 0;
-    at->skipped += skipped;
-    at->epoch_skipped += skipped;
-    if (!skipped) {
-        at->loss_sum += (double)loss * (double)b->n;
-        at->images += b->n;
+    at->last_loss = loss;
+    at->in_a_row = g->skipped ? at->in_a_row + 1 : 0;
+    at->skipped += g->skipped;
+    at->epoch_skipped += g->skipped;
+    if (!g->skipped) {
+        at->loss_sum += loss * (double)g->images;
+        at->images += g->images;
     }
     if (at->in_a_row < TH_MOST_IN_A_ROW)
         return THAW_OK;
@@ -116,27 +133,45 @@ void th_trainer_say_lost_line(struct thaw_trainer *t, thaw_status status)
     t->log_failed = status != THAW_OK;
 }
 
-static void log_step(struct thaw_trainer *t, float loss, float lr)
+static void log_step(struct thaw_trainer *t, double loss, float lr)
 {
-    th_trainer_say_lost_line(t, th_run_log_step(&t->folder, t->at.epoch, t->at.global,
-                                    (double)loss, (double)lr));
-    th_trainer_step_events(t, (double)loss, (double)lr);
+    th_trainer_say_lost_line(t,
+        th_run_log_step(&t->folder, t->at.epoch, t->at.global, loss, (double)lr));
+    th_trainer_step_events(t, loss, (double)lr);
 }
 
-static thaw_status run_step(struct thaw_trainer *t, const struct th_batch *b)
+/* One batch: a whole step, or in a group its share of the gradients: each image's times
+ * its weight, which the update divides by the group's sum of weights. */
+static thaw_status run_batch(
+    struct thaw_trainer *t, const struct th_batch *b, struct group *g)
 {
     float loss = 0;
-    bool skipped = false;
+    double weight = 0;
     struct th_plan *plan = plan_for(t, b->n);
     if (!plan)
         return th_fail(THAW_E_FAIL, "no plan for a batch of %lld", (long long)b->n);
-    float lr = th_lr_at(&t->lr, t->at.global);
-    TRY(set_inputs(t, plan, b));
-    TRY(put_scalars(t));
+    TRY(set_inputs(t, plan, b, &weight));
+    TRY(put_scalars(t, g, t->update ? weight : 1, 1));
     TRY(th_plan_run(plan));
     TRY(th_plan_get(plan, "loss", &loss));
-    TRY(get_skipped(t, loss, &skipped));
-    thaw_status status = count(t, b, loss, skipped);
+    TRY(get_skipped(t, (double)loss, &g->skipped));
+    g->batches++;
+    g->images += b->n;
+    g->weight += weight;
+    g->loss += weight * (double)loss;
+    return THAW_OK;
+}
+
+static thaw_status finish_group(struct thaw_trainer *t, struct group *g)
+{
+    double loss = (double)(float)(g->loss / g->weight);
+    float lr = th_lr_at(&t->lr, t->at.global);
+    if (t->update) {
+        TRY(put_scalars(t, g, 1, 1 / g->weight));
+        TRY(th_plan_run(t->update));
+        TRY(get_skipped(t, loss, &g->skipped));
+    }
+    thaw_status status = count(t, g, loss);
     if (t->at.global % t->recipe.log_every == 0)
         log_step(t, loss, lr);
     return status;
@@ -157,18 +192,23 @@ static void say_progress(struct thaw_trainer *t)
     t->events.progress(t->events.context, &p);
 }
 
-/* The next batch and its step; *more false at the epoch's end. */
+/* The next group of batches and its step; *more false at the epoch's end. */
 static thaw_status next_step(struct thaw_trainer *t, bool *more)
 {
-    struct th_batch batch;
+    struct group g = {0};
+    struct th_batch batch = {.n = 1};
     double began = th_seconds();
-    TRY(th_loader_next(t->loader, &batch));
-    *more = batch.n > 0;
+    while (batch.n && g.batches < t->recipe.accumulate) {
+        TRY(th_loader_next(t->loader, &batch));
+        if (batch.n)
+            TRY(run_batch(t, &batch, &g));
+    }
+    *more = g.batches > 0;
     if (!*more)
         return THAW_OK;
-    TRY(run_step(t, &batch));
+    TRY(finish_group(t, &g));
     t->train_seconds += th_seconds() - began;
-    t->timed_images += batch.n;
+    t->timed_images += g.images;
     t->timed_steps++;
     return THAW_OK;
 }
@@ -181,7 +221,7 @@ thaw_status th_trainer_steps(struct thaw_trainer *t)
     t->train_seconds = 0;
     t->timed_images = t->timed_steps = 0;
     if (more)
-        TRY(th_loader_start(t->loader, t->at.epoch, t->at.step));
+        TRY(th_loader_start(t->loader, t->at.epoch, t->at.step * t->recipe.accumulate));
     while (more && t->at.step < steps && !atomic_load(&t->stop)) {
         TRY(next_step(t, &more));
         th_trainer_check_forecast(t);

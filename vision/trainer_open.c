@@ -145,6 +145,10 @@ static thaw_status open_network(struct thaw_trainer *t)
     TRY(th_pretrained_find(t->options, &path));
     th_weights_init(&w);
     thaw_status status = path ? th_weights_read(path, &w) : THAW_OK;
+    if (!path && t->recipe.optim.l2sp > 0)
+        status = th_fail(THAW_E_USAGE, "--l2sp pulls pretrained weights back to where "
+                                       "they began: random ones have "
+                                       "nowhere to go");
     if (status == THAW_OK)
         status = make_network(t, path ? &w : NULL, path);
     th_weights_release(&w);
@@ -241,6 +245,23 @@ static thaw_status open_validation(struct thaw_trainer *t)
     return th_loader_open(&t->data, &o, &t->val_loader);
 }
 
+static thaw_status weigh_classes(struct thaw_trainer *t)
+{
+    int n = t->data.n_classes, least = 0, most = 0;
+    if (!t->recipe.class_weights)
+        return THAW_OK;
+    TRY(th_class_weights(&t->data.split[TH_SPLIT_TRAIN], n, &t->class_weight));
+    const float *w = t->class_weight;
+    for (int c = 1; c < n; c++) {
+        least = w[c] < w[least] ? c : least;
+        most = w[c] > w[most] ? c : most;
+    }
+    th_say(&t->events, "data", "class weights from %.3g (%s) to %.3g (%s)",
+        (double)w[least], t->data.classes[least], (double)w[most],
+        t->data.classes[most]);
+    return THAW_OK;
+}
+
 static thaw_status alloc_inputs(struct thaw_trainer *t)
 {
     size_t batch = (size_t)t->recipe.batch + 1; /* one may join */
@@ -257,6 +278,8 @@ thaw_status th_trainer_build(
     TRY(th_recipe_init(&t->recipe, t->options));
     TRY(open_data(t));
     TRY(checkpoint ? restore_network(t, checkpoint) : open_network(t));
+    t->net.model.dropout = t->recipe.dropout;
+    TRY(weigh_classes(t));
     t->data_hash = th_dataset_hash(&t->data);
     TRY(take_fingerprint(t, checkpoint));
     TRY(th_certificate_init(&t->certificate, &t->net.model, &t->net.store));

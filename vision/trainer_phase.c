@@ -44,7 +44,8 @@ static bool joins(const struct thaw_trainer *t, const struct th_freeze *f)
 static int64_t count_steps(const struct thaw_trainer *t, const struct th_freeze *f)
 {
     int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
-    return (n + batch - 1) / batch - joins(t, f);
+    int64_t batches = (n + batch - 1) / batch - joins(t, f);
+    return (batches + t->recipe.accumulate - 1) / t->recipe.accumulate;
 }
 
 /* The epochs of a phase that this run reaches. */
@@ -120,6 +121,9 @@ void th_trainer_release_phase(struct thaw_trainer *t)
             th_plan_free(t->plans[i].plan);
         t->plans[i] = (struct th_train_plan){0};
     }
+    if (t->update)
+        th_plan_free(t->update);
+    t->update = NULL;
     th_evaluator_release(&t->evaluator);
     th_loader_close(t->loader);
     t->loader = NULL;
@@ -149,9 +153,9 @@ thaw_status th_trainer_leave(struct thaw_trainer *t)
 /* ---- Entering ---- */
 
 static const char *const slot_prefixes[] = {
-    "momentum/", "adam.m/", "adam.v/", "adam.t/"};
+    "momentum/", "adam.m/", "adam.v/", "adam.t/", "total/"};
 
-/* The parameter that an optimizer slot belongs to; NULL for another state. */
+/* The parameter that an optimizer slot or total belongs to; NULL for another state. */
 static const char *slot_param(const char *state)
 {
     for (size_t i = 0; i < sizeof slot_prefixes / sizeof slot_prefixes[0]; i++) {
@@ -163,21 +167,15 @@ static const char *slot_param(const char *state)
 }
 
 /* Slots of what no longer trains go; what stays keeps its slots. */
-static thaw_status drop_slots(struct thaw_trainer *t)
+static void drop_slots(struct thaw_trainer *t)
 {
     struct th_store *s = &t->net.store;
     for (int i = 0; i < s->n; i++) {
         const char *name = s->states[i].name ? slot_param(s->states[i].name) : NULL;
         int param = name ? th_model_param(&t->net.model, name) : -1;
-        if (param < 0 || t->freeze.trainable[param])
-            continue;
-        char *slot = th_strdup(s->states[i].name);
-        if (!slot)
-            return THAW_E_MEMORY;
-        th_store_drop(s, slot);
-        th_free(slot);
+        if (param >= 0 && !t->freeze.trainable[param])
+            th_store_drop(s, i);
     }
-    return THAW_OK;
 }
 
 static thaw_status copy_state(
@@ -193,24 +191,34 @@ static thaw_status copy_state(
     return status;
 }
 
-/* The average of what begins to train begins at its value. */
-static thaw_status begin_averages(struct thaw_trainer *t)
+/* KIND/NAME, a copy of the parameter's value, where there is none yet. */
+static thaw_status begin_copy(struct thaw_trainer *t, const char *kind, int param)
 {
     struct th_store *s = &t->net.store;
-    for (int i = 0; i < t->freeze.n_params && t->recipe.optim.ema; i++) {
-        const struct th_param *p = &t->net.model.params[i];
-        int id = -1;
-        if (!t->freeze.trainable[i])
-            continue;
-        char *name = th_format("ema/%s", p->name);
-        if (!name)
-            return THAW_E_MEMORY;
-        bool is_new = th_store_find(s, name) < 0;
-        thaw_status status = th_store_add(s, name, p->shape, &id);
-        th_free(name);
-        if (status == THAW_OK && is_new)
-            status = copy_state(s, th_store_find(s, p->name), s, id);
-        TRY(status);
+    const struct th_param *p = &t->net.model.params[param];
+    int id = -1;
+    char *name = th_format("%s/%s", kind, p->name);
+    if (!name)
+        return THAW_E_MEMORY;
+    bool is_new = th_store_find(s, name) < 0;
+    thaw_status status = th_store_add(s, name, p->shape, &id);
+    th_free(name);
+    if (status == THAW_OK && is_new)
+        status = copy_state(s, th_store_find(s, p->name), s, id);
+    return status;
+}
+
+/* Of what begins to train the average begins at its value, and the start that L2-SP
+ * decays to is its value: that of the weights file, since it was frozen until now. Both
+ * stay for good: they are in checkpoints, and a tensor frozen again keeps them. */
+static thaw_status begin_copies(struct thaw_trainer *t)
+{
+    const struct th_optim *o = &t->recipe.optim;
+    for (int i = 0; i < t->freeze.n_params; i++) {
+        if (t->freeze.trainable[i] && o->ema)
+            TRY(begin_copy(t, "ema", i));
+        if (t->freeze.trainable[i] && th_optim_pulls(o, &t->net.model, i))
+            TRY(begin_copy(t, "start", i));
     }
     return THAW_OK;
 }
@@ -221,6 +229,7 @@ static struct th_plan_spec plan_spec(
     return (struct th_plan_spec){.model = &t->net.model,
         .freeze = f,
         .mode = TH_TRAIN,
+        .part = t->recipe.accumulate > 1 ? TH_PART_GATHER : TH_PART_ALL,
         .batch = (int)batch,
         .optim = &t->recipe.optim};
 }
@@ -230,6 +239,16 @@ static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
     const struct th_plan_spec spec = plan_spec(t, &t->freeze, batch);
     t->plans[i].batch = (int)batch;
     return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->plans[i].plan);
+}
+
+static thaw_status add_update(struct thaw_trainer *t)
+{
+    const struct th_plan_spec spec = {.model = &t->net.model,
+        .freeze = &t->freeze,
+        .mode = TH_TRAIN,
+        .part = TH_PART_UPDATE,
+        .optim = &t->recipe.optim};
+    return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->update);
 }
 
 /* A plan for full batches, and one for a last batch of another size. */
@@ -242,6 +261,8 @@ static thaw_status make_plans(struct thaw_trainer *t)
         TRY(add_plan(t, used++, batch));
     if (last)
         TRY(add_plan(t, used++, joined ? batch + 1 : last));
+    if (t->recipe.accumulate > 1)
+        TRY(add_update(t));
     struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
     return th_evaluator_init(&t->evaluator, &t->net, values, t->recipe.batch);
 }
@@ -341,8 +362,8 @@ thaw_status th_trainer_enter(struct thaw_trainer *t)
         TRY(certify(t, false));
     }
     t->gap_known = t->gap_said = false;
-    TRY(drop_slots(t));
-    TRY(begin_averages(t));
+    drop_slots(t);
+    TRY(begin_copies(t));
     TRY(make_plans(t));
     say_freeze(t);
     return open_loader(t);

@@ -95,6 +95,8 @@ static void fill(struct tape *t, int value)
     static const struct th_scalars scalars = {.lr = 0.1f,
         .clip = 0.5f,
         .loss_scale = 0.75f,
+        .gathered = 1,
+        .momentum = 0.8f,
         .ema_decay = 0.9f,
         .n_skipped = 2};
     const struct th_operand *o = &t->value[value];

@@ -48,11 +48,15 @@ TH_OWN(sum_squares)
 static void accumulate_part(const struct th_call *call, int64_t i)
 {
     const struct th_args_accumulate *a = (const void *)call->args;
+    const struct th_scalars *s = a->scalars;
     float *restrict total = (float *)a->total + i * TH_FLAT_PART;
     const float *restrict grad = (const float *)a->grad + i * TH_FLAT_PART;
     int64_t n = part_size(call, i);
-    for (int64_t k = 0; k < n; k++)
-        total[k] += grad[k];
+    if (s->gathered > 0)
+        for (int64_t k = 0; k < n; k++)
+            total[k] += grad[k];
+    else
+        memcpy(total, grad, (size_t)n * sizeof *grad);
 }
 
 TH_OWN(accumulate)
@@ -61,34 +65,52 @@ TH_OWN(accumulate)
     return THAW_OK;
 }
 
-static void sgd_part(const struct th_call *call, int64_t i)
+static float momentum_now(const struct th_scalars *s, float own)
+{
+    return s->momentum > 0 ? s->momentum : own;
+}
+
+/* One part; `pulled` is known when compiled: there is a start. */
+TH_INLINE void sgd_row(const struct th_call *call, int64_t i, bool pulled)
 {
     const struct th_args_sgd *a = (const void *)call->args;
     const struct th_attr_update *t = &call->attr.update;
     const struct th_scalars *s = a->scalars;
     float *restrict p = (float *)a->param + i * TH_FLAT_PART;
     float *restrict buffer = a->momentum_;
+    const float *restrict start = a->start_;
     const float *restrict grad = (const float *)a->grad + i * TH_FLAT_PART;
     float lr = (float)((double)s->lr * (double)t->lr_scale), clip = s->clip;
-    float decay = t->weight_decay, momentum = t->momentum;
+    float decay = t->weight_decay, momentum = momentum_now(s, t->momentum);
     int64_t n = part_size(call, i);
-    if (!buffer) {
-        for (int64_t k = 0; k < n; k++)
-            p[k] -= lr * (clip * grad[k] + decay * p[k]);
-        return;
-    }
-    buffer += i * TH_FLAT_PART;
-    if (t->nesterov)
+    start = pulled ? start + i * TH_FLAT_PART : NULL;
+    buffer = buffer ? buffer + i * TH_FLAT_PART : NULL;
+    if (!buffer)
         for (int64_t k = 0; k < n; k++) {
-            float g = clip * grad[k] + decay * p[k];
+            float off = pulled ? p[k] - start[k] : p[k];
+            p[k] -= lr * (clip * grad[k] + decay * off);
+        }
+    else if (t->nesterov)
+        for (int64_t k = 0; k < n; k++) {
+            float off = pulled ? p[k] - start[k] : p[k];
+            float g = clip * grad[k] + decay * off;
             buffer[k] = momentum * buffer[k] + g;
             p[k] -= lr * (g + momentum * buffer[k]);
         }
     else
         for (int64_t k = 0; k < n; k++) {
-            buffer[k] = momentum * buffer[k] + (clip * grad[k] + decay * p[k]);
+            float off = pulled ? p[k] - start[k] : p[k];
+            buffer[k] = momentum * buffer[k] + (clip * grad[k] + decay * off);
             p[k] -= lr * buffer[k];
         }
+}
+
+static void sgd_part(const struct th_call *call, int64_t i)
+{
+    if (((const struct th_args_sgd *)(const void *)call->args)->start_)
+        sgd_row(call, i, true);
+    else
+        sgd_row(call, i, false);
 }
 
 TH_OWN(sgd)
@@ -99,8 +121,8 @@ TH_OWN(sgd)
     return THAW_OK;
 }
 
-/* t has been counted up already. */
-static void adamw_part(const struct th_call *call, int64_t i)
+/* One part, t counted up already; `pulled` is known when compiled: there is a start. */
+TH_INLINE void adamw_row(const struct th_call *call, int64_t i, bool pulled)
 {
     const struct th_args_adamw *a = (const void *)call->args;
     const struct th_attr_update *u = &call->attr.update;
@@ -108,20 +130,32 @@ static void adamw_part(const struct th_call *call, int64_t i)
     float *restrict p = (float *)a->param + i * TH_FLAT_PART;
     float *restrict m = (float *)a->m + i * TH_FLAT_PART;
     float *restrict v = (float *)a->v + i * TH_FLAT_PART;
+    const float *restrict start = a->start_;
     const float *restrict grad = (const float *)a->grad + i * TH_FLAT_PART;
-    double b1 = (double)u->beta1, b2 = (double)u->beta2, t = (double)*(float *)a->t;
-    double lr = (double)s->lr * (double)u->lr_scale;
-    float keep = (float)(1 - lr * (double)u->weight_decay), clip = s->clip;
+    double b1 = (double)momentum_now(s, u->beta1), b2 = (double)u->beta2;
+    double t = (double)*(float *)a->t, lr = (double)s->lr * (double)u->lr_scale;
+    float pull = (float)(lr * (double)u->weight_decay), clip = s->clip;
+    float keep = (float)(1 - lr * (double)u->weight_decay);
     float step = (float)(lr / (1 - pow(b1, t))), root = (float)sqrt(1 - pow(b2, t));
-    float old1 = u->beta1, old2 = u->beta2, eps = u->eps;
+    float old1 = (float)b1, old2 = u->beta2, eps = u->eps;
     float new1 = (float)(1 - b1), new2 = (float)(1 - b2);
     int64_t n = part_size(call, i);
+    start = pulled ? start + i * TH_FLAT_PART : NULL;
     for (int64_t k = 0; k < n; k++) {
         float g = clip * grad[k];
+        float held = pulled ? p[k] - pull * (p[k] - start[k]) : p[k] * keep;
         m[k] = old1 * m[k] + new1 * g;
         v[k] = old2 * v[k] + new2 * g * g;
-        p[k] = p[k] * keep - step * m[k] / (sqrtf(v[k]) / root + eps);
+        p[k] = held - step * m[k] / (sqrtf(v[k]) / root + eps);
     }
+}
+
+static void adamw_part(const struct th_call *call, int64_t i)
+{
+    if (((const struct th_args_adamw *)(const void *)call->args)->start_)
+        adamw_row(call, i, true);
+    else
+        adamw_row(call, i, false);
 }
 
 TH_OWN(adamw)
