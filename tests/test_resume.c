@@ -3,6 +3,7 @@
  * that was not; metrics.jsonl too, but for time and memory. */
 #include "run.h"
 
+#include <math.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -249,6 +250,77 @@ static void without_any_checkpoint_it_begins_again(void **state)
     assert_as_whole("none");
 }
 
+/* After the first epoch one value of a trained tensor becomes `planted`. */
+struct planting {
+    struct fate fate;
+    float planted;
+};
+
+static void plant(void *context, const struct thaw_progress *p)
+{
+    struct planting *x = context;
+    struct th_store *s = &x->fate.t->net.store;
+    int id = th_store_find(s, "layer1.0.conv1.weight");
+    if (p->epoch != 1 || p->step != 1)
+        return;
+    float *value = th_alloc(s->states[id].bytes, 1);
+    must(th_store_get(s, id, value));
+    value[3] = x->planted;
+    must(th_store_put(s, id, value));
+    th_free(value);
+}
+
+static thaw_status run_planted(const char *run, float planted)
+{
+    struct planting x = {.planted = planted};
+    const thaw_events events = {.context = &x, .progress = plant};
+    thaw_result r;
+    thaw_options *o = make_options(
+        run, "thaw", "all", "bn", "affine", "epochs", "9", "lr", "0.001", NULL);
+    must(thaw_trainer_new(o, &events, &x.fate.t));
+    thaw_options_free(o);
+    return run_on(&x.fate, &r, 0);
+}
+
+static void what_is_not_finite_ends_the_run_and_the_last_good_state_stays(void **state)
+{
+    (void)state;
+    static const float planted[] = {3e38F, NAN};
+    for (int i = 0; i < 2; i++) {
+        thaw_result r;
+        char run[32], next[32], name[64], path[256];
+        snprintf(run, sizeof run, "planted%d", i);
+        snprintf(next, sizeof next, "after%d", i);
+        snprintf(name, sizeof name, "%s/checkpoints/step-00000003.h5", run);
+        run_path(path, name);
+        assert_int_equal(run_planted(run, planted[i]), THAW_E_DIVERGED);
+        assert_non_null(strstr(thaw_error(), path));
+        assert_true(has_file(run, "best.h5"));
+        assert_false(has_file(run, "last.h5"));
+        must(train(
+            make_options(next, "weights", path, "keep-head", "1", "epochs", "0", NULL),
+            NULL, &r));
+        assert_same_model(next, next, "last.h5");
+        snprintf(name, sizeof name, "%s/best.h5", run); /* has no NaN: it loads */
+        run_path(path, name);
+        snprintf(next, sizeof next, "best%d", i);
+        must(train(
+            make_options(next, "weights", path, "keep-head", "1", "epochs", "0", NULL),
+            NULL, &r));
+    }
+}
+
+static void a_rate_that_is_far_too_large_says_what_to_do(void **state)
+{
+    (void)state;
+    thaw_result r;
+    assert_int_equal(train(make_options("wild", "thaw", "all", "lr", "1e5", "bn",
+                               "affine", "epochs", "20", NULL),
+                         NULL, &r),
+        THAW_E_DIVERGED);
+    assert_non_null(strstr(thaw_error(), "smaller --lr"));
+}
+
 static void a_finished_run_stays_as_it_is_and_can_be_prolonged(void **state)
 {
     (void)state;
@@ -330,6 +402,8 @@ int main(void)
         cmocka_unit_test(saving_often_changes_nothing_and_two_checkpoints_stay),
         cmocka_unit_test(a_damaged_newest_checkpoint_falls_back_loudly),
         cmocka_unit_test(without_any_checkpoint_it_begins_again),
+        cmocka_unit_test(what_is_not_finite_ends_the_run_and_the_last_good_state_stays),
+        cmocka_unit_test(a_rate_that_is_far_too_large_says_what_to_do),
         cmocka_unit_test(a_finished_run_stays_as_it_is_and_can_be_prolonged),
         cmocka_unit_test(two_processes_cannot_train_in_one_folder),
         cmocka_unit_test(another_config_or_other_images_are_refused),

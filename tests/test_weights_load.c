@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Matching of a file's tensors with a model's. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,6 +72,23 @@ static void a_file_that_fits_is_loaded_in_full(void **state)
         assert_true(f.slot[i].loaded && f.data[i][1] == (float)(i + 1));
     assert_string_equal(th_load_report_text(&f.report, text, sizeof text),
         "loaded 4 of 4, head loaded");
+    teardown(&f);
+}
+
+static void a_value_that_is_not_finite_names_its_tensor(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    ((float *)f.w.weight[1].tensor.data)[1] = NAN;
+    assert_int_equal(load(&f, NULL), THAW_E_DATA);
+    assert_non_null(strstr(thaw_error(), "w.h5: bn1.weight: value 1 is not finite"));
+    check_untouched(&f);
+    teardown(&f);
+    setup(&f);
+    ((float *)f.w.weight[2].tensor.data)[0] = INFINITY; /* a head that is not taken */
+    th_load_report_release(&f.report);
+    assert_int_equal(load(&f, &(struct th_load_options){.new_head = true}), THAW_OK);
     teardown(&f);
 }
 
@@ -189,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_that_fits_is_loaded_in_full),
+        cmocka_unit_test(a_value_that_is_not_finite_names_its_tensor),
         cmocka_unit_test(a_head_of_another_size_is_new),
         cmocka_unit_test(a_new_head_is_new_even_where_it_fits),
         cmocka_unit_test(a_kept_head_must_fit),

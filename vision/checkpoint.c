@@ -153,6 +153,12 @@ static int64_t newest_below(const struct th_run_folder *f, int64_t below)
     return best;
 }
 
+char *th_checkpoint_before(const struct th_run_folder *f, int64_t step)
+{
+    int64_t found = newest_below(f, step);
+    return found < 0 ? NULL : file_path(f, found);
+}
+
 /* Everything but the newest TH_KEPT goes; called after the newest is durable. */
 static void remove_old(const struct th_run_folder *f)
 {

@@ -42,4 +42,7 @@ thaw_status th_checkpoint_read(const struct th_run_folder *f, const thaw_events 
     struct th_checkpoint *c, struct th_weights *w, bool *found);
 void th_checkpoint_release(struct th_checkpoint *c);
 
+/* Path of the newest one of a step below `step`; fresh, NULL where there is none. */
+char *th_checkpoint_before(const struct th_run_folder *f, int64_t step);
+
 #endif

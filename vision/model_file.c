@@ -18,7 +18,12 @@ thaw_status th_model_file_add(
     float *data = NULL;
     const struct th_state *state = &s->states[id];
     TRY(th_weights_add(w, name ? name : state->name, state->shape, NULL, &data));
-    return th_store_get(s, id, data);
+    TRY(th_store_get(s, id, data));
+    int64_t at = th_not_finite(data, th_shape_count(&state->shape));
+    if (at < 0)
+        return THAW_OK;
+    return th_fail(THAW_E_DIVERGED, "%s: value %lld is not finite any more",
+        state->name, (long long)at);
 }
 
 /* The double that people mean by a float: 0.485, not 0.48500001. */

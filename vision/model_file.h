@@ -30,7 +30,8 @@ thaw_status th_model_file_input(
 void th_model_file_origin(const struct th_weights *w, struct th_model *m);
 bool th_model_file_trained_on(const struct th_weights *w, struct th_fingerprint *f);
 
-/* Append state `id` of the store under its name or `name`. */
+/* Append state `id` of the store under its name or `name`. THAW_E_DIVERGED for a tensor
+ * with a value that is not finite: no file has one. */
 thaw_status th_model_file_add(
     struct th_weights *w, const struct th_store *s, int id, const char *name);
 

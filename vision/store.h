@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The store: every tensor that outlives a step, by name, on one device. Parameters and
  * buffers under their own names; optimizer slots as "momentum/NAME", "adam.m/NAME",
- * "adam.v/NAME", "adam.t/NAME"; "ema/NAME"; "start/NAME", where L2-SP decays to; of a group
- * of batches "total/NAME" and "kept/NAME"; the scalars as "scalars".
+ * "adam.v/NAME", "adam.t/NAME"; "ema/NAME"; "start/NAME", where L2-SP decays to; of a
+ * group of batches "total/NAME" and "kept/NAME"; the scalars as "scalars".
  *
  * Invariants: a tensor's memory never moves; its version grows whenever it may have
  * changed, so that what was derived from it knows; a tensor that is read-only traps on a

@@ -5,6 +5,7 @@
 #include "error.h"
 #include "mem.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +61,21 @@ const char *th_dtype_name(enum th_dtype t)
 {
     static const char *const name[] = {"f32", "u8", "i32", "bool", "bit"};
     return name[t];
+}
+
+int64_t th_not_finite(const float *x, int64_t n)
+{
+    enum { BLOCK = 4096 };
+    for (int64_t from = 0; from < n; from += BLOCK) {
+        int64_t to = n - from < BLOCK ? n : from + BLOCK;
+        int bad = 0;
+        for (int64_t i = from; i < to; i++)
+            bad |= !isfinite(x[i]);
+        for (int64_t i = from; bad && i < to; i++)
+            if (!isfinite(x[i]))
+                return i;
+    }
+    return -1;
 }
 
 thaw_status th_tensor_init(

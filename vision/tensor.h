@@ -42,6 +42,9 @@ const char *th_shape_text(const struct th_shape *s, char *text, size_t size);
 size_t th_dtype_bytes(enum th_dtype t, int64_t n);
 const char *th_dtype_name(enum th_dtype t);
 
+/* Index of the first value that is infinite or not a number; -1: none. */
+int64_t th_not_finite(const float *x, int64_t n);
+
 thaw_status th_tensor_init(
     struct th_tensor *t, enum th_dtype dtype, struct th_shape shape);
 void th_tensor_release(struct th_tensor *t);

@@ -258,13 +258,32 @@ static thaw_status check_finite(const struct thaw_trainer *t)
     int last = th_timetable_phase(timetable, (int)t->at.epoch - 1);
     if (t->at.in_a_row < t->phase_steps[last])
         return THAW_OK;
-    return th_fail(THAW_E_DIVERGED,
-        "nothing was finite in the whole last epoch; try a smaller --lr, or --clip 1");
+    return th_fail(THAW_E_DIVERGED, "nothing was finite in the whole last epoch");
 }
 
-thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
+/* What there is to go on with: the newest checkpoint from before the first of the steps
+ * that were not finite; the one right before them may be what made them so. */
+static thaw_status diverged(const struct thaw_trainer *t)
 {
-    *result = (thaw_result){0};
+    int64_t first = t->at.global - t->at.in_a_row;
+    char *path = th_checkpoint_before(&t->folder, t->at.in_a_row ? first : first + 1);
+    if (path)
+        th_fail(THAW_E_DIVERGED,
+            "%s; the last good state is kept: go on from it in a new run, with "
+            "--weights "
+            "%s --keep-head and a smaller --lr, or --clip 1",
+            thaw_error(), path);
+    else
+        th_fail(THAW_E_DIVERGED,
+            "%s, and there is no checkpoint from before that: try a smaller --lr, or "
+            "--clip 1",
+            thaw_error());
+    th_free(path);
+    return THAW_E_DIVERGED;
+}
+
+static thaw_status run(thaw_trainer *t, thaw_result *result)
+{
     if (goes_on(t))
         th_trainer_begin_events(t);
     while (goes_on(t)) {
@@ -279,6 +298,13 @@ thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
     if (!stopped)
         TRY(check_finite(t));
     return th_trainer_finish(t, stopped, result);
+}
+
+thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
+{
+    *result = (thaw_result){0};
+    thaw_status status = run(t, result);
+    return status == THAW_E_DIVERGED ? diverged(t) : status;
 }
 
 void thaw_trainer_stop(thaw_trainer *t)

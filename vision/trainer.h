@@ -158,9 +158,10 @@ thaw_status th_trainer_test(struct thaw_trainer *t, struct th_test_log *log);
 /* After the last step of an epoch: validate, keep the best, log, go to the next epoch;
  * does nothing more once stopped. */
 thaw_status th_trainer_end_epoch(struct thaw_trainer *t);
-/* Write a checkpoint. */
+/* Write a checkpoint. THAW_E_DIVERGED names a tensor that is not finite; nothing is
+ * written then. */
 thaw_status th_trainer_save(struct thaw_trainer *t);
-/* As asked by the clock; a failure is a warning. */
+/* As asked by the clock; a failure to write is a warning. */
 thaw_status th_trainer_save_if_due(struct thaw_trainer *t);
 /* Stopped: save. Else verify, write last.h5 and best.h5, evaluate the test split, log
  * the end. */

@@ -120,8 +120,7 @@ static thaw_status count(struct thaw_trainer *t, const struct group *g, double l
     if (at->in_a_row < TH_MOST_IN_A_ROW)
         return THAW_OK;
     return th_fail(THAW_E_DIVERGED,
-        "step %lld: loss or gradients were not finite %d times in a row; try a smaller "
-        "--lr, or --clip 1",
+        "step %lld: loss or gradients were not finite %d times in a row",
         (long long)at->global, TH_MOST_IN_A_ROW);
 }
 

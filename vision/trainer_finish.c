@@ -53,12 +53,18 @@ thaw_status th_trainer_save(struct thaw_trainer *t)
     return status;
 }
 
-/* A full disk must not end a run that can still compute. */
-static void save_or_warn(struct thaw_trainer *t)
+/* A full disk must not end a run that can still compute; one whose values are no longer
+ * finite cannot. A step that was not finite says that the state may be beyond help: the
+ * checkpoints before it stay. */
+static thaw_status save_or_warn(struct thaw_trainer *t)
 {
-    if (th_trainer_save(t) != THAW_OK)
+    thaw_status status = t->at.in_a_row ? THAW_OK : th_trainer_save(t);
+    if (status == THAW_E_DIVERGED)
+        return status;
+    if (status != THAW_OK)
         th_say(&t->events, "warning", "no checkpoint was written, going on: %s",
             thaw_error());
+    return THAW_OK;
 }
 
 thaw_status th_trainer_save_if_due(struct thaw_trainer *t)
@@ -67,7 +73,7 @@ thaw_status th_trainer_save_if_due(struct thaw_trainer *t)
     bool due = t->save_every ? t->at.global % t->save_every == 0
                              : th_seconds() - t->saved_at > wait;
     if (due)
-        save_or_warn(t);
+        TRY(save_or_warn(t));
     if (t->at.epoch < t->recipe.epochs)
         th_trainer_report(t, -1);
     return THAW_OK;
@@ -231,8 +237,7 @@ thaw_status th_trainer_end_epoch(struct thaw_trainer *t)
     t->at.epoch++;
     t->at.step = t->at.images = t->at.epoch_skipped = 0;
     t->at.loss_sum = 0;
-    save_or_warn(t);
-    return THAW_OK;
+    return save_or_warn(t);
 }
 
 /* ---- The end ---- */

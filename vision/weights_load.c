@@ -170,6 +170,23 @@ static thaw_status judge(const struct match *m, const struct th_slot *slot, size
     return THAW_OK;
 }
 
+/* A NaN in a frozen layer would not even show: ReLU may turn it into 0. */
+static thaw_status check_finite(const struct match *m, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct th_weight *found = m->found[i];
+        int64_t at = !found ? -1
+                            : th_not_finite(found->tensor.data,
+                                  th_shape_count(&found->tensor.shape));
+        if (at >= 0)
+            return th_fail(THAW_E_DATA,
+                "%s: %s: value %lld is not finite: the file is damaged, or what it was "
+                "trained with diverged",
+                m->where, found->name, (long long)at);
+    }
+    return THAW_OK;
+}
+
 static thaw_status match_all(struct match *m, const struct th_slot *slot, size_t n)
 {
     m->report->n_slots = n;
@@ -178,7 +195,8 @@ static thaw_status match_all(struct match *m, const struct th_slot *slot, size_t
     for (size_t i = 0; i < m->w->n; i++)
         if (!m->used[i])
             TRY(names_add(&m->report->unexpected, th_strdup(m->w->weight[i].name)));
-    return judge(m, slot, n);
+    TRY(judge(m, slot, n));
+    return check_finite(m, n);
 }
 
 thaw_status th_weights_load(const struct th_weights *w, struct th_slot *slot, size_t n,
