@@ -4,7 +4,8 @@
  * left half-written, nothing leaks (under the sanitizers), and the same call works next.
  *
  * Every allocation of the library is vision/mem.c's aligned_alloc. THAW_TEST_FULL=1 takes
- * each n; otherwise some ATTEMPTS, evenly spaced. */
+ * each n, THAW_TEST_FULL=K/M every M-th from the K-th on (so that M processes share the
+ * work); otherwise some ATTEMPTS, evenly spaced. */
 #include "faults/shim.h"
 #include "run.h"
 
@@ -227,8 +228,12 @@ static void refuse_each(
     fault_refuse(0, false);
     must(call());
     int n = fault_allocations(), n_refused = 0, n_done_without = 0;
-    int step = getenv("THAW_TEST_FULL") || n < ATTEMPTS ? 1 : n / ATTEMPTS;
-    for (int i = 1; i <= n; i += step) {
+    const char *full = getenv("THAW_TEST_FULL");
+    int first = 1, step = full || n < ATTEMPTS ? 1 : n / ATTEMPTS;
+    if (full)
+        sscanf(full, "%d/%d", &first, &step);
+    step = step > 0 ? step : 1;
+    for (int i = first; i <= n; i += step) {
         reset();
         fault_refuse(i, false);
         thaw_status status = call();

@@ -106,12 +106,17 @@ static thaw_status clean(struct th_run_folder *f)
     return status;
 }
 
-static thaw_status hold(struct th_run_folder *f, const char *path)
+/* Names come first: what is made later can then be found and removed. */
+static thaw_status init(struct th_run_folder *f, const char *path)
 {
+    *f = (struct th_run_folder){.lock = -1};
     f->path = th_strdup(path);
     f->metrics = th_format("%s/metrics.jsonl", path);
-    if (!f->path || !f->metrics)
-        return THAW_E_MEMORY;
+    return f->path && f->metrics ? THAW_OK : THAW_E_MEMORY;
+}
+
+static thaw_status hold(struct th_run_folder *f)
+{
     TRY(take_lock(f));
     return clean(f);
 }
@@ -125,26 +130,30 @@ thaw_status th_run_folder_check(const char *path)
 }
 
 /* Length of the shortest prefix of `path` that does not exist; 0: all of it does. */
-static size_t first_missing(const char *path)
+static thaw_status first_missing(const char *path, size_t *length)
 {
-    for (size_t n = 1; path[n - 1]; n++) {
+    bool there = true;
+    *length = 0;
+    for (size_t n = 1; there && path[n - 1]; n++) {
         if (path[n] && path[n] != '/')
             continue;
         char *prefix = th_format("%.*s", (int)n, path);
-        bool there = !prefix || th_file_exists(prefix);
+        if (!prefix)
+            return THAW_E_MEMORY;
+        there = th_file_exists(prefix);
         th_free(prefix);
-        if (!there)
-            return n;
+        *length = there ? 0 : n;
     }
-    return 0;
+    return THAW_OK;
 }
 
 thaw_status th_run_folder_create(struct th_run_folder *f, const char *path)
 {
-    *f = (struct th_run_folder){.lock = -1, .made = first_missing(path)};
+    TRY(init(f, path));
     TRY(th_run_folder_check(path));
+    TRY(first_missing(path, &f->made));
     TRY(th_file_mkdir(path));
-    TRY(hold(f, path));
+    TRY(hold(f));
     char *checkpoints = th_run_folder_path(f, "checkpoints");
     if (!checkpoints)
         return THAW_E_MEMORY;
@@ -157,7 +166,7 @@ thaw_status th_run_folder_create(struct th_run_folder *f, const char *path)
 static void remove_made(const struct th_run_folder *f)
 {
     char *path = f->made ? th_strdup(f->path) : NULL;
-    while (path && strlen(path) >= f->made && !rmdir(path)) {
+    while (path && strlen(path) >= f->made && (!rmdir(path) || errno == ENOENT)) {
         char *slash = strrchr(path, '/');
         *(slash ? slash : path) = 0;
     }
@@ -207,7 +216,8 @@ thaw_status th_run_folder_open(struct th_run_folder *f, const char *path)
     if (!found)
         return th_fail(
             THAW_E_USAGE, "%s: no run is here (it has no config.json)", path);
-    return hold(f, path);
+    TRY(init(f, path));
+    return hold(f);
 }
 
 void th_run_folder_close(struct th_run_folder *f)

@@ -91,7 +91,8 @@ static thaw_status fill_shadow(struct thaw_trainer *t)
         float *value = th_alloc((size_t)th_shape_count(&p->shape), sizeof *value);
         int id = average ? th_store_find(s, average) : -1;
         id = id < 0 ? th_store_find(s, p->name) : id;
-        thaw_status status = value ? th_store_get(s, id, value) : THAW_E_MEMORY;
+        thaw_status status =
+            average && value ? th_store_get(s, id, value) : THAW_E_MEMORY;
         if (status == THAW_OK)
             status =
                 th_store_put(&t->shadow, th_store_find(&t->shadow, p->name), value);
