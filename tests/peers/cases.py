@@ -155,9 +155,8 @@ def trace_cases() -> list[Case]:
               quick=True, **tiny, **SGD),
         trace("trace/lr-decay-clip", n=8, bn="affine", lr_decay=0.75, clip=1.0,
               **{**SGD, "lr": 0.05}),
-        trace("trace/accumulate", n=12, bn="train", accumulate=2, optional=True, **tiny, **SGD),
-        trace("trace/accumulate-ragged", n=10, bn="affine", accumulate=2, optional=True, **tiny,
-              **SGD),
+        trace("trace/accumulate", n=12, bn="train", accumulate=2, **tiny, **SGD),
+        trace("trace/accumulate-ragged", n=10, bn="affine", accumulate=2, **tiny, **SGD),
     ]
 
 
