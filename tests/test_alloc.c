@@ -72,19 +72,33 @@ static void running_a_plan_allocates_nothing(void **state)
 {
     (void)state;
     static const char *const thaws[] = {"all", "stage3,head", "head", "bn"};
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < 4 * 2; t++) {
         struct net n;
+        struct th_plan *update = NULL;
+        struct th_plan_spec spec = {.mode = TH_TRAIN,
+            .part = t < 4 ? TH_PART_ALL : TH_PART_GATHER,
+            .batch = 16};
         net_open(&n, "cpu", "resnet20", 32, 5, 7);
-        net_plan(
-            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 16}, thaws[t], "auto");
+        n.model.dropout = 0.5F;
+        n.optim.l2sp = 0.1F;
+        n.optim.clip = 1;
+        net_plan(&n, spec, thaws[t % 4], "auto");
+        spec.part = TH_PART_UPDATE;
+        spec.model = &n.model;
+        spec.freeze = &n.freeze;
+        spec.optim = &n.optim;
+        must(th_plan_new(&spec, &n.store, &n.arena, &update));
         net_run(&n, 1, 0.01F);
         net_run(&n, 2, 0.01F);
+        must(th_plan_run(update));
         atomic_store(&count, 0);
         atomic_store(&counting, true);
         thaw_status status = th_plan_run(n.plan);
+        status = status == THAW_OK ? th_plan_run(update) : status;
         atomic_store(&counting, false);
         assert_int_equal(status, THAW_OK);
         assert_int_equal(atomic_load(&count), 0);
+        th_plan_free(update);
         net_close(&n);
     }
 }

@@ -216,7 +216,8 @@ static void frozen_prefix_is_folded_and_keeps_nothing_for_backward(void **state)
     net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "train");
     th_plan_stats(n.plan, &all);
     assert_true(head.saved_bytes < 4096);
-    assert_int_equal(head.n_cut, head.n_forward - 2); /* all but the head and its loss */
+    assert_int_equal(
+        head.n_cut, head.n_forward - 2); /* all but the head and its loss */
     assert_int_equal(all.n_cut, 0);
     assert_true(all.saved_bytes > 100 * head.saved_bytes);
     net_close(&n);
@@ -247,6 +248,139 @@ static void a_step_that_is_not_finite_changes_nothing_at_all(void **state)
         th_free(after);
         net_close(&n);
     }
+}
+
+static void group_scalars(struct net *n, float gathered, bool skip)
+{
+    struct th_scalars s = {.lr = 0.1F,
+        .skip = skip,
+        .loss_scale = 2,
+        .clip = 1.0F / 6,
+        .gathered = gathered,
+        .ema_decay = 0.9F};
+    must(th_store_put(
+        &n->store, th_store_find(&n->store, "scalars"), (const float *)&s));
+}
+
+/* Three batches of two, of which `bad` is not finite (3: none), and the update. */
+static void run_group(struct net *n, struct th_plan *update, int bad)
+{
+    struct th_scalars s = {0};
+    float *image = th_alloc(2 * 3 * 16 * 16, sizeof *image);
+    for (int b = 0; b < 3; b++) {
+        for (int i = 0; i < 2 * 3 * 16 * 16; i++)
+            image[i] = th_rng_normal((uint64_t)b, (uint64_t)i);
+        image[5] = b == bad ? NAN : image[5];
+        must(th_plan_set(n->plan, "image", image));
+        net_upload_target(n);
+        group_scalars(n, (float)b, s.skip > 0);
+        must(th_plan_run(n->plan));
+        must(th_store_get(&n->store, th_store_find(&n->store, "scalars"), (float *)&s));
+        assert_true((s.skip > 0) == (b >= bad));
+    }
+    th_free(image);
+    group_scalars(n, 3, s.skip > 0);
+    must(th_plan_run(update));
+}
+
+static void check_group(const char *device, float clip)
+{
+    struct net n;
+    struct th_plan *update = NULL;
+    int64_t count = 0;
+    net_open(&n, device, "resnet20", 16, 5, 7);
+    n.optim.clip = clip;
+    net_plan(&n,
+        (struct th_plan_spec){.mode = TH_TRAIN, .part = TH_PART_GATHER, .batch = 2},
+        "all", "train");
+    const struct th_plan_spec spec = {.model = &n.model,
+        .freeze = &n.freeze,
+        .mode = TH_TRAIN,
+        .part = TH_PART_UPDATE,
+        .optim = &n.optim};
+    must(th_plan_new(&spec, &n.store, &n.arena, &update));
+    run_group(&n, update, 3); /* totals of a group before are no matter */
+    float *before = snapshot(&n, &count);
+    for (int bad = 0; bad < 3; bad++) {
+        run_group(&n, update, bad);
+        float *after = snapshot(&n, &count);
+        assert_memory_equal(before, after, (size_t)count * sizeof *before);
+        th_free(after);
+    }
+    run_group(&n, update, 3);
+    float *moved = snapshot(&n, &count), *at = moved, *was = before;
+    for (int i = 0; i < n.model.n_params; i++) {
+        int64_t k = th_shape_count(&n.model.params[i].shape);
+        assert_memory_not_equal(was, at, (size_t)k * sizeof *at);
+        at += k;
+        was += k;
+    }
+    th_free(before);
+    th_free(moved);
+    th_plan_free(update);
+    net_close(&n);
+}
+
+static void a_group_with_a_batch_that_is_not_finite_changes_nothing_at_all(void **state)
+{
+    (void)state;
+    for (size_t d = 0; d < N_DEVICES; d++)
+        for (int clip = 0; net_has_device(devices[d]) && clip < 2; clip++)
+            check_group(devices[d], (float)clip);
+}
+
+static float *state_of(struct net *n, const char *name, int64_t *count)
+{
+    int id = th_store_find(&n->store, name);
+    assert_true(id >= 0);
+    *count = th_shape_count(&n->store.states[id].shape);
+    float *x = th_alloc((size_t)*count, sizeof *x);
+    must(th_store_get(&n->store, id, x));
+    return x;
+}
+
+static void the_average_of_what_is_frozen_again_goes_on_to_its_value(void **state)
+{
+    (void)state;
+    struct net n;
+    int64_t count = 0;
+    const struct th_plan_spec spec = {.mode = TH_TRAIN, .batch = 2};
+    net_open(&n, "cpu", "resnet20", 16, 5, 7);
+    n.optim.ema = true;
+    net_plan(&n, spec, "head", "frozen");
+    assert_int_equal(th_store_find(&n.store, "ema/conv1.weight"), -1);
+    net_plan(&n, spec, "all", "frozen");
+    net_run(&n, 1, 0.01F);
+    net_plan(&n, spec, "head", "frozen");
+    float *then = state_of(&n, "ema/conv1.weight", &count);
+    float *w = state_of(&n, "conv1.weight", &count);
+    net_run(&n, 2, 0.01F);
+    float *now = state_of(&n, "ema/conv1.weight", &count);
+    float *same = state_of(&n, "conv1.weight", &count);
+    assert_memory_equal(w, same, (size_t)count * sizeof *w);
+    for (int64_t i = 0; i < count; i++)
+        assert_true(fabsf(now[i] - (0.9F * then[i] + 0.1F * w[i])) < 1e-6F);
+    assert_memory_not_equal(now, then, (size_t)count * sizeof *w);
+    th_free(then);
+    th_free(now);
+    th_free(w);
+    th_free(same);
+    net_close(&n);
+}
+
+/* "momentum/a" is not "momentum/ab". */
+static void dropping_a_tensor_leaves_longer_names(void **state)
+{
+    (void)state;
+    struct net n;
+    int a = -1, ab = -1;
+    net_open(&n, "ref", "resnet20", 8, 5, 7);
+    must(th_store_add(&n.store, "momentum/a", TH_SHAPE(2), &a));
+    must(th_store_add(&n.store, "momentum/ab", TH_SHAPE(2), &ab));
+    th_store_drop(&n.store, a);
+    assert_int_equal(th_store_find(&n.store, "momentum/a"), -1);
+    assert_int_equal(th_store_find(&n.store, "momentum/ab"), ab);
+    net_close(&n);
 }
 
 static void evaluation_follows_training_through_the_derived_weights(void **state)
@@ -336,6 +470,10 @@ int main(void)
         cmocka_unit_test(two_storages_alive_together_share_no_byte),
         cmocka_unit_test(frozen_prefix_is_folded_and_keeps_nothing_for_backward),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing_at_all),
+        cmocka_unit_test(
+            a_group_with_a_batch_that_is_not_finite_changes_nothing_at_all),
+        cmocka_unit_test(the_average_of_what_is_frozen_again_goes_on_to_its_value),
+        cmocka_unit_test(dropping_a_tensor_leaves_longer_names),
         cmocka_unit_test(evaluation_follows_training_through_the_derived_weights),
         cmocka_unit_test(every_derived_tensor_that_was_overwritten_is_found),
         cmocka_unit_test(batch_statistics_of_a_single_value_are_an_error),

@@ -134,8 +134,8 @@ void th_trainer_say_lost_line(struct thaw_trainer *t, thaw_status status)
 
 static void log_step(struct thaw_trainer *t, double loss, float lr)
 {
-    th_trainer_say_lost_line(t,
-        th_run_log_step(&t->folder, t->at.epoch, t->at.global, loss, (double)lr));
+    th_trainer_say_lost_line(
+        t, th_run_log_step(&t->folder, t->at.epoch, t->at.global, loss, (double)lr));
     th_trainer_step_events(t, loss, (double)lr);
 }
 

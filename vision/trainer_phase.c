@@ -241,14 +241,13 @@ static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
     return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->plans[i].plan);
 }
 
-static thaw_status add_update(struct thaw_trainer *t)
+/* The plan that ends a group of batches; NULL where each batch is a step. */
+static thaw_status make_update(const struct thaw_trainer *t, const struct th_freeze *f,
+    struct th_store *store, struct th_arena *arena, struct th_plan **out)
 {
-    const struct th_plan_spec spec = {.model = &t->net.model,
-        .freeze = &t->freeze,
-        .mode = TH_TRAIN,
-        .part = TH_PART_UPDATE,
-        .optim = &t->recipe.optim};
-    return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->update);
+    struct th_plan_spec spec = plan_spec(t, f, 0);
+    spec.part = TH_PART_UPDATE;
+    return t->recipe.accumulate > 1 ? th_plan_new(&spec, store, arena, out) : THAW_OK;
 }
 
 /* A plan for full batches, and one for a last batch of another size. */
@@ -261,8 +260,7 @@ static thaw_status make_plans(struct thaw_trainer *t)
         TRY(add_plan(t, used++, batch));
     if (last)
         TRY(add_plan(t, used++, joined ? batch + 1 : last));
-    if (t->recipe.accumulate > 1)
-        TRY(add_update(t));
+    TRY(make_update(t, &t->freeze, &t->net.store, &t->net.arena, &t->update));
     struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
     return th_evaluator_init(&t->evaluator, &t->net, values, t->recipe.batch);
 }
@@ -384,12 +382,14 @@ static thaw_status plan_cost(const struct thaw_trainer *t, const struct th_freez
     struct th_store *store, struct th_arena *arena, struct th_phase_cost *c)
 {
     const struct th_plan_spec spec = plan_spec(t, f, batch_of(t));
-    struct th_plan *plan = NULL;
+    struct th_plan *plan = NULL, *update = NULL;
     TRY(th_plan_new(&spec, store, arena, &plan));
+    thaw_status status = make_update(t, f, store, arena, &update);
     th_plan_stats(plan, &c->train);
     c->slot_bytes = slot_bytes(t, store);
+    th_plan_free(update);
     th_plan_free(plan);
-    return THAW_OK;
+    return status;
 }
 
 /* With a store and an arena of its own, whose pages nobody touches. */
