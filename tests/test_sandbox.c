@@ -282,10 +282,19 @@ static thaw_status map_file(void *context, unsigned char *shared, size_t n)
     return THAW_OK;
 }
 
+/* As root MADV_HWPOISON takes a page away from the whole machine, from the parent first. */
+static thaw_status poison_memory(void *context, unsigned char *shared, size_t n)
+{
+    enum { HWPOISON = 100 };
+    (void)context;
+    madvise(shared - (uintptr_t)shared % 4096, n / 4096 * 4096, HWPOISON + (1 << 20));
+    return THAW_OK;
+}
+
 static void a_child_that_calls_the_system_is_ended(void **state)
 {
-    static work *const works[] = {
-        open_socket, start_program, start_process, make_code, map_code, map_file};
+    static work *const works[] = {open_socket, start_program, start_process, make_code,
+        map_code, map_file, poison_memory};
     (void)state;
     if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0) {
         print_message("skipped: this kernel has no seccomp\n");
@@ -324,6 +333,28 @@ static void a_lying_child_is_not_believed(void **state)
     assert_true(strlen(thaw_error()) < sizeof a.sentence);
     a = (struct answer){0x646f6e64, THAW_OK, ""};
     fails(lie, &a, THAW_E_DATA, "without an answer");
+}
+
+static thaw_status write_there(void *context, unsigned char *shared, size_t n)
+{
+    (void)shared;
+    (void)n;
+    *(volatile unsigned char *)context = 1;
+    return THAW_OK;
+}
+
+/* Two threads may read two files: the second's child must not change what the first is
+ * looking at. */
+static void a_child_does_not_reach_what_an_earlier_one_left(void **state)
+{
+    (void)state;
+    int value = 7;
+    struct th_sandbox s;
+    struct th_sandbox_job job = job_of(write_all, &value);
+    assert_int_equal(th_sandbox_run(&job, &s), THAW_OK);
+    fails(write_there, s.bytes, THAW_E_DATA, "its reader crashed");
+    assert_int_equal(s.bytes[0], 7);
+    th_sandbox_release(&s);
 }
 
 /* ---- this process ---- */
@@ -420,6 +451,58 @@ static void without_a_child_there_is_a_sentence(void **state)
     assert_int_equal(WEXITSTATUS(how), 0);
 }
 
+static size_t address_space(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%llu", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static thaw_status take_some(void *context, unsigned char *shared, size_t n)
+{
+    (void)context;
+    (void)shared;
+    (void)n;
+    void *some = th_alloc(MEMORY / 8, 1);
+    th_free(some);
+    return some ? THAW_OK : THAW_E_MEMORY;
+}
+
+/* ulimit -v: what is left below it is the child's, though it is less than the bound. */
+static void a_tighter_limit_of_the_user_is_kept_and_used(void **state)
+{
+    (void)state;
+    size_t now = address_space();
+    if (sizeof THAW_SANITIZE != 1 || !now) {
+        print_message("skipped: a sanitizer's address space, or no /proc\n");
+        skip();
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct th_sandbox s;
+        struct th_sandbox_job job = job_of(take_some, NULL);
+        rlim_t most = now + SHARED + MEMORY / 2;
+        setrlimit(RLIMIT_AS, &(struct rlimit){most, most});
+        bool is_bound = geteuid() != 0 || setuid(65534) == 0; /* root may raise it */
+        if (!is_bound)
+            _exit(77);
+        int code = th_sandbox_run(&job, &s) == THAW_OK ? 0 : 1;
+        job = job_of(grow, NULL);
+        job.memory_bytes = MEMORY * 4;
+        _exit(code | (th_sandbox_run(&job, &s) == THAW_E_DATA ? 0 : 2));
+    }
+    int how = 0;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFEXITED(how));
+    if (WEXITSTATUS(how) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(how), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -431,9 +514,11 @@ int main(void)
         cmocka_unit_test(a_child_has_no_files),
         cmocka_unit_test(a_child_that_calls_the_system_is_ended),
         cmocka_unit_test(a_lying_child_is_not_believed),
+        cmocka_unit_test(a_child_does_not_reach_what_an_earlier_one_left),
         cmocka_unit_test(nothing_is_left_behind),
         cmocka_unit_test(an_applications_signals_do_not_matter),
         cmocka_unit_test(without_a_child_there_is_a_sentence),
+        cmocka_unit_test(a_tighter_limit_of_the_user_is_kept_and_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,8 @@
  *
  * S1 After its confinement the child runs only job.run, then _exit: no exit handlers, no
  *    buffers flushed twice, no leak check of a copy.
- * S2 The parent looks at the shared memory only when the child is dead, and believes
- *    none of it.
+ * S2 The parent looks at the shared memory only when the child is dead, no later child
+ *    gets it (Linux), and none of it is believed.
  * S3 Time is bounded by timers of the child itself (their signals have no handlers there),
  *    so that the parent just waits: no thread, no handler, no polling.
  *
@@ -57,10 +57,14 @@ static bool has_room(rlim_t bytes)
 }
 
 /* RLIMIT_AS counts what is mapped already, and that may be anything (ASan's shadow: 20
- * TB). The size is found by trying bounds: no /proc is needed, and no file. */
+ * TB). The size is found by trying bounds: no /proc is needed, and no file. A bound that
+ * the process had (ulimit -v) stays where it is tighter. */
 static void limit_memory(size_t more)
 {
+    struct rlimit before;
     rlim_t low = 0, high = (rlim_t)1 << 62;
+    if (getrlimit(RLIMIT_AS, &before))
+        return;
     while (high - low > (rlim_t)1 << 20) {
         rlim_t middle = low + (high - low) / 2;
         if (has_room(middle))
@@ -68,7 +72,8 @@ static void limit_memory(size_t more)
         else
             low = middle;
     }
-    setrlimit(RLIMIT_AS, &(struct rlimit){high + more, high + more});
+    rlim_t bound = high + more < before.rlim_cur ? high + more : before.rlim_cur;
+    setrlimit(RLIMIT_AS, &(struct rlimit){bound, bound});
 }
 
 static struct itimerval after(double seconds)
@@ -231,6 +236,7 @@ thaw_status th_sandbox_run(const struct th_sandbox_job *job, struct th_sandbox *
     do
         gone = waitpid(child, &how, 0);
     while (gone < 0 && errno == EINTR);
+    th_sandbox_keep_pages(map, bytes);
     if (gone < 0) /* an application that collects all children, or ignores SIGCHLD */
         how = -1;
     thaw_status status = judge(job, map, how);

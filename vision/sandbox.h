@@ -50,8 +50,9 @@ void th_sandbox_consume(struct th_sandbox *s, size_t n);
 /* For sandbox.c, in the file that the system has: called in the child. */
 void th_sandbox_close_files(void);
 void th_sandbox_follow_parent(pid_t parent); /* end when it ends; no core dumps */
-void th_sandbox_filter_calls(void);          /* from here on, what filter.h allows */
-/* For sandbox.c, in the parent: give pages of shared memory back. */
+void th_sandbox_filter_calls(void);          /* from here on, what its tables allow */
+/* For sandbox.c, in the parent: no later child gets these pages; give them back. */
+void th_sandbox_keep_pages(void *pages, size_t n);
 void th_sandbox_drop_pages(void *pages, size_t n);
 
 #endif

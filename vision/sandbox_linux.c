@@ -26,8 +26,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
-static const unsigned allowed[] = {__NR_brk, __NR_munmap, __NR_mremap, __NR_madvise,
-    __NR_futex, __NR_sched_yield, __NR_clock_gettime, __NR_gettimeofday, __NR_getrandom,
+static const unsigned allowed[] = {__NR_brk, __NR_munmap, __NR_mremap, __NR_futex,
+    __NR_sched_yield, __NR_clock_gettime, __NR_gettimeofday, __NR_getrandom,
     __NR_rt_sigreturn, __NR_sigaltstack, __NR_exit, __NR_exit_group};
 
 static const unsigned refused[] = {__NR_write, __NR_writev, __NR_read, __NR_openat,
@@ -90,6 +90,17 @@ static void on_mapping(struct program *p, unsigned number, bool anonymous)
     answer(p, SECCOMP_RET_ALLOW);
 }
 
+/* madvise: from 100 on (MADV_HWPOISON) it is about the machine's memory, not ours. */
+static void on_advice(struct program *p)
+{
+    emit(
+        p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_madvise, 0, 4));
+    load(p, argument(2));
+    emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 100, 0, 1));
+    answer(p, SECCOMP_RET_KILL_PROCESS);
+    answer(p, SECCOMP_RET_ALLOW);
+}
+
 void th_sandbox_filter_calls(void)
 {
     struct program p = {.n = 0};
@@ -106,6 +117,8 @@ void th_sandbox_filter_calls(void)
     on_mapping(&p, __NR_mmap, true);
     load(&p, offsetof(struct seccomp_data, nr)); /* a jump over mmap keeps the number */
     on_mapping(&p, __NR_mprotect, false);
+    load(&p, offsetof(struct seccomp_data, nr));
+    on_advice(&p);
     answer(&p, SECCOMP_RET_KILL_PROCESS);
     struct sock_fprog filter = {.len = p.n, .filter = p.code};
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -127,6 +140,11 @@ void th_sandbox_close_files(void)
         return;
     for (rlim_t fd = 0; fd < r.rlim_cur && fd < 1 << 16; fd++) /* before Linux 5.9 */
         close((int)fd);
+}
+
+void th_sandbox_keep_pages(void *pages, size_t n)
+{
+    madvise(pages, n, MADV_DONTFORK);
 }
 
 void th_sandbox_drop_pages(void *pages, size_t n)

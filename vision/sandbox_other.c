@@ -27,6 +27,12 @@ void th_sandbox_close_files(void)
         close((int)fd);
 }
 
+void th_sandbox_keep_pages(void *pages, size_t n)
+{
+    (void)pages;
+    (void)n;
+}
+
 void th_sandbox_drop_pages(void *pages, size_t n)
 {
     (void)pages;
