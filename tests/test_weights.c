@@ -15,6 +15,7 @@
 #include "error.h"
 #include "file.h"
 #include "mem.h"
+#include "pickle.h"
 #include "weights.h"
 
 #define GOLDEN THAW_SOURCE_DIR "/tests/golden/weights/"
@@ -461,12 +462,37 @@ static void the_real_legacy_file_equals_its_conversion(void **state)
     }
 }
 
+/* A dict made of one long list, again and again: 5 bytes of pickle for 2 MB of memory. */
+static void a_pickle_that_copies_a_list_without_end_is_refused(void **state)
+{
+    enum { PAIRS = 1 << 18, CALLS = 64 };
+    static const char head[] = "\x80\2ccollections\nOrderedDict\nq\1K\1K\2\x86q\2](",
+                      list[] = "e\x85q\3", call[] = "h\1h\3R";
+    (void)state;
+    size_t n = 0;
+    unsigned char *bytes = th_alloc(2 * PAIRS + 5 * CALLS + 64, 1);
+    assert_non_null(bytes);
+    memcpy(bytes, head, n = sizeof head - 1);
+    for (int i = 0; i < PAIRS; i++, n += 2)
+        memcpy(bytes + n, "h\2", 2);
+    memcpy(bytes + n, list, sizeof list - 1);
+    n += sizeof list - 1;
+    for (int i = 0; i < CALLS; i++, n += sizeof call - 1)
+        memcpy(bytes + n, call, sizeof call - 1);
+    bytes[n++] = '.';
+    struct th_pickle p;
+    assert_int_equal(th_pickle_init(&p, bytes, n, "copies.pth", NULL), THAW_E_DATA);
+    assert_non_null(strstr(thaw_error(), "copies.pth: damaged pickle: too many items"));
+    th_free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_file_gives_the_same_tensors),
         cmocka_unit_test(dangerous_and_broken_files_are_refused_by_name),
         cmocka_unit_test(a_global_outside_the_table_is_refused_by_its_name),
+        cmocka_unit_test(a_pickle_that_copies_a_list_without_end_is_refused),
         cmocka_unit_test(numbers_of_every_type_are_converted),
         cmocka_unit_test(strided_tensors_are_made_dense),
         cmocka_unit_test(attributes_of_h5py_are_read),

@@ -6,7 +6,7 @@
  * K1 No opcode and no global outside the two tables; nothing is executed or imported.
  * K2 Every read is checked against the end, every pop against the innermost mark.
  * K3 Values are referred to by index and made only by th_pickle_new_value, at most
- *    MAX_VALUES. Nothing walks values recursively, so cycles do no harm. */
+ *    MAX_VALUES, in lists of at most MAX_ITEMS together. Nothing walks values recursively, so cycles do no harm. */
 #include "bytes.h"
 #include "error.h"
 #include "mem.h"
@@ -17,7 +17,9 @@
 enum {
     MAX_VALUES = 1 << 20, /* a large checkpoint with optimizer slots has some 10^5 */
     MAX_STACK = 1 << 20,
-    MAX_MEMO = 1 << 20
+    MAX_MEMO = 1 << 20,
+    MAX_ITEMS =
+        1 << 22 /* of all lists: a call may copy one, so bytes do not bound them */
 };
 
 thaw_status th_pickle_bad(const struct th_pickle_machine *m, const char *why)
@@ -104,11 +106,14 @@ thaw_status th_pickle_new_value(
 thaw_status th_pickle_append(struct th_pickle_machine *m, uint32_t list, uint32_t value)
 {
     struct th_pickle_list *l = &m->p->list[list];
+    if (m->n_items == MAX_ITEMS)
+        return th_pickle_bad(m, "too many items");
     uint32_t *item = th_pickle_grown(l->item, l->n, &l->capacity, sizeof *item);
     if (!item)
         return THAW_E_MEMORY;
     l->item = item;
     l->item[l->n++] = value;
+    m->n_items++;
     return THAW_OK;
 }
 
@@ -116,6 +121,8 @@ thaw_status th_pickle_new_list(struct th_pickle_machine *m, enum th_pickle_kind 
     const uint32_t *item, size_t n)
 {
     struct th_pickle *p = m->p;
+    if (n > MAX_ITEMS - m->n_items)
+        return th_pickle_bad(m, "too many items");
     struct th_pickle_list *lists =
         th_pickle_grown(p->list, p->n_lists, &p->list_capacity, sizeof *lists);
     if (!lists)
@@ -128,6 +135,7 @@ thaw_status th_pickle_new_list(struct th_pickle_machine *m, enum th_pickle_kind 
             return THAW_E_MEMORY;
         memcpy(p->list[index].item, item, n * sizeof *item);
         p->list[index].n = p->list[index].capacity = n;
+        m->n_items += n;
     }
     return th_pickle_new_value(
         m, (struct th_pickle_value){.kind = kind, .index = index});

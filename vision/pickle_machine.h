@@ -15,6 +15,7 @@ struct th_pickle_machine {
     size_t n_stack, stack_capacity;
     uint32_t *memo; /* 1 + index of the value; 0 is nothing */
     size_t memo_capacity, n_memoized;
+    size_t n_items;               /* of all lists */
     size_t mark[TH_PICKLE_MARKS]; /* heights of the stack */
     int n_marks;
     bool is_done;
