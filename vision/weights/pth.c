@@ -318,8 +318,9 @@ static thaw_status add_tensor(struct source *s, const struct th_pickle_value *ke
             "%s: %.200s: its storage has %zu bytes, not %lld x %zu", s->where, name,
             b->n, (long long)storage->root_n, bytes);
     TRY(th_weights_add(out, name, t->shape, NULL, &data));
-    load_tensor(storage->dtype, t,
-        b->data + (size_t)(storage->offset + t->offset) * bytes, data);
+    if (th_shape_count(&t->shape) > 0) /* else its place may be anywhere */
+        load_tensor(storage->dtype, t,
+            b->data + (size_t)(storage->offset + t->offset) * bytes, data);
     return THAW_OK;
 }
 
