@@ -185,6 +185,18 @@ static void lines_are_appended_whole(void **state)
     check_content("{\"step\":1}\n{\"step\":2}\n1234\n5\n");
 }
 
+static void nothing_is_appended_through_a_link(void **state)
+{
+    (void)state;
+    char link[300];
+    snprintf(link, sizeof link, "%s.link", path);
+    assert_int_equal(th_file_append_line(path, "1", NULL), THAW_OK);
+    assert_int_equal(symlink(path, link), 0);
+    assert_int_equal(th_file_append_line(link, "2", NULL), THAW_E_IO);
+    check_content("1\n");
+    unlink(link);
+}
+
 static void what_is_no_regular_file_is_refused(void **state)
 {
     (void)state;
@@ -251,6 +263,7 @@ int main(void)
         TEST(a_full_disk_is_told_with_both_numbers),
         TEST(interruptions_and_missing_preallocation_do_no_harm),
         TEST(lines_are_appended_whole),
+        TEST(nothing_is_appended_through_a_link),
         TEST(what_is_no_regular_file_is_refused),
         TEST(folders_are_made_with_those_above),
         TEST(only_dead_processes_files_are_removed),

@@ -359,6 +359,96 @@ static void two_processes_cannot_train_in_one_folder(void **state)
     thaw_trainer_free(second);
 }
 
+/* Write NEWEST as `original` with another number of where the run stands, and the hash
+ * for it. */
+static void forge(const char *original, const char *newest, int which, int64_t value)
+{
+    unsigned char *bytes = NULL, *image = NULL;
+    size_t n = 0, n_image = 0, n_ints = 0;
+    struct th_weights w;
+    th_weights_init(&w);
+    must(th_file_read(original, 1 << 30, &bytes, &n));
+    must(th_weights_read_image(bytes, n - 16, original, &w));
+    th_free(bytes);
+    int64_t ints[11];
+    const int64_t *old = th_weights_ints(&w, "position", &n_ints);
+    assert_int_equal(n_ints, 11);
+    memcpy(ints, old, sizeof ints);
+    ints[which] = value;
+    must(th_weights_set_ints(&w, "position", ints, 11));
+    must(th_weights_to_image(&w, &image, &n_image));
+    image = th_realloc(image, n_image, n_image + 16, 1);
+    assert_non_null(image);
+    uint64_t hash = th_hash(image, n_image, 0);
+    memcpy(image + n_image, "THAWSUM1", 8);
+    memcpy(image + n_image + 8, &hash, 8);
+    must(th_file_write_atomic(newest, image, n_image + 16, NULL));
+    th_free(image);
+    th_weights_release(&w);
+}
+
+static void a_forged_position_is_damage(void **state)
+{
+    static const struct {
+        int which;
+        int64_t value;
+    } forgeries[] = {
+        {0, -1}, {0, INT64_MAX}, {1, -1}, {1, INT64_MIN}, {3, -2}, {4, -1}, {8, -2}};
+    (void)state;
+    struct fate fate = {.stop_at = 5};
+    thaw_result r;
+    char original[256], newest[256];
+    need_whole_run();
+    begin(&fate, make_options("forged", RECIPE, NULL));
+    must(run_on(&fate, &r, 1));
+    run_path(original, "forged/original");
+    run_path(newest, "forged/checkpoints/step-00000005.h5");
+    assert_int_equal(rename(newest, original), 0);
+    for (size_t i = 0; i < sizeof forgeries / sizeof forgeries[0]; i++) {
+        forge(original, newest, forgeries[i].which, forgeries[i].value);
+        fate = (struct fate){0};
+        resume(&fate, "forged");
+        assert_int_equal(fate.t->at.global, 4); /* of the checkpoint before */
+        thaw_trainer_free(fate.t);
+    }
+    resume(&fate, "forged");
+    must(run_on(&fate, &r, 0));
+    assert_as_whole("forged");
+}
+
+/* Resume a run in which NAME is a link to `text` outside: refused, and the text stays. */
+static void resume_with_link(const char *name, const char *text)
+{
+    char run[256], inside[256], outside[256];
+    thaw_trainer *t = NULL;
+    run_path(run, "linked");
+    run_path(inside, name);
+    run_path(outside, "outside");
+    must(th_file_write_atomic(outside, text, strlen(text), NULL));
+    assert_int_equal(unlink(inside), 0);
+    assert_int_equal(symlink(outside, inside), 0);
+    assert_int_equal(thaw_trainer_resume(run, NULL, NULL, &t), THAW_E_IO);
+    assert_null(t);
+    char *now = read_text(".", "outside");
+    assert_string_equal(now, text);
+    th_free(now);
+    assert_int_equal(unlink(inside), 0);
+}
+
+static void a_run_folder_of_a_stranger_writes_nowhere_else(void **state)
+{
+    (void)state;
+    struct fate fate = {.stop_at = 1};
+    thaw_result r;
+    char text[4000];
+    memset(text, 'x', sizeof text - 1); /* longer than metrics.jsonl was */
+    text[sizeof text - 1] = 0;
+    begin(&fate, make_options("linked", RECIPE, NULL));
+    must(run_on(&fate, &r, 0));
+    resume_with_link("linked/.lock", text);
+    resume_with_link("linked/metrics.jsonl", text);
+}
+
 /* Replace `from` by as long a `to` in a text file of the run. */
 static void edit(const char *run, const char *name, const char *from, const char *to)
 {
@@ -405,6 +495,8 @@ int main(void)
         cmocka_unit_test(what_is_not_finite_ends_the_run_and_the_last_good_state_stays),
         cmocka_unit_test(a_rate_that_is_far_too_large_says_what_to_do),
         cmocka_unit_test(a_finished_run_stays_as_it_is_and_can_be_prolonged),
+        cmocka_unit_test(a_forged_position_is_damage),
+        cmocka_unit_test(a_run_folder_of_a_stranger_writes_nowhere_else),
         cmocka_unit_test(two_processes_cannot_train_in_one_folder),
         cmocka_unit_test(another_config_or_other_images_are_refused),
     };

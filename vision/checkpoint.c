@@ -34,13 +34,26 @@ static thaw_status set_position(struct th_weights *w, const struct th_checkpoint
     return th_weights_set_floats(w, "sums", reals, sizeof reals / sizeof reals[0]);
 }
 
+/* A hash says that a file is as it was written, not that Thaw wrote it. Phase and best
+ * epoch are -1 where there is none. */
+static bool is_position(const int64_t *ints)
+{
+    enum { PHASE = 3, BEST_EPOCH = 8, N = 9 };
+    bool fits = true;
+    for (int i = 0; i < N; i++) {
+        int64_t least = i == PHASE || i == BEST_EPOCH ? -1 : 0;
+        fits = fits && ints[i] >= least && ints[i] < (int64_t)1 << 53;
+    }
+    return fits;
+}
+
 static thaw_status get_position(const struct th_weights *w, struct th_checkpoint *c)
 {
     size_t n_ints = 0, n_reals = 0;
     const int64_t *i = th_weights_ints(w, "position", &n_ints);
     const double *r = th_weights_floats(w, "sums", &n_reals);
-    if (!i || !r || n_ints != 11 || n_reals != 3)
-        return th_fail(THAW_E_DATA, "the position is not in it");
+    if (!i || !r || n_ints != 11 || n_reals != 3 || !is_position(i))
+        return th_fail(THAW_E_DATA, "no position of a run is in it");
     c->at = (struct th_position){.epoch = i[0],
         .step = i[1],
         .global = i[2],

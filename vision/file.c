@@ -264,7 +264,8 @@ thaw_status th_file_append(
 {
     sys = sys ? sys : &real_sys;
     thaw_status status = THAW_OK;
-    int fd = sys->open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+    int fd = sys->open(path, flags, 0666);
     if (fd < 0)
         return th_fail_errno(THAW_E_IO, "%s: cannot be opened for appending", path);
     /* In one write where that goes, so that lines of two writers do not mix. */

@@ -42,7 +42,8 @@ thaw_status th_file_check(const char *path);
 thaw_status th_file_check_folder(const char *path);
 
 /* Append n bytes, creating the file where there is none: all of them, or after a failure
- * none where the file system lets the part be cut off again. */
+ * none where the file system lets the part be cut off again. A symbolic link is refused:
+ * it may lead out of a folder that came from somebody else. */
 thaw_status th_file_append(
     const char *path, const void *bytes, size_t n, const struct th_file_sys *sys);
 

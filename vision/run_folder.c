@@ -80,7 +80,8 @@ static thaw_status take_lock(struct th_run_folder *f)
     char *path = th_run_folder_path(f, ".lock");
     if (!path)
         return THAW_E_MEMORY;
-    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    /* A link may lead out of a folder that came from somebody else. */
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     th_free(path);
     if (lock < 0)
         return th_fail_errno(THAW_E_IO, "%s: cannot write here", f->path);

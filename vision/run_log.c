@@ -7,6 +7,7 @@
 #include "report.h"
 #include "scores.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,9 +23,15 @@ thaw_status th_run_log_cut(const struct th_run_folder *f, int64_t bytes)
 {
     int64_t now = 0;
     TRY(th_run_log_size(f, &now));
-    if (now > bytes && truncate(f->metrics, (off_t)bytes))
-        return th_fail_errno(THAW_E_IO, "%s: cannot be shortened", f->metrics);
-    return THAW_OK;
+    if (now <= bytes)
+        return THAW_OK;
+    int fd = open(f->metrics, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    thaw_status status = THAW_OK;
+    if (fd < 0 || ftruncate(fd, (off_t)bytes))
+        status = th_fail_errno(THAW_E_IO, "%s: cannot be shortened", f->metrics);
+    if (fd >= 0)
+        close(fd); /* what it may still report, the next line's append meets */
+    return status;
 }
 
 static void put_real(struct th_json_out *o, const char *key, double value)
