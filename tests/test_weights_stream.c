@@ -116,6 +116,7 @@ static void what_no_writer_writes_is_refused(void **state)
         {{.kind = 9, .name_bytes = 2}, "a kind of record"},
         {{.kind = 1, .name_bytes = 0}, "a name"},
         {{.kind = 1, .name_bytes = UINT64_MAX}, "a name"},
+        {{.kind = 1, .name_bytes = 4097}, "a name)"},
         {{.kind = 1, .name_bytes = 3, .payload = 4}, "a name without end"},
         {{.kind = 1, .name_bytes = 1, .payload = 4}, "a name without end"},
         {{.kind = 1, .name_bytes = 2, .payload = UINT64_MAX}, "beyond the end"},
@@ -181,6 +182,24 @@ static void attributes_are_counted(void **state)
     th_free(s.bytes);
 }
 
+/* An empty text is one byte in a file, and an allocation here. */
+static void texts_are_counted(void **state)
+{
+    (void)state;
+    struct th_weights w;
+    struct th_stream s = new_stream(2 * MANY);
+    const struct head h = {
+        .kind = 3, .name_bytes = 2, .n = MANY - 5, .payload = MANY - 5};
+    const char *const few[] = {"1", "2", "3", "4", "5", "6"};
+    ok(th_stream_texts(&s, "few", TH_ATTRIBUTE_STRINGS, few, 6));
+    memcpy(s.bytes + s.at, &h, sizeof h);
+    s.bytes[s.at + sizeof h] = 'x';
+    assert_int_equal(read_all(&s, &w), THAW_E_DATA);
+    assert_non_null(strstr(thaw_error(), "more than 1048576 texts"));
+    th_weights_release(&w);
+    th_free(s.bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +208,7 @@ int main(void)
         cmocka_unit_test(what_no_writer_writes_is_refused),
         cmocka_unit_test(a_text_that_does_not_end_is_refused),
         cmocka_unit_test(attributes_are_counted),
+        cmocka_unit_test(texts_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

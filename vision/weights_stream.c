@@ -11,8 +11,9 @@
 enum record_kind { END, TENSOR, STRING, STRINGS, FLOATS, INTS };
 
 enum {
-    MAX_NAME = 1 << 16,
-    MAX_ATTRIBUTES = 4096 /* `out` looks through them one by one */
+    MAX_NAME = 4096,
+    MAX_ATTRIBUTES = 4096, /* `out` looks through them one by one */
+    MAX_TEXTS = 1 << 20    /* of all attributes: a byte here is some 100 in `out` */
 };
 
 struct head {
@@ -159,12 +160,16 @@ static thaw_status take_tensor(
 
 /* n texts that fill the payload exactly. */
 static thaw_status take_texts(
-    const struct th_stream *s, const struct record *r, struct th_weights *out)
+    struct th_stream *s, const struct record *r, struct th_weights *out)
 {
     size_t n = (size_t)r->head.n;
     const char *at = (const char *)r->payload, *end = at + r->head.payload;
     if (n > r->head.payload || (r->head.kind == STRING && n != 1))
         return broken(s, "a number of texts");
+    if (n > MAX_TEXTS - s->n_texts)
+        return th_fail(
+            THAW_E_DATA, "%s: more than %d texts in attributes", s->where, MAX_TEXTS);
+    s->n_texts += n;
     const char **text = th_alloc(n, sizeof *text);
     if (!text)
         return THAW_E_MEMORY;

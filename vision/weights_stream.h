@@ -14,6 +14,7 @@
 struct th_stream {
     unsigned char *bytes; /* 64-byte aligned; zero beyond `at` where it is written */
     size_t n, at;
+    size_t n_texts;    /* taken so far */
     const char *where; /* the file, for sentences */
 };
 
