@@ -161,6 +161,10 @@ prints '"top1_interval":\[[0-9.]+,[0-9.]+\],"balanced_accuracy":[0-9.]+,"ece":[0
 cp out first
 expect 0 "eval runs again" eval run images --json
 check "the same evaluation has the same interval" cmp out first
+says "30 images (all of it)"
+mkdir split && cp -r images split/train && cp -r images split/test
+expect 0 "without validation images the training images are evaluated" eval run split
+says "30 images (train)"
 expect 0 "inspect describes the model and the plan" inspect run --thaw head
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
 

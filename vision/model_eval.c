@@ -46,7 +46,8 @@ static thaw_status match(const thaw_model *m, const struct th_dataset *d, int32_
     return THAW_OK;
 }
 
-/* The split that was asked for; a data set without splits: all of it. */
+/* The split that was asked for; without validation images: the training images, which in
+ * a data set without splits are all of it. */
 static thaw_status choose_split(
     const struct th_dataset *d, const thaw_options *o, enum th_split *split)
 {
@@ -58,6 +59,13 @@ static thaw_status choose_split(
         return th_fail(THAW_E_DATA, "the data has no test images");
     *split = TH_SPLIT_TRAIN;
     return THAW_OK;
+}
+
+/* Only a data set without other splits is all that there is. */
+static const char *split_text(const struct th_dataset *d, enum th_split split)
+{
+    int64_t others = d->split[TH_SPLIT_VAL].n + d->split[TH_SPLIT_TEST].n;
+    return split == TH_SPLIT_TRAIN && !others ? "all of it" : th_split_name(split);
 }
 
 /* Whether the model has seen these very images before. */
@@ -125,7 +133,7 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
     TRY(match(m, d, map, events));
     TRY(choose_split(d, o, &split));
     th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
-        split == TH_SPLIT_TRAIN ? "all of it" : th_split_name(split));
+        split_text(d, split));
     say_seen(m, d, split, events);
     TRY(th_metrics_init(&metrics, m->net.model.n_classes));
     thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
