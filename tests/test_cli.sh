@@ -182,6 +182,9 @@ expect 0 "what was adapted predicts" predict adapted.h5 images/class_0/000.ppm
 expect 0 "and says what it was made from" inspect adapted.h5
 prints '^data [0-9a-f]{16}: trained on 24 images, 6 to validate'
 prints '^BatchNorm statistics adapted to data [0-9a-f]{16}$'
+cp -r images/class_0 of:today
+expect 0 "a folder is a folder whatever its name" adapt run of:today -o colon.h5
+prints '^adapted +19 BatchNorms to 10 images: '
 
 # ---- bad input ----
 cp -r images spoilt

@@ -250,12 +250,13 @@ static thaw_status adapt(thaw_model *m, const struct th_dataset *d,
 }
 
 /* A data set's training images where DATA names a format or has a train folder, else
- * every image below the folder, whatever its folders are called. */
+ * every image below the folder, whatever it and its folders are called. */
 static thaw_status open_images(
     const char *data, struct th_dataset *d, const thaw_events *events)
 {
     char *train = th_format("%s/train", data);
-    bool is_set = strchr(data, ':') || (train && th_is_folder(train));
+    bool names_format = strchr(data, ':') && !th_is_folder(data);
+    bool is_set = names_format || (train && th_is_folder(train));
     th_free(train);
     if (is_set)
         TRY(th_dataset_open(data, &(struct th_dataset_options){.as_is = true}, d));
