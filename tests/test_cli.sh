@@ -283,6 +283,8 @@ expect 0 "patience ends a run that gets no better" train images -o patient $smal
 check "after two epochs" [ "$(grep -c '"event":"epoch"' patient/metrics.jsonl)" -eq 2 ]
 expect 0 "and resuming it says why nothing is trained" resume patient --epochs +1
 says "--patience 1 has ended the run"
+tiny 0 "patience without validation has nothing to wait for" blind --epochs=1 --val=0 --patience=1
+says "warning   --patience 1 has no effect"
 
 echo "$checks checks, $failures failed"
 [ "$failures" -eq 0 ]

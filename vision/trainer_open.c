@@ -240,9 +240,13 @@ static thaw_status open_validation(struct thaw_trainer *t)
     TRY(th_metrics_init(&t->val, t->net.model.n_classes));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));
-    if (t->data.split[TH_SPLIT_VAL].n == 0)
-        return THAW_OK;
-    return th_loader_open(&t->data, &o, &t->val_loader);
+    if (t->data.split[TH_SPLIT_VAL].n > 0)
+        return th_loader_open(&t->data, &o, &t->val_loader);
+    if (t->recipe.patience)
+        th_say(&t->events, "warning",
+            "--patience %d has no effect: there are no validation images",
+            t->recipe.patience);
+    return THAW_OK;
 }
 
 static thaw_status weigh_classes(struct thaw_trainer *t)
