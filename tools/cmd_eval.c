@@ -128,7 +128,8 @@ const struct th_command th_command_eval = {
     .usage = "MODEL DATA [options]",
     .about = "accuracy with its interval, scores by class, calibration",
     .details =
-        "MODEL is a model file, a weights file or a run folder (its best.h5). Classes\n"
+        "MODEL is a model file, a weights file or a run folder (its best.h5). Of DATA\n"
+        "the validation images are taken, all of them where it has none. Classes\n"
         "are matched by name. In brackets: 95 % intervals of the bootstrap over "
         "images\n"
         "(1,000 resamples, always the same). Precision and recall without images are "

@@ -183,8 +183,8 @@ static void print_man(void)
         "diverged: the loss is no longer finite; 5 a file that was named cannot be\n"
         "opened, or reading or writing failed, or the disk is full; 6 out of memory;\n"
         "129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM with the run saved.\n"
-        ".SH ENVIRONMENT\n.TP\n.B THAW_WEIGHTS\nweights file when \\-\\-weights is not "
-        "given\n"
+        ".SH ENVIRONMENT\n.TP\n.B THAW_WEIGHTS\nweights file, or a folder "
+        "with BACKBONE.h5, when \\-\\-weights is not given\n"
         ".TP\n.B NO_COLOR\nif set and not empty, no colours");
 }
 

@@ -24,7 +24,11 @@ const struct th_command th_command_inspect = {
     .name = "inspect",
     .usage = "MODEL [options]",
     .about = "what a model is, and the plan for --thaw, --bn and --batch",
-    .details = NULL,
+    .details =
+        "The plan is that of these options, not of the run that MODEL is from: give\n"
+        "its --thaw, --bn and --batch to see that. A line a step: its kind (derived:\n"
+        "only when what it is made of changed; commit: updates), op, layer, shape,\n"
+        "memory layout. Below the cut nothing has a backward step.\n",
     .bit = THAW_CMD_INSPECT,
     .least = 1,
     .most = 1,
