@@ -120,6 +120,22 @@ static void a_chart_has_its_lines_gaps_and_marks(void **state)
     assert_null(h.text);
 }
 
+static void a_line_without_a_value_is_not_named(void **state)
+{
+    double x[] = {1, 2, 3}, y[] = {(double)NAN, 3, 4};
+    double none[] = {(double)NAN, (double)NAN, (double)NAN};
+    (void)state;
+    struct th_html h = {0};
+    const struct th_series lines[] = {
+        {"training", x, y, 3, 0}, {"validation", x, none, 3, 1}};
+    const struct th_chart chart = {"Loss", "epoch", lines, 2, NULL, 0, false, false};
+    th_html_chart(&h, &chart);
+    assert_non_null(strstr(h.text, "training from 3 to 4\""));
+    assert_null(strstr(h.text, "validation"));
+    assert_null(strstr(h.text, "nan"));
+    th_html_release(&h);
+}
+
 static void huge_ranges_get_a_logarithmic_axis(void **state)
 {
     (void)state;
@@ -364,6 +380,7 @@ int main(void)
         cmocka_unit_test(a_png_in_memory_is_the_one_in_a_file),
         cmocka_unit_test(the_worst_mistakes_stay_whatever_the_order),
         cmocka_unit_test(a_chart_has_its_lines_gaps_and_marks),
+        cmocka_unit_test(a_line_without_a_value_is_not_named),
         cmocka_unit_test(huge_ranges_get_a_logarithmic_axis),
         cmocka_unit_test(hostile_names_are_inert),
         cmocka_unit_test(many_classes_have_pairs_in_place_of_a_matrix),

@@ -132,12 +132,27 @@ static void put_line(struct th_html *h, const struct th_series *s, const struct 
     th_html_put(h, "\"/>");
 }
 
+/* The first and the last value that is drawn; false: none is. */
+static bool find_ends(const struct th_series *s, double *first, double *last)
+{
+    int n = 0;
+    *first = *last = (double)NAN;
+    for (int i = 0; i < s->n; i++)
+        if (isfinite(s->y[i])) {
+            *first = n++ ? *first : s->y[i];
+            *last = s->y[i];
+        }
+    return n > 0;
+}
+
 static void put_legend(struct th_html *h, const struct th_chart *c)
 {
+    double first, last;
     th_html_put(h, "<figcaption>%s:", c->title);
     for (int s = 0; s < c->n_series; s++)
-        th_html_put(h, " <span class=\"key k%d\"></span>&nbsp;%s", c->series[s].colour,
-            c->series[s].name);
+        if (find_ends(&c->series[s], &first, &last))
+            th_html_put(h, " <span class=\"key k%d\"></span>&nbsp;%s",
+                c->series[s].colour, c->series[s].name);
     if (c->n_marks)
         th_html_put(h, " <span class=\"key km\"></span>&nbsp;what trains changes");
     th_html_put(h, "</figcaption>");
@@ -146,15 +161,15 @@ static void put_legend(struct th_html *h, const struct th_chart *c)
 void th_html_chart(struct th_html *h, const struct th_chart *c)
 {
     struct axis x, y;
+    double first, last;
     if (!find_ranges(c, &x, &y))
         return;
     th_html_put(h, "<figure><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s",
         WIDTH, HEIGHT, c->title);
     for (int s = 0; s < c->n_series; s++) {
         const struct th_series *line = &c->series[s];
-        if (line->n)
-            th_html_put(h, ", %s from %.4g to %.4g", line->name, line->y[0],
-                line->y[line->n - 1]);
+        if (find_ends(line, &first, &last))
+            th_html_put(h, ", %s from %.4g to %.4g", line->name, first, last);
     }
     th_html_put(h, "\">");
     put_y_axis(h, c, &y);
