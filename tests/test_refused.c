@@ -219,6 +219,14 @@ static void nothing(void)
 {
 }
 
+/* HDF5 is read in a process whose memory is limited by the size of the file: what is refused
+ * there is the file's fault. */
+static bool is_of_reader(thaw_status status)
+{
+    return status == THAW_E_DATA &&
+           strstr(thaw_error(), "refused: reading it needs more than");
+}
+
 /* Refuse one allocation after the other of what `call` makes; before and after each
  * attempt `reset` puts things as they were. */
 static void refuse_each(
@@ -239,7 +247,7 @@ static void refuse_each(
         thaw_status status = call();
         bool refused = fault_refused();
         fault_allow();
-        if (status != THAW_OK && status != THAW_E_MEMORY)
+        if (status != THAW_OK && status != THAW_E_MEMORY && !is_of_reader(status))
             fail_msg("%s, allocation %d: status %d, %s", name, i, status, thaw_error());
         if (status == THAW_E_MEMORY)
             assert_non_null(strstr(thaw_error(), "memory"));
