@@ -101,7 +101,7 @@ void th_print_help(const struct th_command *c)
     for (int i = 0; (c = command_at(i)); i++)
         printf("  %-8s  %s\n", c->name, c->about);
     puts("\nthaw COMMAND --help shows a command's options.\n\n"
-         "  thaw train flowers/ -o run --weights resnet18.pth\n"
+         "  thaw train flowers/ -o run --weights resnet18-f37072fd.pth\n"
          "  thaw predict run photo.jpg");
 }
 

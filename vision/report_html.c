@@ -474,10 +474,7 @@ static void put_reproduction(struct th_html *h, const struct th_report_facts *f)
     th_html_put(h, "<tr><td>Threads, workers</td><td>%d, %d</td></tr>\n", f->threads,
         f->workers);
     th_html_put(h, "<tr><td>Seed</td><td>%" PRIu64 "</td></tr>\n", f->seed);
-    th_html_put(h,
-        "<tr><td>Images (hash of splits, classes, names)</td><td><code>%016" PRIx64
-        "</code></td></tr>\n",
-        f->data_hash);
+    put_row(h, "Images (fingerprint)", f->data);
     put_forecast(h, f);
     th_html_put(h, "</table>\n");
     put_config(h, f->config);

@@ -4,6 +4,7 @@
 #ifndef TH_REPORT_HTML_H
 #define TH_REPORT_HTML_H
 
+#include "fingerprint.h"
 #include "html.h"
 #include "metrics.h"
 #include "run_history.h"
@@ -25,7 +26,8 @@ struct th_report_facts {
     int n_classes;
     const int64_t *counts;  /* [3][n_classes] images of train, val, test */
     const char *unreadable; /* lines of PATH TAB REASON; NULL: none */
-    uint64_t seed, data_hash;
+    uint64_t seed;
+    char data[TH_FINGERPRINT_TEXT]; /* fingerprint of the images */
     int threads, workers;
     int epochs_done, epochs; /* of all */
     int best_epoch;          /* from 0; -1: none */

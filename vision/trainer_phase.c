@@ -313,7 +313,7 @@ static void say_freeze(const struct thaw_trainer *t)
         th_freeze_trained(&t->freeze, &t->net.model), trained, sizeof trained);
     th_text_short((double)th_model_values(&t->net.model), all, sizeof all);
     th_say(&t->events, "freeze", "epoch %lld: %s trains, %s of %s values; BatchNorm %s",
-        (long long)t->at.epoch, t->recipe.timetable.spec[t->at.phase], trained, all,
+        (long long)t->at.epoch + 1, t->recipe.timetable.spec[t->at.phase], trained, all,
         bn && *bn ? bn : "none");
     th_free(bn);
 }

@@ -126,7 +126,7 @@ static void take_plain_facts(
     f->classes = t->net.model.classes;
     f->n_classes = t->net.model.n_classes;
     f->seed = t->recipe.seed;
-    f->data_hash = (uint64_t)t->data_hash;
+    th_fingerprint_text(&t->net.model.trained_on, f->data);
     f->threads = t->net.device->threads;
     f->workers = t->recipe.workers;
     f->epochs_done = (int)t->at.epoch;
