@@ -186,6 +186,16 @@ cp -r images/class_0 of:today
 expect 0 "a folder is a folder whatever its name" adapt run of:today -o colon.h5
 prints '^adapted +19 BatchNorms to 10 images: '
 
+# ---- names of somebody else's making ----
+odd=$(printf 'b\033[31mx')
+cp -r images odd && mv odd/class_1 "odd/$odd"
+expect 0 "a class name cannot steer the terminal" train odd -o r_odd --weights random \
+    --backbone resnet20 --image-size 8 --thaw all --epochs 1 --val 0
+expect 0 "nor in a prediction" predict r_odd "odd/$odd"
+prints 'b\?\[31mx/'
+expect 0 "nor in a table" eval r_odd odd
+check "no escape is printed" sh -c '! grep -q "$(printf "\033")" out err'
+
 # ---- bad input ----
 cp -r images spoilt
 echo "no image" >spoilt/class_1/000.ppm

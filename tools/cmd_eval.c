@@ -30,11 +30,16 @@ static void print_class(const thaw_evaluation *e, int c, int width)
 {
     const thaw_class_scores *s = &e->classes[c];
     int most = mistaken_for(e, c);
-    printf("%-*.*s %9" PRId64 " %9.1f %% %6.1f %% %8.3f", width, width, s->name,
-        s->images, 100 * s->scores.precision, 100 * s->scores.recall, s->scores.f1);
-    if (most >= 0)
-        printf("  %s (%" PRId64 ")", e->classes[most].name,
-            e->confusion[(int64_t)c * e->n_classes + most]);
+    char name[64]; /* as wide as a column gets, cut */
+    snprintf(name, sizeof name, "%-*.*s", width, width, s->name);
+    th_print_text(stdout, name);
+    printf(" %9" PRId64 " %9.1f %% %6.1f %% %8.3f", s->images,
+        100 * s->scores.precision, 100 * s->scores.recall, s->scores.f1);
+    if (most >= 0) {
+        fputs("  ", stdout);
+        th_print_text(stdout, e->classes[most].name);
+        printf(" (%" PRId64 ")", e->confusion[(int64_t)c * e->n_classes + most]);
+    }
     putchar('\n');
 }
 

@@ -53,12 +53,15 @@ static void print_text(const thaw_model *m, const thaw_prediction *p)
     enum { SHOWN = 3 };
     static const float least = 0.001f; /* what would print as 0.0 % is left out */
     int n = thaw_model_n_classes(m), c = p->best;
-    printf("%s:", p->file);
+    th_print_text(stdout, p->file);
+    putchar(':');
     for (int i = 0; i < SHOWN && c >= 0; i++) {
         float x = p->probabilities[c];
         if (i && x < least)
             break;
-        printf("%s %s %.1f %%", i ? "," : "", thaw_model_class(m, c), 100 * (double)x);
+        fputs(i ? ", " : " ", stdout);
+        th_print_text(stdout, thaw_model_class(m, c));
+        printf(" %.1f %%", 100 * (double)x);
         c = next_best(p->probabilities, n, x, c);
     }
     putchar('\n');
@@ -68,7 +71,11 @@ static void on_prediction(void *context, const thaw_prediction *p)
 {
     struct output *out = context;
     if (p->error) {
-        fprintf(stderr, "thaw: %s: %s\n", p->file, p->error);
+        fputs("thaw: ", stderr);
+        th_print_text(stderr, p->file);
+        fputs(": ", stderr);
+        th_print_text(stderr, p->error);
+        putc('\n', stderr);
         out->any_bad = true;
     } else if (out->json) {
         print_json(out->model, p);

@@ -51,6 +51,16 @@ static bool is_result(const char *topic)
     return false;
 }
 
+void th_print_text(FILE *f, const char *text)
+{
+    for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
+        bool c1 = s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0; /* U+0080 to U+009F */
+        bool steers = c1 || s[0] == 0x7f || (s[0] < ' ' && s[0] != '\n');
+        putc(steers ? '?' : s[0], f);
+        s += c1;
+    }
+}
+
 static void on_line(void *context, const char *topic, const char *text)
 {
     struct th_terminal *t = context;
@@ -61,8 +71,9 @@ static void on_line(void *context, const char *topic, const char *text)
     FILE *f = result && !t->json ? stdout : stderr;
     bool colours = t->colours && (f == stderr || isatty(STDOUT_FILENO));
     const char *colour = warning ? "\033[33m" : "\033[36m";
-    fprintf(f, "%s%-9s%s %s\n", colours ? colour : "", topic, colours ? "\033[0m" : "",
-        text);
+    fprintf(f, "%s%-9s%s ", colours ? colour : "", topic, colours ? "\033[0m" : "");
+    th_print_text(f, text);
+    putc('\n', f);
     fflush(f);
 }
 

@@ -27,6 +27,10 @@ thaw_events th_terminal_events(struct th_terminal *t);
 /* Wipe the progress line, so that something else can be printed. */
 void th_terminal_clear(struct th_terminal *t);
 
+/* `text` for eyes: what could steer a terminal, in a class or file name of somebody else's
+ * making, becomes '?' (ASCII and C1 control characters but newline). */
+void th_print_text(FILE *f, const char *text);
+
 /* `text` as a JSON string; bytes that are not UTF-8 become U+FFFD. */
 void th_json_string(FILE *f, const char *text);
 

@@ -2,6 +2,7 @@
  * The program: finds the command, reads its arguments by the option table, runs it.
  * Exit codes are statuses negated; 128 + signal when a run was stopped and saved. */
 #include "command.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -30,8 +31,11 @@ const struct th_command *th_command_find(const char *name)
 
 int th_report(thaw_status status)
 {
-    if (status != THAW_OK)
-        fprintf(stderr, "thaw: %s\n", thaw_error());
+    if (status != THAW_OK) {
+        fputs("thaw: ", stderr);
+        th_print_text(stderr, thaw_error());
+        putc('\n', stderr);
+    }
     return -(int)status;
 }
 
