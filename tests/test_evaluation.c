@@ -123,6 +123,33 @@ static void a_finished_run_is_not_tested_again(void **state)
     th_json_free(end);
 }
 
+/* context: where the trainer's pointer is. */
+static void stop_after_the_epoch(void *context, const char *topic, const char *text)
+{
+    (void)text;
+    if (!strcmp(topic, "epoch"))
+        thaw_trainer_stop(*(thaw_trainer **)context);
+}
+
+static void a_stop_before_the_test_is_heeded_and_a_resume_tests(void **state)
+{
+    (void)state;
+    thaw_result r;
+    thaw_trainer *t = NULL;
+    struct lines lines = {.topic = "test"};
+    const thaw_events events = {.context = &t, .line = stop_after_the_epoch};
+    thaw_options *o = make_options("hurried", "epochs", "1", NULL);
+    must(thaw_trainer_new(o, &events, &t));
+    must(thaw_trainer_run(t, &r));
+    thaw_trainer_free(t);
+    thaw_options_free(o);
+    assert_true(r.stopped);
+    assert_false(has_file("hurried", "test.json"));
+    must(resume("hurried", NULL, &lines));
+    assert_non_null(strstr(lines.text, "of 5 images"));
+    assert_true(has_file("hurried", "test.json"));
+}
+
 static void a_run_that_found_another_model_is_tested_again_and_warned(void **state)
 {
     (void)state;
@@ -351,6 +378,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_finished_run_is_not_tested_again),
+        cmocka_unit_test(a_stop_before_the_test_is_heeded_and_a_resume_tests),
         cmocka_unit_test(a_run_that_found_another_model_is_tested_again_and_warned),
         cmocka_unit_test(a_record_that_cannot_be_read_is_made_again),
         cmocka_unit_test(the_fingerprint_is_in_the_model_and_in_the_first_line),

@@ -150,8 +150,10 @@ void th_trainer_epoch_events(struct thaw_trainer *t, const struct th_epoch_log *
 
 /* ---- trainer_test.c ---- */
 
-/* best.h5 on the test split, or what is recorded where that model was there before. */
-thaw_status th_trainer_test(struct thaw_trainer *t, struct th_test_log *log);
+/* best.h5 on the test split, or what is recorded where that model was there before.
+ * *stopped: by the user, and nothing is recorded. */
+thaw_status th_trainer_test(
+    struct thaw_trainer *t, struct th_test_log *log, bool *stopped);
 
 /* ---- trainer_finish.c ---- */
 

@@ -302,7 +302,9 @@ static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
     r->frozen_verified = true;
     TRY(write_models(t));
     if (has_test)
-        TRY(th_trainer_test(t, &test));
+        TRY(th_trainer_test(t, &test, &r->stopped));
+    if (r->stopped) /* the last epoch's checkpoint is there: a resume ends the run */
+        return THAW_OK;
     TRY(log_end(t, r, has_test ? &test : NULL));
     th_trainer_report(t, r->frozen_tensors);
     say_end(t, r, has_test ? &test : NULL);

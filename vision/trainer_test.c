@@ -55,7 +55,7 @@ static thaw_status key_of(
 }
 
 static thaw_status evaluate(
-    struct thaw_trainer *t, struct th_store *best, thaw_evaluation *e)
+    struct thaw_trainer *t, struct th_store *best, thaw_evaluation *e, bool *stopped)
 {
     struct th_evaluator evaluator = {0};
     struct th_loader *loader = NULL;
@@ -67,15 +67,14 @@ static thaw_status evaluate(
         .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
         .report = th_trainer_bad_image,
         .context = t};
-    bool stopped = false;
     thaw_status status = th_metrics_init(&m, t->net.model.n_classes);
     if (status == THAW_OK)
         status = th_evaluator_init(&evaluator, &t->net, best, t->recipe.batch);
     if (status == THAW_OK)
         status = th_loader_open(&t->data, &o, &loader);
     if (status == THAW_OK)
-        status = th_evaluate(&evaluator, loader, NULL, NULL, &m, &stopped);
-    if (status == THAW_OK) {
+        status = th_evaluate(&evaluator, loader, NULL, &t->stop, &m, stopped);
+    if (status == THAW_OK && !*stopped) {
         e->unreadable = th_loader_n_unreadable(loader);
         status = th_scores_take(&m, t->net.model.classes, e);
     }
@@ -155,11 +154,11 @@ static bool has_record(const struct thaw_trainer *t)
 }
 
 static thaw_status evaluate_anew(struct thaw_trainer *t, struct th_store *best,
-    const char *key, struct th_test_log *log)
+    const char *key, struct th_test_log *log, bool *stopped)
 {
     thaw_evaluation e = {0};
-    thaw_status status = evaluate(t, best, &e);
-    if (status == THAW_OK)
+    thaw_status status = evaluate(t, best, &e, stopped);
+    if (status == THAW_OK && !*stopped)
         status = write_record(t, &e, key);
     *log = (struct th_test_log){.images = e.images,
         .loss = e.loss,
@@ -172,8 +171,8 @@ static thaw_status evaluate_anew(struct thaw_trainer *t, struct th_store *best,
     return status;
 }
 
-static thaw_status run(
-    struct thaw_trainer *t, struct th_store *best, struct th_test_log *log)
+static thaw_status run(struct thaw_trainer *t, struct th_store *best,
+    struct th_test_log *log, bool *stopped)
 {
     char key[KEY_TEXT], then[KEY_TEXT] = "";
     TRY(read_best(t, best));
@@ -191,15 +190,16 @@ static thaw_status run(
         th_say(&t->events, "warning",
             "%s/%s cannot be read: the test images are evaluated again", t->folder.path,
             record);
-    return evaluate_anew(t, best, key, log);
+    return evaluate_anew(t, best, key, log, stopped);
 }
 
-thaw_status th_trainer_test(struct thaw_trainer *t, struct th_test_log *log)
+thaw_status th_trainer_test(
+    struct thaw_trainer *t, struct th_test_log *log, bool *stopped)
 {
     struct th_store best;
     thaw_status status = th_network_mirror(&t->net, &best);
     if (status == THAW_OK)
-        status = run(t, &best, log);
+        status = run(t, &best, log, stopped);
     th_store_release(&best);
     return status;
 }
