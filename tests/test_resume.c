@@ -416,6 +416,28 @@ static void a_forged_position_is_damage(void **state)
     assert_as_whole("forged");
 }
 
+/* A machine on which no file can be read must not cost a run its checkpoints. */
+static void a_sound_checkpoint_that_cannot_be_read_stays(void **state)
+{
+    (void)state;
+    struct fate fate = {.stop_at = 2};
+    thaw_result r;
+    char run[256], newest[256], sound[64] = "not HDF5";
+    thaw_trainer *t = NULL;
+    begin(&fate, make_options("unread", RECIPE, NULL));
+    must(run_on(&fate, &r, 1));
+    run_path(run, "unread");
+    run_path(newest, "unread/checkpoints/step-00000002.h5");
+    uint64_t hash = th_hash(sound, 8, 0);
+    memcpy(sound + 8, "THAWSUM1", 8);
+    memcpy(sound + 16, &hash, 8);
+    must(th_file_write_atomic(newest, sound, 24, NULL));
+    assert_int_equal(thaw_trainer_resume(run, NULL, NULL, &t), THAW_E_FAIL);
+    assert_non_null(strstr(thaw_error(), "it stays"));
+    assert_true(has_file("unread", "checkpoints/step-00000002.h5"));
+    assert_true(has_file("unread", "checkpoints/step-00000001.h5"));
+}
+
 /* Resume a run in which NAME is a link to `text` outside: refused, and the text stays. */
 static void resume_with_link(const char *name, const char *text)
 {
@@ -496,6 +518,7 @@ int main(void)
         cmocka_unit_test(a_rate_that_is_far_too_large_says_what_to_do),
         cmocka_unit_test(a_finished_run_stays_as_it_is_and_can_be_prolonged),
         cmocka_unit_test(a_forged_position_is_damage),
+        cmocka_unit_test(a_sound_checkpoint_that_cannot_be_read_stays),
         cmocka_unit_test(a_run_folder_of_a_stranger_writes_nowhere_else),
         cmocka_unit_test(two_processes_cannot_train_in_one_folder),
         cmocka_unit_test(another_config_or_other_images_are_refused),

@@ -121,7 +121,11 @@ static thaw_status decode(const unsigned char *bytes, size_t n, const char *wher
     if (hash != th_hash(bytes, n, 0))
         return th_fail(
             THAW_E_DATA, "%s: its bytes changed since it was written", where);
-    TRY(th_weights_read_image(bytes, n, where, w));
+    thaw_status status = th_weights_read_image(bytes, n, where, w);
+    if (status == THAW_E_DATA) /* a bound of this process, or of its sandbox */
+        return th_fail(THAW_E_FAIL, "%s (its bytes are as they were written: it stays)",
+            thaw_error());
+    TRY(status);
     TRY(get_position(w, c));
     const char *config = th_weights_string(w, "config");
     const char *certificate = th_weights_string(w, "certificate");
