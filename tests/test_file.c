@@ -2,6 +2,7 @@
  * Durable files: every system call of a save made to fail, in turn. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,11 +20,18 @@
 #include "file.h"
 #include "mem.h"
 
-/* Calls until the failure, its errno, and what was open: reset by each test. */
+/* Calls until the failure, its errno, and what was open: reset by each test. The last
+ * calls, a letter each. */
 static int calls_left, cause, n_open;
+static char calls[64];
 
-static bool fails(void)
+static bool fails(char call)
 {
+    size_t n = strlen(calls);
+    if (n + 1 == sizeof calls)
+        memmove(calls, calls + 1, n--);
+    calls[n] = call;
+    calls[n + 1] = 0;
     if (calls_left-- != 0)
         return false;
     errno = cause;
@@ -32,36 +40,36 @@ static bool fails(void)
 
 static int faulty_open(const char *path, int flags, mode_t mode)
 {
-    int fd = fails() ? -1 : open(path, flags, mode);
+    int fd = fails('o') ? -1 : open(path, flags, mode);
     n_open += fd >= 0;
     return fd;
 }
 
 static int faulty_fallocate(int fd, off_t offset, off_t bytes)
 {
-    return fails() ? cause : posix_fallocate(fd, offset, bytes);
+    return fails('a') ? cause : posix_fallocate(fd, offset, bytes);
 }
 
 static ssize_t faulty_write(int fd, const void *bytes, size_t n)
 {
-    return fails() ? -1 : write(fd, bytes, n > 3 ? 3 : n); /* short writes always */
+    return fails('w') ? -1 : write(fd, bytes, n > 3 ? 3 : n); /* short writes always */
 }
 
 static int faulty_fsync(int fd)
 {
-    return fails() ? -1 : fsync(fd);
+    return fails('s') ? -1 : fsync(fd);
 }
 
 static int faulty_close(int fd)
 {
     n_open--;
     close(fd); /* a failed close closes all the same */
-    return fails() ? -1 : 0;
+    return fails('c') ? -1 : 0;
 }
 
 static int faulty_rename(const char *from, const char *to)
 {
-    return fails() ? -1 : rename(from, to);
+    return fails('r') ? -1 : rename(from, to);
 }
 
 static const struct th_file_sys faulty = {faulty_open, faulty_fallocate, faulty_write,
@@ -138,6 +146,16 @@ static void whichever_call_fails_the_file_is_old_or_new_and_whole(void **state)
         assert_true(
             n >= 10); /* open x2, allocate, write x4, sync, close, rename, ... */
     }
+}
+
+/* What a power cut must not find: the name before the bytes, or a folder without it. */
+static void bytes_are_synced_before_the_name_and_the_folder_after(void **state)
+{
+    (void)state;
+    calls_left = INT_MAX;
+    calls[0] = 0;
+    assert_int_equal(th_file_write_atomic(path, "123", 3, &faulty), THAW_OK);
+    assert_string_equal(calls, "ooawscrsc");
 }
 
 static void a_full_disk_is_told_with_both_numbers(void **state)
@@ -260,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_file_is_written_and_replaced),
         TEST(whichever_call_fails_the_file_is_old_or_new_and_whole),
+        TEST(bytes_are_synced_before_the_name_and_the_folder_after),
         TEST(a_full_disk_is_told_with_both_numbers),
         TEST(interruptions_and_missing_preallocation_do_no_harm),
         TEST(lines_are_appended_whole),
