@@ -9,6 +9,7 @@
  * still read. L4 files are reported, and counted, by the caller's thread in batch order. */
 #include "loader.h"
 
+#include "cores.h"
 #include "error.h"
 #include "mem.h"
 #include "order.h"
@@ -16,7 +17,6 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -393,12 +393,6 @@ static thaw_status start_workers(struct th_loader *l, int n)
                               strerror(error));
 }
 
-static int count_cores(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static thaw_status check_options(
     const struct th_dataset *data, const struct th_loader_options *o)
 {
@@ -448,7 +442,7 @@ static thaw_status loader_init(struct th_loader *l)
                        : TH_ORDER_LISTED,
         l->samples, l->data->n_classes));
     TRY(init_slots(l));
-    int workers = l->o.workers ? l->o.workers : count_cores();
+    int workers = l->o.workers ? l->o.workers : th_cores();
     return start_workers(l, workers < MAX_WORKERS ? workers : MAX_WORKERS);
 }
 

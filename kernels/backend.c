@@ -2,20 +2,11 @@
  * Owns opening and closing devices, and the layouts that kernels share. Knows no kernel. */
 #include "backend.h"
 
+#include "cores.h"
 #include "mem.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Cores that this process may use. */
-static int n_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return CPU_COUNT(&set);
-}
 
 /* The backend named before the colon; only cpu takes something after it. */
 static const struct th_backend *backend_of(const char *name, const char **isa)
@@ -48,7 +39,7 @@ thaw_status th_device_open(const char *name, int threads, struct th_device **out
     if (device == NULL)
         return THAW_E_MEMORY;
     device->backend = backend;
-    device->threads = threads > 0 ? threads : n_cores();
+    device->threads = threads > 0 ? threads : th_cores();
     snprintf(device->isa, sizeof device->isa, "%s", isa);
     thaw_status status = backend->open(device);
     if (status == THAW_OK)

@@ -186,6 +186,16 @@ cp -r images/class_0 of:today
 expect 0 "a folder is a folder whatever its name" adapt run of:today -o colon.h5
 prints '^adapted +19 BatchNorms to 10 images: '
 
+# ---- a share of the cores ----
+first=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' /proc/self/status)
+if command -v taskset >/dev/null; then
+    code=0
+    taskset -c "$first" "$thaw" train images -o r_one --weights random --backbone resnet20 --image-size 8 \
+        --thaw all --epochs 1 --val 0 --quiet >out 2>err </dev/null || code=$?
+    check "a run on one core trains" [ "$code" -eq 0 ]
+    check "with one thread" grep -Eq '"threads": *"?1"?[,}]?$' r_one/config.json
+fi
+
 # ---- names of somebody else's making ----
 odd=$(printf 'b\033[31mx')
 cp -r images odd && mv odd/class_1 "odd/$odd"

@@ -2,11 +2,11 @@
  * Owns the translation of options into the numbers of a run. */
 #include "recipe.h"
 
+#include "cores.h"
 #include "options.h"
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Learning rates where none is asked for (DESIGN section 8). */
 #define TH_LR_SGD 0.01
@@ -15,9 +15,7 @@
 int th_option_threads(const thaw_options *o, const char *name)
 {
     int64_t n = th_option_int(o, name);
-    if (n <= 0)
-        n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
+    return n > 0 ? (int)n : th_cores();
 }
 
 static struct th_optim read_optim(const thaw_options *o)

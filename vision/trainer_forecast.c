@@ -3,11 +3,11 @@
  * room for it, and what became of that in the end. */
 #include "trainer.h"
 
+#include "cores.h"
 #include "mem.h"
 #include "report.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 
@@ -71,12 +71,6 @@ static thaw_status measure_image(struct thaw_trainer *t, struct image_cost *cost
 }
 
 /* ---- The forecast ---- */
-
-static int count_cores(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
 
 static int64_t params_bytes(const struct thaw_trainer *t)
 {
@@ -183,7 +177,7 @@ static thaw_status make_forecast(struct thaw_trainer *t, struct outlook *o)
 {
     struct th_trainer_forecast *f = &t->forecast;
     struct image_cost image = {0};
-    struct th_rates rates = {.cores = count_cores()};
+    struct th_rates rates = {.cores = th_cores()};
     *f = (struct th_trainer_forecast){.began = th_seconds()};
     TRY(th_rates_measure(t->net.device, &rates));
     TRY(measure_image(t, &image));
