@@ -66,6 +66,10 @@ void th_json_real(struct th_json_out *o, double value); /* %.9g; null if not fin
 void th_json_whole(struct th_json_out *o, int64_t value);
 void th_json_bool(struct th_json_out *o, bool value);
 void th_json_null(struct th_json_out *o);
+/* A key and its value. */
+void th_json_put_real(struct th_json_out *o, const char *key, double value);
+void th_json_put_whole(struct th_json_out *o, const char *key, int64_t value);
+void th_json_put_string(struct th_json_out *o, const char *key, const char *text);
 thaw_status th_json_out_status(const struct th_json_out *o);
 void th_json_out_release(struct th_json_out *o);
 

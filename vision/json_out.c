@@ -118,6 +118,24 @@ void th_json_null(struct th_json_out *o)
     put(o, "null", 4);
 }
 
+void th_json_put_real(struct th_json_out *o, const char *key, double value)
+{
+    th_json_key(o, key);
+    th_json_real(o, value);
+}
+
+void th_json_put_whole(struct th_json_out *o, const char *key, int64_t value)
+{
+    th_json_key(o, key);
+    th_json_whole(o, value);
+}
+
+void th_json_put_string(struct th_json_out *o, const char *key, const char *text)
+{
+    th_json_key(o, key);
+    th_json_string(o, text);
+}
+
 thaw_status th_json_out_status(const struct th_json_out *o)
 {
     return o->failed ? th_fail(THAW_E_MEMORY, "out of memory while JSON was written")

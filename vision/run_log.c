@@ -34,28 +34,10 @@ thaw_status th_run_log_cut(const struct th_run_folder *f, int64_t bytes)
     return status;
 }
 
-static void put_real(struct th_json_out *o, const char *key, double value)
-{
-    th_json_key(o, key);
-    th_json_real(o, value);
-}
-
-static void put_whole(struct th_json_out *o, const char *key, int64_t value)
-{
-    th_json_key(o, key);
-    th_json_whole(o, value);
-}
-
-static void put_text(struct th_json_out *o, const char *key, const char *value)
-{
-    th_json_key(o, key);
-    th_json_string(o, value);
-}
-
 static void begin(struct th_json_out *o, const char *event)
 {
     th_json_open(o, '{');
-    put_text(o, "event", event);
+    th_json_put_string(o, "event", event);
 }
 
 /* Closes the object, appends it, frees it. */
@@ -75,15 +57,16 @@ thaw_status th_run_log_start(
     char text[TH_FINGERPRINT_TEXT];
     struct th_json_out o = {0};
     begin(&o, "start");
-    put_text(&o, "version", thaw_version());
-    put_text(&o, "backbone", s->backbone);
-    put_text(&o, "device", s->device);
-    put_whole(&o, "threads", s->threads);
-    put_text(&o, "data_fingerprint", th_fingerprint_text(s->data, text));
+    th_json_put_string(&o, "version", thaw_version());
+    th_json_put_string(&o, "backbone", s->backbone);
+    th_json_put_string(&o, "device", s->device);
+    th_json_put_whole(&o, "threads", s->threads);
+    th_json_put_string(&o, "data_fingerprint", th_fingerprint_text(s->data, text));
     th_json_key(&o, "images");
     th_json_open(&o, '{');
     for (int split = 0; split < TH_N_SPLITS; split++)
-        put_whole(&o, th_split_name((enum th_split)split), s->data->images[split]);
+        th_json_put_whole(
+            &o, th_split_name((enum th_split)split), s->data->images[split]);
     th_json_close(&o, '}');
     return end(f, &o);
 }
@@ -93,10 +76,10 @@ thaw_status th_run_log_step(
 {
     struct th_json_out o = {0};
     begin(&o, "step");
-    put_whole(&o, "epoch", epoch);
-    put_whole(&o, "step", step);
-    put_real(&o, "loss", loss);
-    put_real(&o, "lr", lr);
+    th_json_put_whole(&o, "epoch", epoch);
+    th_json_put_whole(&o, "step", step);
+    th_json_put_real(&o, "loss", loss);
+    th_json_put_real(&o, "lr", lr);
     return end(f, &o);
 }
 
@@ -106,20 +89,20 @@ thaw_status th_run_log_epoch(
     const double nan = (double)NAN;
     struct th_json_out o = {0};
     begin(&o, "epoch");
-    put_whole(&o, "epoch", e->epoch);
-    put_real(&o, "train_loss", e->train_loss);
-    put_real(&o, "val_loss", e->val ? th_metrics_loss(e->val) : nan);
-    put_real(&o, "val_top1", e->val ? th_metrics_top1(e->val) : nan);
-    put_real(&o, "val_top5", e->val ? th_metrics_top5(e->val) : nan);
-    put_real(&o, "val_macro_f1", e->val ? th_scores_macro_f1(e->val) : nan);
-    put_real(&o, "val_ece", e->val ? th_scores_ece(e->val) : nan);
-    put_real(&o, "images_per_s", e->images_per_s);
-    put_real(&o, "seconds", e->seconds);
-    put_whole(&o, "peak_bytes", th_peak_bytes());
-    put_text(&o, "thawed", e->thawed);
-    put_whole(&o, "skipped", e->skipped);
-    put_real(&o, "bn_gap", e->bn_shift);
-    put_real(&o, "bn_gap_scale", e->bn_scale);
+    th_json_put_whole(&o, "epoch", e->epoch);
+    th_json_put_real(&o, "train_loss", e->train_loss);
+    th_json_put_real(&o, "val_loss", e->val ? th_metrics_loss(e->val) : nan);
+    th_json_put_real(&o, "val_top1", e->val ? th_metrics_top1(e->val) : nan);
+    th_json_put_real(&o, "val_top5", e->val ? th_metrics_top5(e->val) : nan);
+    th_json_put_real(&o, "val_macro_f1", e->val ? th_scores_macro_f1(e->val) : nan);
+    th_json_put_real(&o, "val_ece", e->val ? th_scores_ece(e->val) : nan);
+    th_json_put_real(&o, "images_per_s", e->images_per_s);
+    th_json_put_real(&o, "seconds", e->seconds);
+    th_json_put_whole(&o, "peak_bytes", th_peak_bytes());
+    th_json_put_string(&o, "thawed", e->thawed);
+    th_json_put_whole(&o, "skipped", e->skipped);
+    th_json_put_real(&o, "bn_gap", e->bn_shift);
+    th_json_put_real(&o, "bn_gap_scale", e->bn_scale);
     return end(f, &o);
 }
 
@@ -127,22 +110,22 @@ thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_lo
 {
     struct th_json_out o = {0};
     begin(&o, "end");
-    put_real(&o, "best_top1", e->best_top1);
-    put_whole(&o, "frozen_tensors", e->frozen_tensors);
+    th_json_put_real(&o, "best_top1", e->best_top1);
+    th_json_put_whole(&o, "frozen_tensors", e->frozen_tensors);
     th_json_key(&o, "frozen_verified");
     th_json_bool(&o, true); /* a run that is not verified fails before it ends */
     if (e->test) {
-        put_real(&o, "test_loss", e->test->loss);
-        put_real(&o, "test_top1", e->test->top1);
-        put_whole(&o, "test_images", e->test->images);
-        put_real(&o, "test_top1_low", e->test->top1_low);
-        put_real(&o, "test_top1_high", e->test->top1_high);
-        put_real(&o, "test_macro_f1", e->test->macro_f1);
-        put_real(&o, "test_ece", e->test->ece);
+        th_json_put_real(&o, "test_loss", e->test->loss);
+        th_json_put_real(&o, "test_top1", e->test->top1);
+        th_json_put_whole(&o, "test_images", e->test->images);
+        th_json_put_real(&o, "test_top1_low", e->test->top1_low);
+        th_json_put_real(&o, "test_top1_high", e->test->top1_high);
+        th_json_put_real(&o, "test_macro_f1", e->test->macro_f1);
+        th_json_put_real(&o, "test_ece", e->test->ece);
     }
-    put_real(&o, "forecast_seconds", e->forecast_seconds);
-    put_real(&o, "seconds", e->seconds);
-    put_whole(&o, "forecast_peak_bytes", e->forecast_peak_bytes);
-    put_whole(&o, "peak_bytes", th_peak_bytes());
+    th_json_put_real(&o, "forecast_seconds", e->forecast_seconds);
+    th_json_put_real(&o, "seconds", e->seconds);
+    th_json_put_whole(&o, "forecast_peak_bytes", e->forecast_peak_bytes);
+    th_json_put_whole(&o, "peak_bytes", th_peak_bytes());
     return end(f, &o);
 }

@@ -2,18 +2,6 @@
  * Owns how an evaluation is written as JSON: `thaw eval --json`, and RUN/test.json. */
 #include "scores.h"
 
-static void put_real(struct th_json_out *o, const char *key, double value)
-{
-    th_json_key(o, key);
-    th_json_real(o, value);
-}
-
-static void put_whole(struct th_json_out *o, const char *key, int64_t value)
-{
-    th_json_key(o, key);
-    th_json_whole(o, value);
-}
-
 static void put_interval(
     struct th_json_out *o, const char *key, const thaw_interval *interval)
 {
@@ -26,9 +14,9 @@ static void put_interval(
 
 static void put_scores(struct th_json_out *o, const thaw_scores *s)
 {
-    put_real(o, "precision", s->precision);
-    put_real(o, "recall", s->recall);
-    put_real(o, "f1", s->f1);
+    th_json_put_real(o, "precision", s->precision);
+    th_json_put_real(o, "recall", s->recall);
+    th_json_put_real(o, "f1", s->f1);
 }
 
 static void put_average(struct th_json_out *o, const char *key, const thaw_scores *s)
@@ -56,8 +44,8 @@ static void put_classes(struct th_json_out *o, const thaw_evaluation *e)
         th_json_open(o, '{');
         th_json_key(o, "class");
         th_json_string(o, e->classes[c].name);
-        put_whole(o, "images", e->classes[c].images);
-        put_whole(o, "predicted", e->classes[c].predicted);
+        th_json_put_whole(o, "images", e->classes[c].images);
+        th_json_put_whole(o, "predicted", e->classes[c].predicted);
         put_scores(o, &e->classes[c].scores);
         th_json_close(o, '}');
     }
@@ -79,16 +67,16 @@ static void put_confusion(struct th_json_out *o, const thaw_evaluation *e)
 
 void th_scores_json(const thaw_evaluation *e, struct th_json_out *o)
 {
-    put_whole(o, "images", e->images);
-    put_whole(o, "unreadable", e->unreadable);
-    put_real(o, "loss", e->loss);
-    put_real(o, "top1", e->top1);
-    put_real(o, "top5", e->top5);
+    th_json_put_whole(o, "images", e->images);
+    th_json_put_whole(o, "unreadable", e->unreadable);
+    th_json_put_real(o, "loss", e->loss);
+    th_json_put_real(o, "top1", e->top1);
+    th_json_put_real(o, "top5", e->top5);
     put_names(o, e);
     put_confusion(o, e);
     put_interval(o, "top1_interval", &e->top1_interval);
-    put_real(o, "balanced_accuracy", e->balanced_accuracy);
-    put_real(o, "ece", e->ece);
+    th_json_put_real(o, "balanced_accuracy", e->balanced_accuracy);
+    th_json_put_real(o, "ece", e->ece);
     put_average(o, "macro", &e->macro);
     put_interval(o, "macro_f1_interval", &e->macro_f1_interval);
     put_average(o, "weighted", &e->weighted);
