@@ -147,6 +147,22 @@ static inline bool has_file(const char *run, const char *name)
     return th_file_exists(path);
 }
 
+/* Something of this name lies in the tests' folder. */
+static inline bool is_there(const char *name)
+{
+    char path[256];
+    run_path(path, name);
+    return th_file_exists(path);
+}
+
+static inline void forget(const char *name)
+{
+    char path[256], command[300];
+    run_path(path, name);
+    snprintf(command, sizeof command, "rm -rf %s", path);
+    assert_int_equal(system(command), 0);
+}
+
 /* Both runs left the same tensors, bit for bit. */
 static inline void assert_same_model(const char *a, const char *b, const char *name)
 {

@@ -103,21 +103,6 @@ static void assert_clean(const char *run, const char *folder)
     closedir(dir);
 }
 
-static void remove_run(const char *run)
-{
-    char path[256], command[300];
-    run_path(path, run);
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    assert_int_equal(system(command), 0);
-}
-
-static bool exists(const char *run)
-{
-    char path[256];
-    run_path(path, run);
-    return th_file_exists(path);
-}
-
 /* Whatever happened, the run can be finished, and then it is as if nothing had. */
 static void assert_recovers(const char *run, bool same_log)
 {
@@ -129,7 +114,7 @@ static void assert_recovers(const char *run, bool same_log)
     assert_same_model("whole", run, "best.h5");
     if (same_log)
         assert_same_log("whole", run);
-    remove_run(run);
+    forget(run);
 }
 
 /* For n = first, first + step ...: how many of them a run met. */
@@ -143,7 +128,7 @@ static int fail_each(enum fault_kind kind, int cause, bool forever, int first, i
         f.forever = forever;
         int code = run_in_child("faulty", true, &f);
         if (code & NOT_MET) {
-            remove_run("faulty");
+            forget("faulty");
             return n_met;
         }
         n_met++;
@@ -152,7 +137,7 @@ static int fail_each(enum fault_kind kind, int cause, bool forever, int first, i
             fail_msg("call %d, errno %d: status %d", n, cause, status);
         if (code & NOT_BEGUN)
             assert_false(
-                exists("faulty")); /* one that could not begin leaves nothing */
+                is_there("faulty")); /* one that could not begin leaves nothing */
         else
             assert_recovers("faulty", false);
     }
@@ -187,7 +172,7 @@ static void interrupted_and_short_writes_are_not_even_noticed(void **state)
             f.at += stride(9);
         }
         assert_true(f.at > 20);
-        remove_run("faulty");
+        forget("faulty");
         f.kind = FAULT_ERRNO; /* open and rename do not say EINTR on a disk */
         f.cause = EINTR;
         f.calls = FAULT_WRITE | FAULT_FSYNC | FAULT_CLOSE | FAULT_FALLOCATE;
@@ -208,7 +193,7 @@ static void killed_at_any_call_it_ends_with_the_same_bits(void **state)
         }
         assert_recovers("killed", true);
     }
-    remove_run("killed");
+    forget("killed");
     assert_true(n > 80);
     print_message("killed at up to %d calls\n", n - 1);
 }
@@ -224,7 +209,7 @@ static void killed_while_it_resumes_it_can_resume(void **state)
         if (run_in_child("again", false, &f) == KILLED)
             assert_recovers("again", true);
         else
-            remove_run("again");
+            forget("again");
     }
 }
 

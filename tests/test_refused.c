@@ -52,21 +52,6 @@ static thaw_status config(void)
     return status;
 }
 
-static void forget(const char *name)
-{
-    char path[256], command[300];
-    run_path(path, name);
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    assert_int_equal(system(command), 0);
-}
-
-static bool is_there(const char *name)
-{
-    char path[256];
-    run_path(path, name);
-    return th_file_exists(path);
-}
-
 static void assert_same_bytes(const char *a, const char *b)
 {
     unsigned char *x = NULL, *y = NULL;

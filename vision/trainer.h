@@ -112,6 +112,9 @@ thaw_status th_trainer_phase_cost(
     struct thaw_trainer *t, int phase, struct th_phase_cost *cost);
 /* Of this phase's training images. */
 struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t);
+/* Of the images that judge: validation, test. */
+struct th_loader_options th_trainer_judge_options(
+    struct thaw_trainer *t, enum th_split split);
 /* Free what the phase holds. */
 void th_trainer_release_phase(struct thaw_trainer *t);
 

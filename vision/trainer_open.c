@@ -230,13 +230,7 @@ static thaw_status take_fingerprint(
 
 static thaw_status open_validation(struct thaw_trainer *t)
 {
-    const struct th_loader_options o = {.split = TH_SPLIT_VAL,
-        .batch = t->recipe.batch,
-        .preprocess = th_network_preprocess(&t->net),
-        .workers = t->recipe.workers,
-        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
-        .report = th_trainer_bad_image,
-        .context = t};
+    const struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_VAL);
     TRY(th_metrics_init(&t->val, t->net.model.n_classes));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));

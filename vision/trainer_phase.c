@@ -283,20 +283,28 @@ void th_trainer_bad_image(void *context, const struct th_bad_image *bad)
     th_free(list);
 }
 
-struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
+struct th_loader_options th_trainer_judge_options(
+    struct thaw_trainer *t, enum th_split split)
 {
-    return (struct th_loader_options){.split = TH_SPLIT_TRAIN,
-        .batch = batch_of(t),
-        .seed = t->recipe.seed,
-        .shuffle = t->recipe.shuffle,
-        .balanced = t->recipe.balanced,
-        .join_single = joins(t, &t->freeze),
+    return (struct th_loader_options){.split = split,
+        .batch = t->recipe.batch,
         .preprocess = th_network_preprocess(&t->net),
         .workers = t->recipe.workers,
         .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
-        .augment = t->recipe.augment,
         .report = th_trainer_bad_image,
         .context = t};
+}
+
+struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
+{
+    struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_TRAIN);
+    o.batch = batch_of(t);
+    o.seed = t->recipe.seed;
+    o.shuffle = t->recipe.shuffle;
+    o.balanced = t->recipe.balanced;
+    o.join_single = joins(t, &t->freeze);
+    o.augment = t->recipe.augment;
+    return o;
 }
 
 static thaw_status open_loader(struct thaw_trainer *t)

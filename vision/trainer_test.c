@@ -60,13 +60,7 @@ static thaw_status evaluate(
     struct th_evaluator evaluator = {0};
     struct th_loader *loader = NULL;
     struct th_metrics m;
-    const struct th_loader_options o = {.split = TH_SPLIT_TEST,
-        .batch = t->recipe.batch,
-        .preprocess = th_network_preprocess(&t->net),
-        .workers = t->recipe.workers,
-        .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
-        .report = th_trainer_bad_image,
-        .context = t};
+    const struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_TEST);
     thaw_status status = th_metrics_init(&m, t->net.model.n_classes);
     if (status == THAW_OK)
         status = th_evaluator_init(&evaluator, &t->net, best, t->recipe.batch);
