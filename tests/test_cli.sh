@@ -91,6 +91,10 @@ expect 2 "an unknown list gets the nearest" list backbone
 says "did you mean backbones?"
 expect 0 "doctor describes the machine" doctor
 prints '^thaw +[0-9]'
+expect 0 "doctor at the least instruction set" doctor --isa base
+prints "^device .* base, |plain C"
+expect 2 "an instruction set that is none" doctor --isa avx3
+expect 2 "an instruction set of plain C" doctor --device ref --isa base
 expect 0 "the man page covers every command" help --man
 prints '^\.SH EXIT STATUS'
 "$thaw" help --completion bash >completion

@@ -87,7 +87,7 @@ thaw_status thaw_doctor(const thaw_options *o,
     void (*write)(void *context, const char *text), void *context)
 {
     struct th_device *device = NULL;
-    const char *name = th_option_text(o, "device");
+    const struct th_device_name name = th_option_device(o);
     int threads = th_option_threads(o, "threads");
     char line[512], cpu[200];
     cpu_name(cpu, sizeof cpu);
@@ -96,7 +96,7 @@ thaw_status thaw_doctor(const thaw_options *o,
     snprintf(line, sizeof line, "machine  %s, %ld cores, %.1f GB", cpu,
         sysconf(_SC_NPROCESSORS_ONLN), memory_gigabytes());
     write(context, line);
-    TRY(th_device_open(name, threads, &device));
+    TRY(th_device_open(name.text, threads, &device));
     snprintf(line, sizeof line, "device   %s", device->backend->describe(device));
     write(context, line);
     th_device_close(device);

@@ -6,6 +6,7 @@
 #include "options.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Learning rates where none is asked for (DESIGN section 8). */
@@ -16,6 +17,16 @@ int th_option_threads(const thaw_options *o, const char *name)
 {
     int64_t n = th_option_int(o, name);
     return n > 0 ? (int)n : th_cores();
+}
+
+struct th_device_name th_option_device(const thaw_options *o)
+{
+    struct th_device_name name;
+    const char *device = th_option_text(o, "device"), *isa = th_option_text(o, "isa");
+    bool best = !strcmp(isa, "auto");
+    snprintf(name.text, sizeof name.text, "%s%s%s", device, best ? "" : ":",
+        best ? "" : isa);
+    return name;
 }
 
 static struct th_optim read_optim(const thaw_options *o)

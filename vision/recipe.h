@@ -36,6 +36,12 @@ thaw_status th_recipe_augment(const thaw_options *o, struct th_augment *out);
 /* "0": as many threads as there are cores. */
 int th_option_threads(const thaw_options *o, const char *name);
 
+/* "device" with what "isa" adds, for th_device_open: "cpu:avx2". */
+struct th_device_name {
+    char text[64];
+};
+struct th_device_name th_option_device(const thaw_options *o);
+
 /* The learning rate over a run of `total` optimizer steps, so many an epoch at first. */
 struct th_lr th_recipe_lr(
     const struct th_recipe *r, int64_t total, int64_t steps_per_epoch);

@@ -128,7 +128,8 @@ typedef struct thaw_result {
 THAW_API thaw_status thaw_trainer_new(
     const thaw_options *o, const thaw_events *events, thaw_trainer **out);
 /* Continue the run in folder `run` from its newest sound checkpoint, bit for bit.
- * `overrides` (may be NULL): "epochs" (also "+N"), "threads", "workers", "quiet". */
+ * `overrides` (may be NULL): "epochs" (also "+N"), "threads", "workers", "isa",
+ * "quiet". */
 THAW_API thaw_status thaw_trainer_resume(const char *run, const thaw_options *overrides,
     const thaw_events *events, thaw_trainer **out);
 /* Train to the end or until stopped. THAW_E_DIVERGED, THAW_E_IO, THAW_E_DATA. */
@@ -143,7 +144,7 @@ THAW_API void thaw_trainer_free(thaw_trainer *t);
 typedef struct thaw_model thaw_model;
 
 /* MODEL: a model file, a bare weights file or a run folder (its best.h5). Options (may
- * be NULL): preprocessing, "backbone", "threads", "device", "batch". */
+ * be NULL): preprocessing, "backbone", "threads", "device", "isa", "batch". */
 THAW_API thaw_status thaw_model_open(
     const char *path, const thaw_options *o, thaw_model **out);
 THAW_API void thaw_model_free(thaw_model *m);

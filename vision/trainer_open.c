@@ -113,9 +113,10 @@ static thaw_status fill_values(
 static thaw_status make_network(
     struct thaw_trainer *t, const struct th_weights *w, const char *path)
 {
+    const struct th_device_name device = th_option_device(t->options);
     struct th_network_spec spec = {.classes = (const char *const *)t->data.classes,
         .n_classes = t->data.n_classes,
-        .device = th_option_text(t->options, "device"),
+        .device = device.text,
         .threads = t->recipe.threads};
     char **names = NULL;
     bool assumed = false, named = false;
@@ -195,8 +196,8 @@ static thaw_status restore_classes(
 
 static thaw_status restore_network(struct thaw_trainer *t, const struct th_weights *w)
 {
-    struct th_network_spec spec = {
-        .device = th_option_text(t->options, "device"), .threads = t->recipe.threads};
+    const struct th_device_name device = th_option_device(t->options);
+    struct th_network_spec spec = {.device = device.text, .threads = t->recipe.threads};
     const struct th_load_spec load = {.where = "checkpoint", .head = true};
     bool assumed = false;
     TRY(restore_classes(t, w, &spec));
