@@ -91,6 +91,9 @@ expect 2 "an unknown list gets the nearest" list backbone
 says "did you mean backbones?"
 expect 0 "doctor describes the machine" doctor
 prints '^thaw +[0-9]'
+prints '^speed +matrix product [0-9.]+ GF/s \(one thread [0-9.]+\), memory [0-9.]+ GB/s'
+expect 0 "doctor --json prints one object" doctor --json
+prints '^\{"thaw":"[0-9.]+","cpu":".*"flops_per_s":[0-9.e+]+,.*"bytes_per_s":[0-9.e+]+,.*\}$'
 expect 0 "doctor at the least instruction set" doctor --isa base
 prints "^device .* base, |plain C"
 expect 2 "an instruction set that is none" doctor --isa avx3
@@ -170,6 +173,10 @@ mkdir split && cp -r images split/train && cp -r images split/test
 expect 0 "without validation images the training images are evaluated" eval run split
 says "30 images (train)"
 expect 0 "inspect describes the model and the plan" inspect run --thaw head
+expect 0 "inspect --json prints one object" inspect run --thaw '0:head 1:all' --json
+prints '^\{"model":"run.best.h5","backbone":"resnet20",.*"epoch":1,"thaw":"all",.*\}$'
+prints '"macs":[1-9][0-9]*,"moved_bytes":[1-9][0-9]*,"saved_bytes":[0-9]+,"arena_bytes":'
+prints '"op":"conv","name":"[^"]+","macs":[0-9]+,"bytes":[0-9]+,"kernel":\[3,3\],"stride":'
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
 
 # ---- adapting ----

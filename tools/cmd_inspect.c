@@ -28,7 +28,9 @@ const struct th_command th_command_inspect = {
         "The plan is that of these options, not of the run that MODEL is from: give\n"
         "its --thaw, --bn and --batch to see that. A line a step: its kind (derived:\n"
         "only when what it is made of changed; commit: updates), op, layer, shape,\n"
-        "memory layout. Below the cut nothing has a backward step.\n",
+        "memory layout. Below the cut nothing has a backward step. --json prints one\n"
+        "object: each phase's figures, and each step with its multiply-adds and "
+        "bytes.\n",
     .bit = THAW_CMD_INSPECT,
     .least = 1,
     .most = 1,

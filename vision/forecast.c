@@ -9,12 +9,19 @@
 
 /* ---- Rates: two ops of the device's own, run by hand ---- */
 
-/* So long, or so often, is one op run over and over. */
-static const double probe_seconds = 0.008;
+/* One op, run over and over: so long at most, or so often; which of its times counts,
+ * from the shortest, 0, to the longest, 1. */
 enum { MOST_RUNS = 64 };
+struct probe {
+    double seconds, rank;
+    int side;   /* rows, inputs and outputs of the product */
+    int values; /* of the sum */
+};
 
-/* Rows, inputs and outputs of the product; values of the sum. */
-enum { ROWS = 256, INPUTS = 256, OUTPUTS = 256, VALUES = 1 << 19 };
+/* The median, on sizes like a network's, as a step meets them: other programs that break
+ * in on a few runs do not count. And the best, on sizes for which it is highest. */
+static const struct probe typical = {0.008, 0.5, 256, 1 << 19};
+static const struct probe best = {0.08, 0, 768, 1 << 24};
 
 static void set_operand(struct th_operand *o, struct th_shape shape)
 {
@@ -22,22 +29,22 @@ static void set_operand(struct th_operand *o, struct th_shape shape)
         .shape = shape, .dtype = TH_F32, .block = 1, .present = true};
 }
 
-static struct th_call product(struct th_device *device)
+static struct th_call product(struct th_device *device, int side)
 {
     struct th_call c = {.op = TH_OP_linear, .device = device};
-    set_operand(&c.in[0], TH_SHAPE(ROWS, INPUTS));
-    set_operand(&c.in[1], TH_SHAPE(OUTPUTS, INPUTS));
-    set_operand(&c.in[2], TH_SHAPE(OUTPUTS));
-    set_operand(&c.out[0], TH_SHAPE(ROWS, OUTPUTS));
+    set_operand(&c.in[0], TH_SHAPE(side, side));
+    set_operand(&c.in[1], TH_SHAPE(side, side));
+    set_operand(&c.in[2], TH_SHAPE(side));
+    set_operand(&c.out[0], TH_SHAPE(side, side));
     return c;
 }
 
-static struct th_call sum(struct th_device *device)
+static struct th_call sum(struct th_device *device, int values)
 {
     struct th_call c = {.op = TH_OP_add, .device = device};
-    set_operand(&c.in[0], TH_SHAPE(VALUES));
-    set_operand(&c.in[1], TH_SHAPE(VALUES));
-    set_operand(&c.out[0], TH_SHAPE(VALUES));
+    set_operand(&c.in[0], TH_SHAPE(values));
+    set_operand(&c.in[1], TH_SHAPE(values));
+    set_operand(&c.out[0], TH_SHAPE(values));
     return c;
 }
 
@@ -72,15 +79,14 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Seconds of one run, the median of some: other programs that break in on a few do not
- * count, nor does the first, which touches new memory. */
-static thaw_status time_runs(
-    const struct th_kernel *kernel, const struct th_call *c, double *seconds)
+/* Seconds of one run. The first does not count: it touches new memory. */
+static thaw_status time_runs(const struct th_kernel *kernel, const struct th_call *c,
+    const struct probe *probe, double *seconds)
 {
     double took[MOST_RUNS], began = th_seconds(), from = began;
     int n = 0;
     TRY(kernel->run(c));
-    for (from = th_seconds(); n < MOST_RUNS && from - began < probe_seconds; n++) {
+    for (from = th_seconds(); n < MOST_RUNS && from - began < probe->seconds; n++) {
         TRY(kernel->run(c));
         took[n] = th_seconds() - from;
         from += took[n];
@@ -88,27 +94,28 @@ static thaw_status time_runs(
     if (!n) /* that first one was slow enough */
         took[n++] = from - began;
     qsort(took, (size_t)n, sizeof took[0], compare);
-    *seconds = took[n / 2];
+    *seconds = took[(int)(probe->rank * n)];
     return THAW_OK;
 }
 
 /* A prepared call's rate: its multiply-adds, or bytes where it has none, in a second. */
-static thaw_status measure(
-    const struct th_kernel *kernel, struct th_call *c, double *rate)
+static thaw_status measure(const struct th_kernel *kernel, struct th_call *c,
+    const struct probe *probe, double *rate)
 {
     const struct th_op_fn *fn = th_op_rule(c->op)->fn;
     size_t bytes[TH_MAX_ARGS] = {0};
     double all = 0, seconds = 0;
     thaw_status status = alloc_args(c, bytes, &all);
     if (status == THAW_OK)
-        status = time_runs(kernel, c, &seconds);
+        status = time_runs(kernel, c, probe, &seconds);
     if (status == THAW_OK)
         *rate = (fn->macs ? (double)fn->macs(&c->attr, c->in, c->out) : all) / seconds;
     free_args(c, bytes);
     return status;
 }
 
-static thaw_status probe(struct th_call c, double *rate)
+static thaw_status prepare_and_measure(
+    struct th_call c, const struct probe *probe, double *rate)
 {
     const struct th_kernel *kernel = c.device->backend->kernel(c.op);
     if (!kernel)
@@ -117,17 +124,28 @@ static thaw_status probe(struct th_call c, double *rate)
     c.stale = true;
     if (kernel->prepare)
         TRY(kernel->prepare(&c));
-    thaw_status status = measure(kernel, &c, rate);
+    thaw_status status = measure(kernel, &c, probe, rate);
     if (kernel->release)
         kernel->release(&c);
     return status;
 }
 
+static thaw_status measure_both(
+    struct th_device *d, const struct probe *probe, double *macs, double *bytes)
+{
+    TRY(prepare_and_measure(product(d, probe->side), probe, macs));
+    return prepare_and_measure(sum(d, probe->values), probe, bytes);
+}
+
 thaw_status th_rates_measure(struct th_device *device, struct th_rates *rates)
 {
     rates->threads = device->threads;
-    TRY(probe(product(device), &rates->macs));
-    return probe(sum(device), &rates->bytes);
+    return measure_both(device, &typical, &rates->macs, &rates->bytes);
+}
+
+thaw_status th_rates_best(struct th_device *device, double *macs, double *bytes)
+{
+    return measure_both(device, &best, macs, bytes);
 }
 
 /* ---- Time ---- */

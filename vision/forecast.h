@@ -20,6 +20,10 @@ struct th_rates {
 /* macs, bytes and threads of a device. Some 20 ms. */
 thaw_status th_rates_measure(struct th_device *device, struct th_rates *rates);
 
+/* What a device does at its best, threads as it was opened: multiply-adds of a large
+ * matrix product, and bytes of a sum of tensors that no cache holds. Some 0.2 s. */
+thaw_status th_rates_best(struct th_device *device, double *macs, double *bytes);
+
 /* One phase of the timetable: what its plans say, and how often they run. */
 struct th_phase_cost {
     double epochs;              /* that are left of it */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns thaw_model_inspect: a model in words, and the plan of each phase of a timetable. */
+ * Owns thaw_model_inspect: a model and the plan of each phase of a timetable, in words or
+ * as JSON. Plans are made and never run. */
 #include "freeze.h"
+#include "json.h"
 #include "mem.h"
 #include "model_open.h"
 #include "options.h"
@@ -14,7 +16,17 @@
 struct output {
     void (*write)(void *context, const char *text);
     void *context;
+    struct th_json_out *json; /* takes everything instead; NULL: lines */
 };
+
+/* One phase of the timetable. */
+struct phase {
+    int epoch, batch;
+    const char *thaw, *bn; /* as asked for, and what each BatchNorm does */
+    int64_t trained;       /* values */
+};
+
+/* ---- Lines ---- */
 
 static void put(const struct output *out, const char *fmt, ...) TH_PRINTF(2, 3);
 static void put(const struct output *out, const char *fmt, ...)
@@ -106,7 +118,105 @@ static void put_stats(const struct output *out, const struct th_plan *plan)
 }
 
 static thaw_status put_plan(
-    const struct output *out, thaw_model *m, const struct th_freeze *f)
+    const struct output *out, const struct phase *phase, const struct th_plan *plan)
+{
+    char trained[32];
+    put(out, "from epoch %d: --thaw %s trains %s values; BatchNorm %s; batch %d",
+        phase->epoch, phase->thaw,
+        th_text_count(phase->trained, trained, sizeof trained), phase->bn,
+        phase->batch);
+    put_stats(out, plan);
+    char *text = th_plan_text(plan);
+    if (!text)
+        return THAW_E_MEMORY;
+    put_lines(out, text);
+    th_free(text);
+    return THAW_OK;
+}
+
+/* ---- JSON ---- */
+
+static void put_pair(struct th_json_out *j, const char *key, int64_t a, int64_t b)
+{
+    th_json_key(j, key);
+    th_json_open(j, '[');
+    th_json_whole(j, a);
+    th_json_whole(j, b);
+    th_json_close(j, ']');
+}
+
+static void json_step(struct th_json_out *j, const struct th_step_info *s)
+{
+    th_json_open(j, '{');
+    th_json_put_string(j, "phase", s->phase);
+    th_json_put_string(j, "op", s->op);
+    th_json_put_string(j, "name", s->name);
+    th_json_put_whole(j, "macs", s->macs);
+    th_json_put_whole(j, "bytes", (int64_t)s->bytes);
+    if (s->weight) {
+        put_pair(j, "kernel", s->weight->shape.dim[2], s->weight->shape.dim[3]);
+        put_pair(j, "stride", s->attr->conv.stride[0], s->attr->conv.stride[1]);
+    }
+    th_json_close(j, '}');
+}
+
+static void json_stats(struct th_json_out *j, const struct th_plan_stats *s)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } row[] = {{"steps", s->n_steps}, {"forward", s->n_forward},
+        {"below_cut", s->n_cut}, {"backward", s->n_backward}, {"commit", s->n_commit},
+        {"derived", s->n_derived}, {"gradients_never_built", s->n_dead},
+        {"macs", s->macs}, {"moved_bytes", (int64_t)s->moved_bytes},
+        {"saved_bytes", (int64_t)s->saved_bytes},
+        {"arena_bytes", (int64_t)s->arena_bytes},
+        {"live_bytes", (int64_t)s->live_bytes},
+        {"derived_bytes", (int64_t)s->derived_bytes},
+        {"kept_bytes", (int64_t)s->kept_bytes}};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
+        th_json_put_whole(j, row[i].key, row[i].value);
+}
+
+static void json_plan(
+    struct th_json_out *j, const struct phase *phase, const struct th_plan *plan)
+{
+    struct th_plan_stats stats;
+    th_plan_stats(plan, &stats);
+    th_json_open(j, '{');
+    th_json_put_whole(j, "epoch", phase->epoch);
+    th_json_put_string(j, "thaw", phase->thaw);
+    th_json_put_string(j, "bn", phase->bn);
+    th_json_put_whole(j, "batch", phase->batch);
+    th_json_put_whole(j, "trained_values", phase->trained);
+    json_stats(j, &stats);
+    th_json_key(j, "plan");
+    th_json_open(j, '[');
+    for (int i = 0; i < stats.n_steps; i++) {
+        struct th_step_info step;
+        th_plan_step(plan, i, &step);
+        json_step(j, &step);
+    }
+    th_json_close(j, ']');
+    th_json_close(j, '}');
+}
+
+static void json_model(struct th_json_out *j, const thaw_model *m)
+{
+    const struct th_model *model = &m->net.model;
+    th_json_put_string(j, "model", m->path);
+    th_json_put_string(j, "backbone", model->variant->name);
+    th_json_put_string(j, "head", model->head->name);
+    th_json_put_whole(j, "classes", model->n_classes);
+    th_json_put_whole(j, "image_size", model->input.size);
+    th_json_put_whole(j, "values", th_model_values(model));
+    th_json_put_string(j, "device", m->net.device->backend->describe(m->net.device));
+}
+
+/* ---- Both ---- */
+
+static thaw_status show_plan(const struct output *out, thaw_model *m,
+    const struct th_freeze *f, const struct phase *phase)
 {
     const struct th_optim optim = {.kind = TH_SGD, .momentum = 0.9F};
     const struct th_plan_spec spec = {.model = &m->net.model,
@@ -116,43 +226,71 @@ static thaw_status put_plan(
         .optim = &optim};
     struct th_plan *plan = NULL;
     TRY(th_plan_new(&spec, &m->net.store, &m->net.arena, &plan));
-    put_stats(out, plan);
-    char *text = th_plan_text(plan);
-    if (text)
-        put_lines(out, text);
-    th_free(text);
+    thaw_status status = THAW_OK;
+    if (out->json)
+        json_plan(out->json, phase, plan);
+    else
+        status = put_plan(out, phase, plan);
     th_plan_free(plan);
-    return THAW_OK;
+    return status;
 }
 
-static thaw_status put_phase(const struct output *out, thaw_model *m, int epoch,
+static thaw_status show_phase(const struct output *out, thaw_model *m, int epoch,
     const char *thaw, const char *bn)
 {
     struct th_freeze f;
-    char trained[32];
     TRY(th_freeze_init(&f, &m->net.model, thaw, bn, m->batch));
     char *text = th_freeze_bn_text(&f, &m->net.model);
-    put(out, "from epoch %d: --thaw %s trains %s values; BatchNorm %s; batch %d", epoch,
-        thaw,
-        th_text_count(th_freeze_trained(&f, &m->net.model), trained, sizeof trained),
-        text ? text : "", m->batch);
+    const struct phase phase = {.epoch = epoch,
+        .batch = m->batch,
+        .thaw = thaw,
+        .bn = text,
+        .trained = th_freeze_trained(&f, &m->net.model)};
+    thaw_status status = text ? show_plan(out, m, &f, &phase) : THAW_E_MEMORY;
     th_free(text);
-    thaw_status status = put_plan(out, m, &f);
     th_freeze_release(&f);
     return status;
+}
+
+static thaw_status show_phases(
+    const struct output *out, thaw_model *m, const thaw_options *o)
+{
+    struct th_timetable table;
+    TRY(th_timetable_init(&table, th_option_text(o, "thaw")));
+    thaw_status status = THAW_OK;
+    for (int i = 0; i < table.n && status == THAW_OK; i++)
+        status =
+            show_phase(out, m, table.epoch[i], table.spec[i], th_option_text(o, "bn"));
+    th_timetable_release(&table);
+    return status;
+}
+
+static thaw_status inspect_json(
+    const struct output *out, thaw_model *m, const thaw_options *o)
+{
+    th_json_open(out->json, '{');
+    json_model(out->json, m);
+    th_json_key(out->json, "phases");
+    th_json_open(out->json, '[');
+    TRY(show_phases(out, m, o));
+    th_json_close(out->json, ']');
+    th_json_close(out->json, '}');
+    TRY(th_json_out_status(out->json));
+    out->write(out->context, out->json->text);
+    return THAW_OK;
 }
 
 thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,
     void (*write)(void *context, const char *text), void *context)
 {
-    const struct output out = {write, context};
-    struct th_timetable table;
-    TRY(th_timetable_init(&table, th_option_text(o, "thaw")));
-    put_model(&out, m);
-    thaw_status status = THAW_OK;
-    for (int i = 0; i < table.n && status == THAW_OK; i++)
-        status =
-            put_phase(&out, m, table.epoch[i], table.spec[i], th_option_text(o, "bn"));
-    th_timetable_release(&table);
+    struct th_json_out json = {0};
+    const bool as_json = th_option_flag(o, "json");
+    const struct output out = {write, context, as_json ? &json : NULL};
+    if (!as_json) {
+        put_model(&out, m);
+        return show_phases(&out, m, o);
+    }
+    thaw_status status = inspect_json(&out, m, o);
+    th_json_out_release(&json);
     return status;
 }

@@ -228,14 +228,20 @@ static double effort(const struct th_plan *p, const struct th_step *s)
     return s->call.effort > 0 ? s->call.effort : plain ? PLAIN_C_EFFORT : 1;
 }
 
-static double bytes_of(const struct th_plan *p, const struct th_step *s)
+static size_t bytes_of(const struct th_plan *p, const struct th_step *s)
 {
-    double bytes = 0;
+    size_t bytes = 0;
     for (int k = 0; k < TH_MAX_IN; k++)
-        bytes += s->in[k] < 0 ? 0 : (double)p->places[s->in[k]].bytes;
+        bytes += s->in[k] < 0 ? 0 : p->places[s->in[k]].bytes;
     for (int k = 0; k < TH_MAX_OUT; k++)
-        bytes += s->out[k] < 0 ? 0 : (double)p->places[s->out[k]].bytes;
+        bytes += s->out[k] < 0 ? 0 : p->places[s->out[k]].bytes;
     return bytes;
+}
+
+static int64_t macs_of(const struct th_step *s)
+{
+    const struct th_op_fn *fn = th_op_rule(s->call.op)->fn;
+    return fn->macs ? fn->macs(&s->call.attr, s->call.in, s->call.out) : 0;
 }
 
 static void count_work(struct th_plan *p)
@@ -243,15 +249,15 @@ static void count_work(struct th_plan *p)
     struct th_plan_stats *stats = &p->stats;
     for (int i = 0; i < p->n_steps; i++) {
         const struct th_step *s = &p->steps[i];
-        const struct th_op_fn *fn = th_op_rule(s->call.op)->fn;
         stats->kept_bytes += s->call.kept_bytes;
         if (s->derived)
             continue;
-        if (fn->macs)
-            stats->work_macs +=
-                effort(p, s) * (double)fn->macs(&s->call.attr, s->call.in, s->call.out);
+        stats->macs += macs_of(s);
+        stats->moved_bytes += bytes_of(p, s);
+        if (th_op_rule(s->call.op)->fn->macs)
+            stats->work_macs += effort(p, s) * (double)macs_of(s);
         else
-            stats->work_bytes += effort(p, s) * bytes_of(p, s);
+            stats->work_bytes += effort(p, s) * (double)bytes_of(p, s);
     }
     for (int v = 0; v < p->graph.n_values; v++)
         stats->derived_bytes += p->places[v].derived ? p->places[v].bytes : 0;
@@ -266,9 +272,6 @@ static void count_steps(struct th_plan *p)
         p->stats.n_forward += s->phase == TH_FORWARD && !s->derived;
         p->stats.n_backward += s->phase == TH_BACKWARD;
         p->stats.n_commit += s->phase == TH_COMMIT;
-        const struct th_op_fn *fn = th_op_rule(s->call.op)->fn;
-        if (fn->macs && !s->derived)
-            p->stats.macs += fn->macs(&s->call.attr, s->call.in, s->call.out);
     }
 }
 
@@ -350,19 +353,41 @@ const struct th_graph *th_plan_graph(const struct th_plan *p)
 
 static const char *const phase_names[] = {"forward", "backward", "commit"};
 
+/* Where a convolution's weight stands among its operands. */
+static const struct th_operand *conv_weight(const struct th_call *c)
+{
+    if (c->op == TH_OP_conv || c->op == TH_OP_conv_dx)
+        return &c->in[1];
+    return c->op == TH_OP_conv_dw ? &c->out[0] : NULL;
+}
+
+void th_plan_step(const struct th_plan *p, int i, struct th_step_info *step)
+{
+    const struct th_step *s = &p->steps[i];
+    *step =
+        (struct th_step_info){.phase = s->derived ? "derived" : phase_names[s->phase],
+            .op = th_op_rule(s->call.op)->name,
+            .name = s->name ? s->name : "",
+            .out = s->out[0] >= 0 ? &s->call.out[0] : NULL,
+            .weight = conv_weight(&s->call),
+            .attr = &s->call.attr,
+            .macs = macs_of(s),
+            .bytes = bytes_of(p, s)};
+}
+
 char *th_plan_text(const struct th_plan *p)
 {
     size_t cap = (size_t)(p->n_steps + 1) * 200, used = 0;
     char *text = th_alloc(cap, 1);
     for (int i = 0; text && i < p->n_steps; i++) {
-        const struct th_step *s = &p->steps[i];
+        struct th_step_info s;
         char shape[96] = "";
-        if (s->out[0] >= 0)
-            th_shape_text(&s->call.out[0].shape, shape, sizeof shape);
+        th_plan_step(p, i, &s);
+        if (s.out)
+            th_shape_text(&s.out->shape, shape, sizeof shape);
         int n = snprintf(text + used, cap - used, "%4d %-8s %-14s %-28.60s %-20s %s\n",
-            i, s->derived ? "derived" : phase_names[s->phase],
-            th_op_rule(s->call.op)->name, s->name ? s->name : "", shape,
-            s->out[0] >= 0 && s->call.out[0].block > 1 ? "blocked" : "");
+            i, s.phase, s.op, s.name, shape,
+            s.out && s.out->block > 1 ? "blocked" : "");
         used += n > 0 && (size_t)n < cap - used ? (size_t)n : 0;
     }
     return text;

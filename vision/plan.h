@@ -89,6 +89,7 @@ struct th_plan_stats {
     int n_cut;          /* forward steps below which nothing trains */
     int n_dead;         /* gradients that were never built */
     int64_t macs;       /* multiply-adds of a run */
+    size_t moved_bytes; /* of the operands of all steps of a run */
     size_t arena_bytes; /* peak */
     size_t live_bytes;  /* largest sum of live values */
     size_t saved_bytes; /* what backward reads from forward */
@@ -98,6 +99,19 @@ struct th_plan_stats {
     size_t derived_bytes, kept_bytes;
 };
 void th_plan_stats(const struct th_plan *p, struct th_plan_stats *stats);
+
+/* A step, for reports: what it is, and what a run of it costs at the least. */
+struct th_step_info {
+    const char *phase;     /* "derived": runs only when what it is made of changed */
+    const char *op, *name; /* name: the layer's, "" where there is none */
+    const struct th_operand *out;    /* the first; NULL where it has none */
+    const struct th_operand *weight; /* of a convolution, [o][i][kh][kw]; else NULL */
+    const union th_attr *attr;
+    int64_t macs;
+    size_t bytes; /* of its operands: each read or written once */
+};
+/* Step i of the plan, n_steps of them. */
+void th_plan_step(const struct th_plan *p, int i, struct th_step_info *step);
 
 /* The lowered graph, for reports and tests. */
 const struct th_graph *th_plan_graph(const struct th_plan *p);

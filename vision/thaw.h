@@ -226,7 +226,9 @@ THAW_API thaw_status thaw_model_adapt(thaw_model *m, const char *data,
 /* Write the model as a model file (.h5), durably. THAW_E_IO, THAW_E_MEMORY. */
 THAW_API thaw_status thaw_model_write(const thaw_model *m, const char *path);
 
-/* What the model is and the plan for the options' "thaw", "bn", "batch": text lines. */
+/* What the model is and the plan for the options' "thaw", "bn", "batch": text lines; with
+ * "json" one JSON object without newline, in one call of `write`: the model and, for each
+ * phase of the timetable, the plan's figures and its steps. */
 THAW_API thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,
     void (*write)(void *context, const char *text), void *context);
 
@@ -241,7 +243,9 @@ THAW_API thaw_status thaw_convert(
 THAW_API bool thaw_list(
     const char *kind, size_t i, const char **name, const char **about);
 
-/* The machine: CPU, instruction sets, engine, libraries, threads; a line each. */
+/* The machine: CPU, instruction sets, engine, libraries, threads, and how fast a large
+ * matrix product and the memory are; a line each, or with "json" one object in one call.
+ * Takes half a second. */
 THAW_API thaw_status thaw_doctor(const thaw_options *o,
     void (*write)(void *context, const char *text), void *context);
 
