@@ -117,6 +117,8 @@ static const struct th_kernel *cpu_kernel(enum th_op op)
         [TH_OP_avgpool_dx] = &own,
         [TH_OP_gap] = &own,
         [TH_OP_gap_dx] = &own,
+        [TH_OP_shortcut_a] = &th_cpu_shortcut_a,
+        [TH_OP_shortcut_a_dx] = &th_cpu_shortcut_a_dx,
         [TH_OP_reorder] = &th_cpu_reorder,
         [TH_OP_sum_squares] = &th_cpu_sum_squares,
         [TH_OP_accumulate] = &own,

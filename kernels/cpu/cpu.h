@@ -57,6 +57,7 @@ extern const struct th_kernel th_cpu_conv, th_cpu_conv_dx, th_cpu_conv_dw;
 extern const struct th_kernel th_cpu_linear, th_cpu_linear_dx, th_cpu_linear_dw;
 extern const struct th_kernel th_cpu_bn_stats, th_cpu_bn_reduce, th_cpu_bias_grad;
 extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
+extern const struct th_kernel th_cpu_shortcut_a, th_cpu_shortcut_a_dx;
 
 /* True where the algorithm table has Winograd for this convolution. */
 bool th_conv_winograd(enum th_isa_level level, const struct th_dnnl_conv *c);
