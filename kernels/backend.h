@@ -27,15 +27,16 @@ struct th_call {
     void *scratch;     /* scratch_bytes of device memory, 64-byte aligned */
     size_t scratch_bytes;
     void *state; /* the kernel's own, from prepare to release */
-    /* An input that outlives the step (parameter, buffer or derived from them) changed
-     * since this call last ran; true on the first run. Kernels that keep packed weights
-     * pack them again. */
-    bool stale;
-    /* For forecasts, set by prepare. effort: time of the call over that of as many
-     * multiply-adds (or bytes, for an op without any) in the device's matrix product (or
-     * sum of two tensors); 0 stands for 1. kept_bytes: of `state`, packed weights. */
-    double effort;
+    /* kept_bytes of device memory, which prepare asks for: what a kernel makes from inputs
+     * that outlive the step (packed weights). `stale`: make it again, for such an input
+     * changed, or the planner used the memory for something else; true on the first run. */
+    void *kept;
     size_t kept_bytes;
+    bool stale;
+    /* For forecasts, set by prepare: time of the call over that of as many multiply-adds
+     * (or bytes, for an op without any) in the device's matrix product (or sum of two
+     * tensors); 0 stands for 1. */
+    double effort;
 };
 
 struct th_kernel {
@@ -46,8 +47,8 @@ struct th_kernel {
     thaw_status (*prepare)(struct th_call *call); /* NULL: nothing to prepare */
     thaw_status (*run)(const struct th_call *call);
     void (*release)(struct th_call *call); /* NULL: nothing to release */
-    /* Derive the packed weights again and compare them with those in use; a difference
-     * is THAW_E_FAIL. NULL: keeps none. May allocate. */
+    /* Make what is in `kept` again and compare; a difference is THAW_E_FAIL. NULL: keeps
+     * nothing. May allocate. */
     thaw_status (*verify)(const struct th_call *call);
     bool in_place; /* out[0] may be the memory of in[0] where that is its last reader */
 };

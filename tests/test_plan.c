@@ -411,6 +411,42 @@ static void evaluation_follows_training_through_the_derived_weights(void **state
     net_close(&n);
 }
 
+/* What plans other than training's keep of the weights lies in the arena: whoever uses
+ * the arena between two runs, the results are the same. */
+static void plans_that_share_an_arena_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    struct net n;
+    net_open(&n, "cpu", "resnet20", 16, 10, 7);
+    struct th_plan *plans[2] = {NULL};
+    float logits[2][3][40];
+    for (int i = 0; i < 2; i++) {
+        struct th_plan_spec spec = {
+            .model = &n.model, .mode = TH_EVAL, .batch = i ? 4 : 3};
+        must(th_plan_new(&spec, &n.store, &n.arena, &plans[i]));
+    }
+    for (int turn = 0; turn < 6; turn++) {
+        int i = turn % 2;
+        n.plan = plans[i];
+        net_upload_random(&n, "image", 3, "images");
+        n.plan = plans[!i]; /* an upload uses the arena, too */
+        if (turn == 3)
+            net_upload_random(&n, "image", 4, "images");
+        n.plan = plans[i];
+        net_upload_random(&n, "image", 3, "images");
+        must(th_plan_run(plans[i]));
+        must(th_plan_verify(plans[i]));
+        must(th_plan_get(plans[i], "logits", logits[i][turn / 2]));
+    }
+    for (int i = 0; i < 2; i++)
+        for (int k = 1; k < 3; k++)
+            assert_memory_equal(
+                logits[i][0], logits[i][k], (size_t)(i ? 40 : 30) * sizeof(float));
+    th_plan_free(plans[0]);
+    n.plan = plans[1];
+    net_close(&n);
+}
+
 /* One value of a derived tensor changes behind the plan's back. */
 static void overwrite(struct net *n, const struct th_place *place)
 {
@@ -475,6 +511,7 @@ int main(void)
         cmocka_unit_test(the_average_of_what_is_frozen_again_goes_on_to_its_value),
         cmocka_unit_test(dropping_a_tensor_leaves_longer_names),
         cmocka_unit_test(evaluation_follows_training_through_the_derived_weights),
+        cmocka_unit_test(plans_that_share_an_arena_do_not_disturb_each_other),
         cmocka_unit_test(every_derived_tensor_that_was_overwritten_is_found),
         cmocka_unit_test(batch_statistics_of_a_single_value_are_an_error),
     };

@@ -90,5 +90,5 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
         count(e, &batch, map, m);
         TRY(th_loader_next(loader, &batch));
     }
-    return THAW_OK;
+    return th_plan_verify(e->plan); /* now: another plan may use the arena next */
 }

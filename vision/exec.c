@@ -30,6 +30,9 @@ static void bind(struct th_plan *p)
         for (int k = 0; k < n_out; k++)
             s->call.args[n_in + k] = address(p, s->out[k]);
         s->call.scratch = (char *)p->arena->base + s->scratch_offset;
+        if (s->call.kept_bytes)
+            s->call.kept =
+                s->lasting ? s->lasting : (char *)p->arena->base + s->kept_offset;
     }
     p->base = p->arena->base;
 }
@@ -61,20 +64,38 @@ static void bump_written(struct th_plan *p, const struct th_step *s)
             p->places[s->out[k]].version++;
 }
 
+/* Before the arena is written to. */
+static void take_arena(struct th_plan *p)
+{
+    if (p->turn == p->arena->turn)
+        return;
+    p->turn = ++p->arena->turn;
+    p->lost = true;
+}
+
+/* Whether what the step made from lasting tensors is gone. */
+static bool has_lost(const struct th_plan *p, const struct th_step *s)
+{
+    bool in_arena = s->derived ? !p->keeps : s->call.kept_bytes && !s->lasting;
+    return in_arena && (p->lost || s->moves);
+}
+
 thaw_status th_plan_run(struct th_plan *p)
 {
     if (p->base != p->arena->base)
         bind(p);
+    take_arena(p);
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
         uint64_t now = versions(p, s);
-        s->call.stale = now != s->seen;
+        s->call.stale = now != s->seen || has_lost(p, s);
         if (s->derived && !s->call.stale)
             continue;
         TRY(s->kernel->run(&s->call));
         s->seen = now;
         bump_written(p, s);
     }
+    p->lost = false;
     return THAW_OK;
 }
 
@@ -100,6 +121,7 @@ thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host)
     if (v < 0)
         return th_fail(THAW_E_USAGE, "this plan has no input '%s'", name);
     struct th_device *device = p->store->device;
+    take_arena(p);
     return device->backend->upload(device, address(p, v), host, p->places[v].bytes);
 }
 
@@ -160,10 +182,13 @@ thaw_status th_plan_verify(struct th_plan *p)
 {
     if (p->base != p->arena->base)
         bind(p); /* the arena has moved since; what is derived has not */
+    bool gone = p->lost || p->turn != p->arena->turn;
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
         if (s->seen == 0 || s->seen != versions(p, s))
             continue; /* would be derived again before its next use */
+        if ((gone || s->moves) && (s->derived ? !p->keeps : !s->lasting))
+            continue; /* as well: its memory is the arena's */
         if (s->derived)
             TRY(verify_derived(p, s));
         if (s->kernel->verify)

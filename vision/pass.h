@@ -45,6 +45,9 @@ struct th_step {
     bool derived;          /* all its inputs outlive the run: runs when one changed */
     bool bound;            /* prepared: has to be released */
     size_t scratch_offset; /* in the arena */
+    size_t kept_offset;    /* in the arena, of call.kept, unless it is lasting */
+    void *lasting;         /* device memory of call.kept; NULL: in the arena */
+    bool moves;    /* an input that outlives the run trains: made anew in every run */
     uint64_t seen; /* sum of the versions of its lasting inputs when it last ran */
     char *name;
 };
@@ -67,11 +70,17 @@ struct th_plan {
     int n_steps;
     struct th_place *places; /* [n_values] */
     void *base;              /* arena base that the steps' pointers stand on */
+    /* Whether what is made from lasting tensors has memory of its own. A training plan's
+     * has, and is verified; another plan's lies in the arena and is made again after
+     * another plan ran there. */
+    bool keeps;
+    uint64_t turn; /* the arena's, when this plan last used it */
+    bool lost;     /* another plan has used the arena since this one ran */
     struct th_plan_stats stats;
 };
 
 /* Offsets for all values and scratch: fills places, scratch offsets and the byte
  * statistics. `reuse` false: no two values share a byte. */
-thaw_status th_pass_arena(struct th_plan *p, size_t *scratch_offset, bool reuse);
+thaw_status th_pass_arena(struct th_plan *p, bool reuse);
 
 #endif

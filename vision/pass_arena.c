@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Places every temporary value, input and scratch buffer of a plan in one arena. A value
  * lives from the step that makes it to the last that reads it (inputs from the start,
- * wanted ones to the end). Offsets are greedy by size, as in Pisarchyk and Lee, "Efficient
+ * wanted ones to the end); what is kept from run to run, always. Offsets are greedy by size, as in Pisarchyk and Lee, "Efficient
  * Memory Management for Deep Neural Net Inference", 2020 (greedy by size).
  * P4: two storages alive together share no byte, but for views and in-place steps, whose
  * `root` is the storage that they use. */
@@ -14,7 +14,8 @@
 struct interval {
     int first, last; /* steps */
     size_t bytes, offset;
-    int value, step; /* whose storage: a value's, or a step's scratch (value -1) */
+    int order;     /* among those that are alike, so that a sort has one result */
+    size_t *place; /* where the offset belongs: a value's, a step's scratch or kept */
 };
 
 struct lifetimes {
@@ -22,9 +23,11 @@ struct lifetimes {
     int n_steps;
 };
 
-static bool in_arena(const struct th_graph *g, int v)
+static bool in_arena(const struct th_plan *p, int v)
 {
-    return g->values[v].kind == TH_VALUE_TEMP || g->values[v].kind == TH_VALUE_INPUT;
+    enum th_value_kind kind = p->graph.values[v].kind;
+    return kind == TH_VALUE_TEMP || kind == TH_VALUE_INPUT ||
+           (kind == TH_VALUE_DERIVED && !p->keeps);
 }
 
 static int root_of(const struct th_plan *p, int v)
@@ -40,7 +43,7 @@ static bool can_run_in_place(
 {
     const struct th_step *s = &p->steps[step];
     if (!reuse || !s->kernel->in_place || s->in[0] < 0 || s->out[0] < 0 ||
-        !in_arena(&p->graph, s->in[0]) || !in_arena(&p->graph, s->out[0]))
+        !in_arena(p, s->in[0]) || !in_arena(p, s->out[0]))
         return false;
     int root = root_of(p, s->in[0]);
     for (int k = 1; k < TH_MAX_IN; k++)
@@ -70,9 +73,14 @@ static void find_uses(const struct th_plan *p, struct lifetimes *t)
             if (p->steps[i].in[k] >= 0)
                 t->last[root_of(p, p->steps[i].in[k])] = i;
     }
-    for (int v = 0; v < p->graph.n_values; v++)
+    for (int v = 0; v < p->graph.n_values; v++) {
         if (p->graph.values[v].wanted && t->first[root_of(p, v)] >= 0)
             t->last[root_of(p, v)] = t->n_steps - 1;
+        if (p->graph.values[v].kind == TH_VALUE_DERIVED) { /* from run to run */
+            t->first[v] = 0;
+            t->last[v] = t->n_steps;
+        }
+    }
 }
 
 /* In order of the steps: each chain of in-place steps becomes one storage. */
@@ -94,8 +102,7 @@ static int larger_first(const void *a, const void *b)
     const struct interval *x = a, *y = b;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? 1 : -1;
-    return x->first != y->first ? x->first - y->first
-                                : x->value + x->step - y->value - y->step;
+    return x->first != y->first ? x->first - y->first : x->order - y->order;
 }
 
 /* The lowest gap between the already placed intervals that live at the same time. */
@@ -117,23 +124,34 @@ static size_t lowest_gap(const struct interval *placed, int n, const struct inte
     return offset;
 }
 
-static int gather(const struct th_plan *p, const struct lifetimes *t,
-    struct interval *list, bool reuse)
+static void append(
+    struct interval *list, int *n, int first, int last, size_t bytes, size_t *place)
+{
+    if (!bytes)
+        return;
+    list[*n] = (struct interval){.first = first,
+        .last = last,
+        .bytes = th_align_up(bytes),
+        .place = place,
+        .order = *n};
+    (*n)++;
+}
+
+static int gather(
+    struct th_plan *p, const struct lifetimes *t, struct interval *list, bool reuse)
 {
     int n = 0;
     for (int v = 0; v < p->graph.n_values; v++)
-        if (in_arena(&p->graph, v) && p->places[v].root == v && t->first[v] >= 0)
-            list[n++] = (struct interval){.first = t->first[v],
-                .last = t->last[v],
-                .bytes = th_align_up(p->places[v].bytes),
-                .value = v};
-    for (int i = 0; i < p->n_steps; i++)
-        if (p->steps[i].call.scratch_bytes)
-            list[n++] = (struct interval){.first = i,
-                .last = i,
-                .bytes = th_align_up(p->steps[i].call.scratch_bytes),
-                .value = -1,
-                .step = i};
+        if (in_arena(p, v) && p->places[v].root == v && t->first[v] >= 0)
+            append(list, &n, t->first[v], t->last[v], p->places[v].bytes,
+                &p->places[v].offset);
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = &p->steps[i];
+        append(list, &n, i, i, s->call.scratch_bytes, &s->scratch_offset);
+        if (!s->lasting)
+            append(list, &n, s->moves ? i : 0, s->moves ? i : p->n_steps,
+                s->call.kept_bytes, &s->kept_offset);
+    }
     for (int i = 0; !reuse && i < n; i++) {
         list[i].first = 0;
         list[i].last = p->n_steps;
@@ -154,8 +172,7 @@ static size_t live_peak(const struct interval *list, int n, int n_steps)
     return peak;
 }
 
-static void place_all(
-    struct th_plan *p, struct interval *list, int n, size_t *scratch_offset)
+static void place_all(struct th_plan *p, struct interval *list, int n)
 {
     qsort(list, (size_t)n, sizeof *list, larger_first);
     size_t end = 0;
@@ -163,10 +180,7 @@ static void place_all(
         list[i].offset = lowest_gap(list, i, &list[i]);
         size_t top = list[i].offset + list[i].bytes;
         end = top > end ? top : end;
-        if (list[i].value >= 0)
-            p->places[list[i].value].offset = list[i].offset;
-        else
-            scratch_offset[list[i].step] = list[i].offset;
+        *list[i].place = list[i].offset;
     }
     p->stats.arena_bytes = end;
     p->stats.live_bytes = live_peak(list, n, p->n_steps);
@@ -188,7 +202,7 @@ static size_t saved_bytes(const struct th_plan *p, bool *counted)
     for (int i = first_backward; i < p->n_steps; i++)
         for (int k = 0; k < TH_MAX_IN; k++) {
             int v = p->steps[i].in[k] < 0 ? -1 : root_of(p, p->steps[i].in[k]);
-            if (v >= 0 && in_arena(&p->graph, v) && counted[v]) {
+            if (v >= 0 && in_arena(p, v) && counted[v]) {
                 bytes += p->places[v].bytes;
                 counted[v] = false;
             }
@@ -196,14 +210,14 @@ static size_t saved_bytes(const struct th_plan *p, bool *counted)
     return bytes;
 }
 
-thaw_status th_pass_arena(struct th_plan *p, size_t *scratch_offset, bool reuse)
+thaw_status th_pass_arena(struct th_plan *p, bool reuse)
 {
     int n_values = p->graph.n_values;
     struct lifetimes t = {.n_steps = p->n_steps};
     t.first = th_alloc((size_t)n_values, sizeof *t.first);
     t.last = th_alloc((size_t)n_values, sizeof *t.last);
     bool *counted = th_alloc((size_t)n_values, sizeof *counted);
-    struct interval *list = th_alloc((size_t)(n_values + p->n_steps), sizeof *list);
+    struct interval *list = th_alloc((size_t)(n_values + 2 * p->n_steps), sizeof *list);
     thaw_status status = t.first && t.last && list && counted ? THAW_OK : THAW_E_MEMORY;
     if (status == THAW_OK) {
         for (int v = 0; v < n_values; v++)
@@ -212,7 +226,7 @@ thaw_status th_pass_arena(struct th_plan *p, size_t *scratch_offset, bool reuse)
         find_uses(p, &t);
         p->stats.saved_bytes = saved_bytes(p, counted);
         merge_in_place(p, &t, reuse);
-        place_all(p, list, gather(p, &t, list, reuse), scratch_offset);
+        place_all(p, list, gather(p, &t, list, reuse));
     }
     th_free(t.first);
     th_free(t.last);

@@ -35,8 +35,10 @@ static thaw_status arena_grow(struct th_arena *a, size_t bytes)
     if (bytes <= a->bytes && a->base)
         return THAW_OK;
     struct th_device *device = a->device;
+    uint64_t turn = a->turn + 1;
     th_arena_release(a);
     a->device = device;
+    a->turn = turn;
     a->base = device->backend->alloc(device, bytes ? bytes : TH_ALIGN);
     if (!a->base)
         return THAW_E_MEMORY;
@@ -171,13 +173,19 @@ static thaw_status make_step(
         if (n->out[k] >= 0)
             s->call.out[k] = p->graph.values[n->out[k]].o;
     }
+    for (int k = 0; k < TH_MAX_IN; k++)
+        s->moves = s->moves || (n->in[k] >= 0 && p->graph.values[n->in[k]].trainable);
     s->name = th_strdup(n->name);
     if (n->name && !s->name)
         return THAW_E_MEMORY;
     if (s->kernel->prepare)
         TRY(s->kernel->prepare(&s->call));
     s->bound = true;
-    return THAW_OK;
+    if (!s->call.kept_bytes || s->moves || !p->keeps)
+        return THAW_OK;
+    p->stats.kept_bytes += s->call.kept_bytes;
+    s->lasting = backend->alloc(p->store->device, s->call.kept_bytes);
+    return s->lasting ? THAW_OK : THAW_E_MEMORY;
 }
 
 static thaw_status make_steps(struct th_plan *p)
@@ -208,7 +216,7 @@ static thaw_status make_places(struct th_plan *p)
             .root = v, .state = -1, .bytes = th_operand_bytes(&value->o)};
         if (value->kind == TH_VALUE_STATE)
             TRY(th_store_add(p->store, value->name, value->o.shape, &place->state));
-        if (value->kind == TH_VALUE_DERIVED) {
+        if (value->kind == TH_VALUE_DERIVED && p->keeps) {
             place->derived = device->backend->alloc(device, place->bytes);
             if (!place->derived)
                 return THAW_E_MEMORY;
@@ -249,7 +257,6 @@ static void count_work(struct th_plan *p)
     struct th_plan_stats *stats = &p->stats;
     for (int i = 0; i < p->n_steps; i++) {
         const struct th_step *s = &p->steps[i];
-        stats->kept_bytes += s->call.kept_bytes;
         if (s->derived)
             continue;
         stats->macs += macs_of(s);
@@ -277,14 +284,8 @@ static void count_steps(struct th_plan *p)
 
 static thaw_status place_steps(struct th_plan *p, bool reuse)
 {
-    size_t *scratch = th_alloc((size_t)p->n_steps, sizeof *scratch);
-    if (!scratch)
-        return THAW_E_MEMORY;
-    thaw_status status = th_pass_arena(p, scratch, reuse);
-    for (int i = 0; i < p->n_steps; i++)
-        p->steps[i].scratch_offset = scratch[i];
-    th_free(scratch);
-    return status == THAW_OK ? arena_grow(p->arena, p->stats.arena_bytes) : status;
+    TRY(th_pass_arena(p, reuse));
+    return arena_grow(p->arena, p->stats.arena_bytes);
 }
 
 thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
@@ -302,6 +303,7 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     p->graph = l.graph;
     p->store = store;
     p->arena = arena;
+    p->keeps = spec->mode == TH_TRAIN;
     p->stats.n_cut = l.n_cut;
     p->stats.n_dead = l.n_dead;
     th_free(l.grad);
@@ -330,6 +332,8 @@ void th_plan_free(struct th_plan *p)
         struct th_step *s = &p->steps[i];
         if (s->bound && s->kernel->release)
             s->kernel->release(&s->call);
+        if (s->lasting)
+            device->backend->free(device, s->lasting, s->call.kept_bytes);
         th_free(s->name);
     }
     for (int v = 0; p->places && v < p->graph.n_values; v++)

@@ -12,6 +12,7 @@ struct th_arena {
     struct th_device *device;
     void *base;
     size_t bytes;
+    uint64_t turn; /* grows when another plan than the last one uses it */
 };
 
 void th_arena_init(struct th_arena *a, struct th_device *device);
@@ -94,7 +95,8 @@ struct th_plan_stats {
     size_t live_bytes;  /* largest sum of live values */
     size_t saved_bytes; /* what backward reads from forward */
     /* For forecasts: the run in multiply-adds of a matrix product, and in bytes of a sum
-     * of two tensors for what has no multiply-adds; memory beside arena and store. */
+     * of two tensors for what has no multiply-adds; memory beside arena and store (what
+     * a training plan derives from frozen tensors, and its kernels keep of them). */
     double work_macs, work_bytes;
     size_t derived_bytes, kept_bytes;
 };

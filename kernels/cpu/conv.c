@@ -4,7 +4,7 @@
  *
  * A call is tried in this order: Winograd where the table says so; direct in the blocks
  * that its operands have; direct on plain copies of them, which live in the call's
- * scratch; the plain C kernel. Packed weights live in the call's state. */
+ * scratch; the plain C kernel. Packed weights of forward and dx are what the call keeps. */
 #include "cpu.h"
 
 #include "mem.h"
@@ -20,8 +20,6 @@ struct conv_state {
         *pack; /* canonical weights to the step's, for dw back; or NULL */
     struct th_dnnl_step *x_copy, *y_copy; /* to (of an output: from) plain; or NULL */
     struct th_dnnl_step *add_copy; /* residual into the plain copy of y; or NULL */
-    void *packed;                  /* forward, dx */
-    size_t packed_bytes;
     size_t scratch_at, x_at, y_at, w_at; /* offsets in the call's scratch */
     char why[160]; /* for `inspect`: implementation, and why not another */
 };
@@ -236,13 +234,8 @@ static thaw_status prepare_state(struct th_call *call)
     TRY(choose_step(call, cpu));
     if (s->step)
         TRY(th_dnnl_pack_new(cpu->dnnl, &s->desc, s->step, &s->pack));
-    if (s->pack && s->desc.direction != TH_DNNL_DW) {
-        s->packed_bytes = th_dnnl_weight_bytes(s->step);
-        s->packed = th_alloc(s->packed_bytes, 1);
-        if (!s->packed)
-            return THAW_E_MEMORY;
-        call->kept_bytes = s->packed_bytes;
-    }
+    if (s->pack && s->desc.direction != TH_DNNL_DW)
+        call->kept_bytes = th_dnnl_weight_bytes(s->step);
     call->effort = th_conv_effort(&s->desc, !s->step);
     place_scratch(call);
     return THAW_OK;
@@ -258,7 +251,6 @@ static void conv_release(struct th_call *call)
     th_dnnl_step_free(s->x_copy);
     th_dnnl_step_free(s->y_copy);
     th_dnnl_step_free(s->add_copy);
-    th_free(s->packed);
     th_free(s);
     call->state = NULL;
 }
@@ -311,8 +303,8 @@ static thaw_status before_step(
 {
     const struct conv_state *s = call->state;
     const struct places *p = &conv_places[s->desc.direction];
-    if (s->packed && call->stale)
-        TRY(move(call, s->pack, call->args[p->w], s->packed));
+    if (call->kept && call->stale)
+        TRY(move(call, s->pack, call->args[p->w], call->kept));
     if (s->x_copy && s->desc.direction != TH_DNNL_DX)
         TRY(move(call, s->x_copy, call->args[p->x], ptr[TH_DNNL_X]));
     if (s->y_copy && s->desc.direction != TH_DNNL_FORWARD)
@@ -345,7 +337,7 @@ static thaw_status conv_run(const struct th_call *call)
     void *ptr[TH_DNNL_ROLES] = {
         [TH_DNNL_X] = s->x_copy ? scratch + s->x_at : call->args[p->x],
         [TH_DNNL_Y] = s->y_copy ? scratch + s->y_at : call->args[p->y],
-        [TH_DNNL_W] = s->packed ? s->packed : call->args[p->w],
+        [TH_DNNL_W] = call->kept ? call->kept : call->args[p->w],
         [TH_DNNL_B] = forward ? call->args[CONV_B] : NULL,
         [TH_DNNL_ADD] = forward ? call->args[CONV_ADD] : NULL,
         [TH_DNNL_SCRATCH] = scratch,
@@ -360,10 +352,10 @@ static thaw_status conv_run(const struct th_call *call)
 static thaw_status conv_verify(const struct th_call *call)
 {
     const struct conv_state *s = call->state;
-    if (!s->packed)
+    if (!call->kept)
         return THAW_OK;
     size_t scratch = th_align_up(th_dnnl_scratch_bytes(s->pack));
-    char *again = th_alloc(scratch + s->packed_bytes, 1);
+    char *again = th_alloc(scratch + call->kept_bytes, 1);
     if (!again)
         return THAW_E_MEMORY;
     void *ptr[TH_DNNL_ROLES] = {
@@ -372,7 +364,7 @@ static thaw_status conv_verify(const struct th_call *call)
         [TH_DNNL_SCRATCH] = again,
     };
     thaw_status status = th_dnnl_run(s->pack, ptr);
-    if (status == THAW_OK && memcmp(again + scratch, s->packed, s->packed_bytes) != 0)
+    if (status == THAW_OK && memcmp(again + scratch, call->kept, call->kept_bytes) != 0)
         status = th_fail(THAW_E_FAIL,
             "%s: the packed weights in use are not those that the parameter gives now",
             th_op_rule(call->op)->name);

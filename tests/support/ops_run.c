@@ -114,6 +114,8 @@ static void fill_slab(struct run *r)
     r->slab = r->device->backend->alloc(r->device, r->bytes);
     if (r->slab == NULL)
         fail_msg("%s: %s", r->tape->name, thaw_error());
+    if (r->call.kept_bytes)
+        r->call.kept = r->device->backend->alloc(r->device, r->call.kept_bytes);
 }
 
 static void upload_and_run(struct run *r, bool stale)
@@ -203,6 +205,8 @@ void node_run(const struct tape *t, const struct node *node, struct th_device *r
     if (r.kernel->release != NULL)
         r.kernel->release(&r.call);
     device->backend->free(device, r.slab, r.bytes);
+    if (r.call.kept)
+        device->backend->free(device, r.call.kept, r.call.kept_bytes);
     th_free(r.before);
     th_free(r.after);
 }
