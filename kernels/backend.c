@@ -96,6 +96,9 @@ void th_layout_reorder(const union th_attr *attr, struct th_operand *in,
     (void)attr, (void)in, (void)out, (void)device_block;
 }
 
+/* Blocks of more channels are those of integer convolutions: no other kernel has them. */
+enum { LARGEST_BLOCK = 16 };
+
 /* The block that the others follow: of a mask or index, which came with it and are never
  * reordered, else of the first input. */
 static int leading_block(const struct th_operand *in, int device_block)
@@ -109,7 +112,7 @@ static int leading_block(const struct th_operand *in, int device_block)
         if (block == 0)
             block = in[i].block;
     }
-    return block > 0 ? block : device_block;
+    return block > 0 && block <= LARGEST_BLOCK ? block : device_block;
 }
 
 void th_layout_alike(const union th_attr *attr, struct th_operand *in,

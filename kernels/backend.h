@@ -56,7 +56,7 @@ struct th_kernel {
 /* Layouts that kernels share. Unused and absent operands (present is false) get block 1.
  * plain: NCHW everywhere. alike: one block for all, that of a mask or index among the
  * inputs (which are never reordered), else of the first [n][c][h][w] input, else the
- * device's; 1 where it does not divide every channel count. reorder: as it is, the
+ * device's, also for one above 16; 1 where it does not divide every channel count. reorder: as it is, the
  * planner has set both sides. */
 void th_layout_plain(const union th_attr *attr, struct th_operand *in,
     struct th_operand *out, int device_block);
@@ -93,6 +93,7 @@ struct th_device {
     int threads;  /* at least 1 */
     char isa[16]; /* what followed "cpu:", "" for the best; open checks it */
     int block;    /* preferred channel block: 1, 8 or 16; set by open */
+    bool int8;    /* conv_q is faster than conv here; set by open */
     void *state;  /* the backend's own */
 };
 

@@ -34,14 +34,14 @@ enum th_op {
 
 /* What the kernels of an op must agree on. Zero where an op has no attribute. */
 union th_attr {
-    struct th_attr_conv {           /* conv, conv_dx, conv_dw */
+    struct th_attr_conv {           /* conv, conv_dx, conv_dw, conv_q */
         int stride[2], dilation[2]; /* h, w */
         int pad[4];                 /* top, left, bottom, right */
         int groups;
         bool relu; /* conv only: y = max(0, conv + b + add) */
     } conv;
     struct
-        th_attr_pool { /* maxpool, avgpool and their dx; padding counts in the mean */
+        th_attr_pool { /* maxpool, maxpool_q, avgpool, dx; padding counts in the mean */
         int kernel[2], stride[2], pad[4];
     } pool;
     struct th_attr_norm { /* every norm op */

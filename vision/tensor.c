@@ -50,6 +50,7 @@ size_t th_dtype_bytes(enum th_dtype t, int64_t n)
         return (size_t)n * 4;
     case TH_U8:
     case TH_BOOL:
+    case TH_I8:
         return (size_t)n;
     case TH_BIT:
         return ((size_t)n + 7) / 8;
@@ -59,7 +60,7 @@ size_t th_dtype_bytes(enum th_dtype t, int64_t n)
 
 const char *th_dtype_name(enum th_dtype t)
 {
-    static const char *const name[] = {"f32", "u8", "i32", "bool", "bit"};
+    static const char *const name[] = {"f32", "u8", "i32", "bool", "bit", "i8"};
     return name[t];
 }
 

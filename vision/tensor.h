@@ -12,7 +12,7 @@
 
 #define TH_MAX_RANK 6
 
-enum th_dtype { TH_F32, TH_U8, TH_I32, TH_BOOL, TH_BIT };
+enum th_dtype { TH_F32, TH_U8, TH_I32, TH_BOOL, TH_BIT, TH_I8 };
 
 struct th_shape {
     int rank;

@@ -67,6 +67,7 @@ static thaw_status cpu_open(struct th_device *device)
         th_dnnl_version(cpu->dnnl), cpu->isa->name, device->threads,
         device->threads == 1 ? "" : "s");
     device->block = levels[level].block;
+    device->int8 = th_has_vnni(level);
     device->state = cpu;
     return THAW_OK;
 }
@@ -120,6 +121,10 @@ static const struct th_kernel *cpu_kernel(enum th_op op)
         [TH_OP_shortcut_a] = &th_cpu_shortcut_a,
         [TH_OP_shortcut_a_dx] = &th_cpu_shortcut_a_dx,
         [TH_OP_reorder] = &th_cpu_reorder,
+        [TH_OP_quantize] = &th_cpu_quantize,
+        [TH_OP_dequantize] = &th_cpu_dequantize,
+        [TH_OP_conv_q] = &th_cpu_conv_q,
+        [TH_OP_maxpool_q] = &th_cpu_maxpool_q,
         [TH_OP_sum_squares] = &th_cpu_sum_squares,
         [TH_OP_accumulate] = &own,
         [TH_OP_sgd] = &own,

@@ -50,6 +50,10 @@ static inline int64_t th_parts(int64_t n, int64_t size)
 /* The best instruction set of this machine. In level_x86.c or level_other.c. */
 enum th_isa_level th_best_level(void);
 
+/* Whether it multiplies and adds u8 by i8 without saturating on the way (VNNI): without, conv_q
+ * would be wrong in oneDNN's kernels, or no faster than floats. */
+bool th_has_vnni(enum th_isa_level level);
+
 /* Run the kernel of the device's instruction set. */
 thaw_status th_cpu_run_own(const struct th_call *call);
 
@@ -58,6 +62,8 @@ extern const struct th_kernel th_cpu_linear, th_cpu_linear_dx, th_cpu_linear_dw;
 extern const struct th_kernel th_cpu_bn_stats, th_cpu_bn_reduce, th_cpu_bias_grad;
 extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
 extern const struct th_kernel th_cpu_shortcut_a, th_cpu_shortcut_a_dx;
+extern const struct th_kernel th_cpu_conv_q, th_cpu_quantize, th_cpu_dequantize;
+extern const struct th_kernel th_cpu_maxpool_q;
 
 /* True where the algorithm table has Winograd for this convolution. */
 bool th_conv_winograd(enum th_isa_level level, const struct th_dnnl_conv *c);

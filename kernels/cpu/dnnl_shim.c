@@ -1,56 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns every use of dnnl.h (2.x interface). See dnnl_shim.h.
+ * Owns the use of dnnl.h (2.x interface) for floats. See dnnl_shim.h; dnnl_shim_int8.c has
+ * the integer convolutions.
  *
  * The instruction set is capped per primitive, by walking through the implementations
  * that oneDNN offers and reading their names: its own cap is global to the process and
  * only settable before first use. "gemm:jit" picks its instructions itself and does not
  * say which: on a capped device its results may be those of a newer processor. */
-#include "dnnl_shim.h"
+#include "dnnl_step.h"
 
 #include "mem.h"
-
-#include <oneapi/dnnl/dnnl.h>
 
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
-struct th_dnnl {
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    enum th_isa_level cap;
-    int threads;
-    char version[24];
-};
-
-struct th_dnnl_step {
-    struct th_dnnl *dnnl;
-    dnnl_primitive_t primitive;
-    int n_args;
-    dnnl_exec_arg_t arg[TH_DNNL_ROLES];
-    enum th_dnnl_role role[TH_DNNL_ROLES];
-    dnnl_memory_desc_t weights;
-    size_t scratch_bytes;
-    char implementation[64];
-};
-
-static thaw_status failed(const char *what, dnnl_status_t status)
+thaw_status th_dnnl_failed(const char *what, dnnl_status_t status)
 {
     enum thaw_status ours = status == dnnl_out_of_memory ? THAW_E_MEMORY : THAW_E_FAIL;
     return th_fail(ours, "oneDNN: %s failed with status %d", what, (int)status);
 }
 
-/* Return from the caller, which holds nothing, when a oneDNN call fails. */
-#define TRY_DNNL(what, call)                                                           \
-    do {                                                                               \
-        dnnl_status_t dnnl_status_ = (call);                                           \
-        if (dnnl_status_ != dnnl_success)                                              \
-            return failed(what, dnnl_status_);                                         \
-    } while (0)
-
-/* oneDNN reads OpenMP's thread count of the calling thread, both when a primitive is
- * made and when it runs; the caller's own setting is put back. */
-static int enter(const struct th_dnnl *d)
+int th_dnnl_enter(const struct th_dnnl *d)
 {
     int before = omp_get_max_threads();
     if (before != d->threads)
@@ -58,7 +28,7 @@ static int enter(const struct th_dnnl *d)
     return before;
 }
 
-static void leave(const struct th_dnnl *d, int before)
+void th_dnnl_leave(const struct th_dnnl *d, int before)
 {
     if (before != d->threads)
         omp_set_num_threads(before);
@@ -78,7 +48,7 @@ thaw_status th_dnnl_open(enum th_isa_level cap, int threads, struct th_dnnl **ou
         status = dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags);
     if (status != dnnl_success) {
         th_dnnl_close(d);
-        return failed("opening its CPU engine", status);
+        return th_dnnl_failed("opening its CPU engine", status);
     }
     *out = d;
     return THAW_OK;
@@ -105,9 +75,10 @@ const char *th_dnnl_version(const struct th_dnnl *d)
 static thaw_status activation(
     dnnl_memory_desc_t *md, int64_t n, int64_t c, int64_t h, int64_t w, int block)
 {
-    dnnl_format_tag_t tag = block == 16  ? dnnl_nChw16c
-                            : block == 8 ? dnnl_nChw8c
-                                         : dnnl_nchw;
+    dnnl_format_tag_t tag = block == 16           ? dnnl_nChw16c
+                            : block == 8          ? dnnl_nChw8c
+                            : block == c && c > 1 ? dnnl_nhwc
+                                                  : dnnl_nchw;
     TRY_DNNL("describing an activation",
         dnnl_memory_desc_init_by_tag(md, 4, (dnnl_dims_t){n, c, h, w}, dnnl_f32, tag));
     return THAW_OK;
@@ -155,8 +126,7 @@ static const char *name_of(const_dnnl_primitive_desc_t pd)
     return name ? name : "ref";
 }
 
-/* The first acceptable implementation of an operation; NULL: there is none. */
-static thaw_status choose(struct th_dnnl *d, const_dnnl_op_desc_t op,
+thaw_status th_dnnl_choose(struct th_dnnl *d, const_dnnl_op_desc_t op,
     const_dnnl_primitive_attr_t attr, const_dnnl_primitive_desc_t hint,
     dnnl_primitive_desc_t *out)
 {
@@ -175,11 +145,11 @@ static thaw_status choose(struct th_dnnl *d, const_dnnl_op_desc_t op,
     }
     dnnl_primitive_desc_iterator_destroy(it);
     if (status == dnnl_out_of_memory)
-        return failed("choosing an implementation", status);
+        return th_dnnl_failed("choosing an implementation", status);
     return THAW_OK;
 }
 
-static thaw_status add_arg(struct th_dnnl_step *s, enum th_dnnl_role role, int arg,
+thaw_status th_dnnl_add_arg(struct th_dnnl_step *s, enum th_dnnl_role role, int arg,
     const dnnl_memory_desc_t *md)
 {
     dnnl_memory_t memory = NULL;
@@ -190,8 +160,7 @@ static thaw_status add_arg(struct th_dnnl_step *s, enum th_dnnl_role role, int a
     return THAW_OK;
 }
 
-/* A step around pd, which it keeps only while it is called; arguments come after. */
-static thaw_status step_new(
+thaw_status th_dnnl_step_new(
     struct th_dnnl *d, const_dnnl_primitive_desc_t pd, struct th_dnnl_step **out)
 {
     struct th_dnnl_step *s = th_alloc(1, sizeof *s);
@@ -202,13 +171,14 @@ static thaw_status step_new(
     dnnl_status_t status = dnnl_primitive_create(&s->primitive, pd);
     if (status != dnnl_success) {
         th_dnnl_step_free(s);
-        return failed("making a primitive", status);
+        return th_dnnl_failed("making a primitive", status);
     }
     const dnnl_memory_desc_t *scratch =
         dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     s->scratch_bytes = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
     if (s->scratch_bytes) {
-        thaw_status added = add_arg(s, TH_DNNL_SCRATCH, DNNL_ARG_SCRATCHPAD, scratch);
+        thaw_status added =
+            th_dnnl_add_arg(s, TH_DNNL_SCRATCH, DNNL_ARG_SCRATCHPAD, scratch);
         if (added != THAW_OK) {
             th_dnnl_step_free(s);
             return added;
@@ -242,7 +212,7 @@ static thaw_status attributes(const struct th_dnnl_conv *c, const dnnl_memory_de
     if (status != dnnl_success) {
         if (attr)
             dnnl_primitive_attr_destroy(attr);
-        return failed("setting attributes", status);
+        return th_dnnl_failed("setting attributes", status);
     }
     *out = attr;
     return THAW_OK;
@@ -293,7 +263,7 @@ static thaw_status conv_choose(struct th_dnnl *d, const struct th_dnnl_conv *c,
         return THAW_OK;
     thaw_status status = attributes(c, y, &attr);
     if (status == THAW_OK)
-        status = choose(d, &op, attr, hint, out);
+        status = th_dnnl_choose(d, &op, attr, hint, out);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     if (hint)
@@ -318,17 +288,17 @@ static thaw_status conv_args(struct th_dnnl_step *s, const struct th_dnnl_conv *
     const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *y)
 {
     const int *arg = conv_names[c->direction].arg;
-    TRY(add_arg(s, TH_DNNL_X, arg[0], x));
-    TRY(add_arg(s, TH_DNNL_W, arg[1], &s->weights));
-    TRY(add_arg(s, TH_DNNL_Y, arg[2], y));
+    TRY(th_dnnl_add_arg(s, TH_DNNL_X, arg[0], x));
+    TRY(th_dnnl_add_arg(s, TH_DNNL_W, arg[1], &s->weights));
+    TRY(th_dnnl_add_arg(s, TH_DNNL_Y, arg[2], y));
     if (c->bias) {
         dnnl_memory_desc_t b;
         TRY_DNNL("describing a bias",
             dnnl_memory_desc_init_by_tag(&b, 1, (dnnl_dims_t){c->o}, dnnl_f32, dnnl_a));
-        TRY(add_arg(s, TH_DNNL_B, DNNL_ARG_BIAS, &b));
+        TRY(th_dnnl_add_arg(s, TH_DNNL_B, DNNL_ARG_BIAS, &b));
     }
     if (c->add == TH_DNNL_ADD_BUFFER)
-        TRY(add_arg(
+        TRY(th_dnnl_add_arg(
             s, TH_DNNL_ADD, DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, y));
     return THAW_OK;
 }
@@ -345,7 +315,7 @@ static thaw_status conv_make(
     TRY(conv_choose(d, c, &x, &w, &y, &pd));
     if (!pd)
         return THAW_OK;
-    thaw_status status = step_new(d, pd, &s);
+    thaw_status status = th_dnnl_step_new(d, pd, &s);
     if (status == THAW_OK) {
         s->weights = *dnnl_primitive_desc_query_md(pd, conv_names[c->direction].w, 0);
         status = conv_args(s, c, &x, &y);
@@ -363,9 +333,9 @@ thaw_status th_dnnl_conv_new(
     struct th_dnnl *d, const struct th_dnnl_conv *conv, struct th_dnnl_step **out)
 {
     *out = NULL;
-    int before = enter(d);
+    int before = th_dnnl_enter(d);
     thaw_status status = conv_make(d, conv, out);
-    leave(d, before);
+    th_dnnl_leave(d, before);
     return status;
 }
 
@@ -386,20 +356,20 @@ static thaw_status matmul_make(
     if (dnnl_matmul_desc_init(&op, &x, &w, mm->bias ? &b : NULL, &y) != dnnl_success)
         return THAW_OK;
     TRY(attributes(NULL, &y, &attr));
-    thaw_status status = choose(d, &op, attr, NULL, &pd);
+    thaw_status status = th_dnnl_choose(d, &op, attr, NULL, &pd);
     dnnl_primitive_attr_destroy(attr);
     if (status != THAW_OK || !pd)
         return status;
-    status = step_new(d, pd, &s);
+    status = th_dnnl_step_new(d, pd, &s);
     dnnl_primitive_desc_destroy(pd);
     if (status == THAW_OK)
-        status = add_arg(s, TH_DNNL_X, DNNL_ARG_SRC, &x);
+        status = th_dnnl_add_arg(s, TH_DNNL_X, DNNL_ARG_SRC, &x);
     if (status == THAW_OK)
-        status = add_arg(s, TH_DNNL_W, DNNL_ARG_WEIGHTS, &w);
+        status = th_dnnl_add_arg(s, TH_DNNL_W, DNNL_ARG_WEIGHTS, &w);
     if (status == THAW_OK)
-        status = add_arg(s, TH_DNNL_Y, DNNL_ARG_DST, &y);
+        status = th_dnnl_add_arg(s, TH_DNNL_Y, DNNL_ARG_DST, &y);
     if (status == THAW_OK && mm->bias)
-        status = add_arg(s, TH_DNNL_B, DNNL_ARG_BIAS, &b);
+        status = th_dnnl_add_arg(s, TH_DNNL_B, DNNL_ARG_BIAS, &b);
     if (status != THAW_OK) {
         th_dnnl_step_free(s);
         return status;
@@ -412,15 +382,15 @@ thaw_status th_dnnl_matmul_new(
     struct th_dnnl *d, const struct th_dnnl_matmul *mm, struct th_dnnl_step **out)
 {
     *out = NULL;
-    int before = enter(d);
+    int before = th_dnnl_enter(d);
     thaw_status status = matmul_make(d, mm, out);
-    leave(d, before);
+    th_dnnl_leave(d, before);
     return status;
 }
 
 /* Reorders -------------------------------------------------------------------------- */
 
-static thaw_status reorder_make(struct th_dnnl *d, const dnnl_memory_desc_t *from,
+thaw_status th_dnnl_reorder_between(struct th_dnnl *d, const dnnl_memory_desc_t *from,
     const dnnl_memory_desc_t *to, struct th_dnnl_step **out)
 {
     dnnl_primitive_attr_t attr = NULL;
@@ -431,13 +401,13 @@ static thaw_status reorder_make(struct th_dnnl *d, const dnnl_memory_desc_t *fro
         dnnl_reorder_primitive_desc_create(&pd, from, d->engine, to, d->engine, attr);
     dnnl_primitive_attr_destroy(attr);
     if (made != dnnl_success)
-        return failed("describing a reorder", made);
-    thaw_status status = step_new(d, pd, &s);
+        return th_dnnl_failed("describing a reorder", made);
+    thaw_status status = th_dnnl_step_new(d, pd, &s);
     dnnl_primitive_desc_destroy(pd);
     if (status == THAW_OK)
-        status = add_arg(s, TH_DNNL_X, DNNL_ARG_FROM, from);
+        status = th_dnnl_add_arg(s, TH_DNNL_X, DNNL_ARG_FROM, from);
     if (status == THAW_OK)
-        status = add_arg(s, TH_DNNL_Y, DNNL_ARG_TO, to);
+        status = th_dnnl_add_arg(s, TH_DNNL_Y, DNNL_ARG_TO, to);
     if (status != THAW_OK) {
         th_dnnl_step_free(s);
         return status;
@@ -453,9 +423,9 @@ thaw_status th_dnnl_reorder_new(struct th_dnnl *d, const int64_t nchw[4], int x_
     *out = NULL;
     TRY(activation(&x, nchw[0], nchw[1], nchw[2], nchw[3], x_block));
     TRY(activation(&y, nchw[0], nchw[1], nchw[2], nchw[3], y_block));
-    int before = enter(d);
-    thaw_status status = reorder_make(d, &x, &y, out);
-    leave(d, before);
+    int before = th_dnnl_enter(d);
+    thaw_status status = th_dnnl_reorder_between(d, &x, &y, out);
+    th_dnnl_leave(d, before);
     return status;
 }
 
@@ -468,10 +438,10 @@ thaw_status th_dnnl_pack_new(struct th_dnnl *d, const struct th_dnnl_conv *conv,
     if (dnnl_memory_desc_equal(&plain, &step->weights))
         return THAW_OK;
     bool unpack = conv->direction == TH_DNNL_DW;
-    int before = enter(d);
-    thaw_status status = reorder_make(
+    int before = th_dnnl_enter(d);
+    thaw_status status = th_dnnl_reorder_between(
         d, unpack ? &step->weights : &plain, unpack ? &plain : &step->weights, out);
-    leave(d, before);
+    th_dnnl_leave(d, before);
     return status;
 }
 
@@ -497,14 +467,14 @@ thaw_status th_dnnl_run(struct th_dnnl_step *step, void *const ptr[TH_DNNL_ROLES
     for (int i = 0; i < step->n_args; i++)
         TRY_DNNL("setting an argument",
             dnnl_memory_set_data_handle(step->arg[i].memory, ptr[step->role[i]]));
-    int before = enter(step->dnnl);
+    int before = th_dnnl_enter(step->dnnl);
     dnnl_status_t status = dnnl_primitive_execute(
         step->primitive, step->dnnl->stream, step->n_args, step->arg);
     if (status == dnnl_success)
         status = dnnl_stream_wait(step->dnnl->stream);
-    leave(step->dnnl, before);
+    th_dnnl_leave(step->dnnl, before);
     if (status != dnnl_success)
-        return failed(step->implementation, status);
+        return th_dnnl_failed(step->implementation, status);
     return THAW_OK;
 }
 

@@ -2,7 +2,7 @@
  * oneDNN behind plain descriptions: convolutions, matrix products and reorders become
  * steps that are made once and run on pointers.
  *
- * Nothing of dnnl.h is visible here, so this and dnnl_shim.c are all that differs between
+ * Nothing of dnnl.h is visible here, so this and dnnl_shim*.c are all that differs between
  * its 2.x and 3.x interfaces. A step takes its scratch from the caller. An implementation
  * is accepted when it stays within the device's instruction set and is not oneDNN's slow
  * "ref"; a description that has none gives no step, and the caller chooses another. */
@@ -25,6 +25,8 @@ enum th_dnnl_role {
     TH_DNNL_B,
     TH_DNNL_Y,
     TH_DNNL_ADD,
+    TH_DNNL_SCALE,   /* conv_q: affine[0] */
+    TH_DNNL_RESCALE, /* conv_q */
     TH_DNNL_SCRATCH,
     TH_DNNL_ROLES
 };
@@ -55,6 +57,13 @@ struct th_dnnl_matmul {
     bool x_transposed, w_transposed, bias;
 };
 
+/* conv_q of kernels/quant.c: i8 weights; x, add and y have their channels last. */
+struct th_dnnl_conv_q {
+    struct th_dnnl_conv shape; /* x_block, y_block, winograd: not read; bias: always */
+    bool x_signed, add_signed; /* i8; else u8 */
+    enum th_dnnl_whole { TH_DNNL_REAL, TH_DNNL_U8, TH_DNNL_I8 } y;
+};
+
 struct th_dnnl;      /* engine, stream, thread count */
 struct th_dnnl_step; /* one primitive and its arguments */
 
@@ -62,9 +71,11 @@ thaw_status th_dnnl_open(enum th_isa_level cap, int threads, struct th_dnnl **ou
 void th_dnnl_close(struct th_dnnl *d);                /* NULL is fine */
 const char *th_dnnl_version(const struct th_dnnl *d); /* "2.6.3" */
 
-/* These three set *out to NULL, with THAW_OK, where no implementation is acceptable. */
+/* These four set *out to NULL, with THAW_OK, where no implementation is acceptable. */
 thaw_status th_dnnl_conv_new(
     struct th_dnnl *d, const struct th_dnnl_conv *conv, struct th_dnnl_step **out);
+thaw_status th_dnnl_conv_q_new(
+    struct th_dnnl *d, const struct th_dnnl_conv_q *conv, struct th_dnnl_step **out);
 thaw_status th_dnnl_matmul_new(
     struct th_dnnl *d, const struct th_dnnl_matmul *mm, struct th_dnnl_step **out);
 /* From X to Y, both [n][c][h*w] in blocks. */
@@ -74,6 +85,11 @@ thaw_status th_dnnl_reorder_new(struct th_dnnl *d, const int64_t nchw[4], int x_
  * towards the step's for the forward and dx steps, from it for dw. NULL where they are
  * the same layout. */
 thaw_status th_dnnl_pack_new(struct th_dnnl *d, const struct th_dnnl_conv *conv,
+    const struct th_dnnl_step *step, struct th_dnnl_step **out);
+
+/* From canonical OIHW to the layout of a conv_q step's weights, and what goes with them.
+ * Never NULL. */
+thaw_status th_dnnl_pack_q_new(struct th_dnnl *d, const struct th_dnnl_conv *conv,
     const struct th_dnnl_step *step, struct th_dnnl_step **out);
 
 /* These accept NULL: 0, "". */

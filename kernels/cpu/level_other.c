@@ -6,3 +6,9 @@ enum th_isa_level th_best_level(void)
 {
     return TH_ISA_BASE;
 }
+
+bool th_has_vnni(enum th_isa_level level)
+{
+    (void)level;
+    return false;
+}

@@ -20,6 +20,7 @@ enum case_mode {
  * gradient):
  *   x* normal   w* weight   c* vector   o* not near 0   d* all different   - absent
  *   q quantised, has equals   r constant   + constant, above 0   v above 0
+ *   u u8   b i8   W i8 weight   z small, above 0   A affine of conv_q
  *   t targets   k keys   m bits   i window positions (below 4)   1 loss or counter
  *   s scalars */
 struct op_case {

@@ -28,13 +28,26 @@ static int new_value(struct tape *t, struct th_operand o, char kind)
     t->value[t->n_values].present = true;
     t->value[t->n_values].block = 1;
     t->kind[t->n_values] = kind;
-    t->weight[t->n_values] = kind == 'w';
+    t->weight[t->n_values] = kind == 'w' || kind == 'W';
     return t->n_values++;
 }
 
 static enum th_dtype dtype_of(char kind)
 {
-    return kind == 'k' ? TH_I32 : kind == 'm' ? TH_BIT : kind == 'i' ? TH_U8 : TH_F32;
+    switch (kind) {
+    case 'k':
+        return TH_I32;
+    case 'm':
+        return TH_BIT;
+    case 'i':
+    case 'u':
+        return TH_U8;
+    case 'b':
+    case 'W':
+        return TH_I8;
+    default:
+        return TH_F32;
+    }
 }
 
 /* One operand of a case's text; moves *text behind it. -1 where it is absent. */
@@ -85,6 +98,11 @@ static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape 
         return target_at(key, i, s);
     case '1':
         return 3;
+    case 'z':
+        return 0.01f * (0.5f + th_rng_uniform(key, i));
+    case 'A': /* of conv_q: the sums of some hundred products come to whole numbers */
+        return (int64_t)i < s->dim[1] ? 1e-3f * (0.5f + th_rng_uniform(key, i))
+                                      : 2e4f * x;
     default:
         return x;
     }
