@@ -94,10 +94,11 @@ static thaw_status bn_apply_grad_running(struct th_grad *g)
             g, TH_OP_bn_dx_running, (int[]){dy, var, gamma, -1}, x, &g->din[0]));
     if (!g->need[3] && !g->need[4])
         return THAW_OK;
+    if (!g->need[3]) /* x is not read, so nobody has to keep it */
+        return th_rule_emit(g, TH_OP_bias_grad, (int[]){dy}, beta, &g->din[4]);
     TRY(g->emit(g, TH_OP_bn_reduce, g->attr, (int[]){dy, x, mean, var, -1},
         (int[]){gamma, beta}, sums));
-    if (g->need[3])
-        g->din[3] = sums[0];
+    g->din[3] = sums[0];
     if (g->need[4])
         g->din[4] = sums[1];
     return THAW_OK;

@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "model_open.h"
 #include "options.h"
+#include "recipe.h"
 #include "report.h"
 #include "schedule.h"
 
@@ -23,7 +24,8 @@ struct output {
 struct phase {
     int epoch, batch;
     const char *thaw, *bn; /* as asked for, and what each BatchNorm does */
-    int64_t trained;       /* values */
+    enum th_keep keep;
+    int64_t trained; /* values */
 };
 
 /* ---- Lines ---- */
@@ -223,7 +225,8 @@ static thaw_status show_plan(const struct output *out, thaw_model *m,
         .freeze = f,
         .mode = TH_TRAIN,
         .batch = m->batch,
-        .optim = &optim};
+        .optim = &optim,
+        .keep = phase->keep};
     struct th_plan *plan = NULL;
     TRY(th_plan_new(&spec, &m->net.store, &m->net.arena, &plan));
     thaw_status status = THAW_OK;
@@ -235,16 +238,17 @@ static thaw_status show_plan(const struct output *out, thaw_model *m,
     return status;
 }
 
-static thaw_status show_phase(const struct output *out, thaw_model *m, int epoch,
-    const char *thaw, const char *bn)
+static thaw_status show_phase(const struct output *out, thaw_model *m,
+    const thaw_options *o, int epoch, const char *thaw)
 {
     struct th_freeze f;
-    TRY(th_freeze_init(&f, &m->net.model, thaw, bn, m->batch));
+    TRY(th_freeze_init(&f, &m->net.model, thaw, th_option_text(o, "bn"), m->batch));
     char *text = th_freeze_bn_text(&f, &m->net.model);
     const struct phase phase = {.epoch = epoch,
         .batch = m->batch,
         .thaw = thaw,
         .bn = text,
+        .keep = th_option_keep(o),
         .trained = th_freeze_trained(&f, &m->net.model)};
     thaw_status status = text ? show_plan(out, m, &f, &phase) : THAW_E_MEMORY;
     th_free(text);
@@ -259,8 +263,7 @@ static thaw_status show_phases(
     TRY(th_timetable_init(&table, th_option_text(o, "thaw")));
     thaw_status status = THAW_OK;
     for (int i = 0; i < table.n && status == THAW_OK; i++)
-        status =
-            show_phase(out, m, table.epoch[i], table.spec[i], th_option_text(o, "bn"));
+        status = show_phase(out, m, o, table.epoch[i], table.spec[i]);
     th_timetable_release(&table);
     return status;
 }

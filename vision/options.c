@@ -28,8 +28,8 @@ static const struct range {
 enum { N_OPTIONS = sizeof table / sizeof table[0] };
 
 /* Promised by the design, not built yet. */
-static const char *const later[] = {"lora", "cache", "views", "prefix", "cache-limit",
-    "memory", "adapter", "strategies"};
+static const char *const later[] = {
+    "lora", "cache", "views", "prefix", "cache-limit", "adapter", "strategies"};
 
 enum { N_LATER = sizeof later / sizeof later[0] };
 

@@ -7,6 +7,7 @@
  *   grad    gradient nodes, only where something below trains
  *   update  optimizer and commit steps
  *   fuse    bn or conv + add + ReLU; ReLU's backward into BatchNorm's
+ *   recompute  what is cheap to make again is not kept for backward
  *   layout  channel blocks, reorders
  *   arena   every value's byte offset */
 #ifndef TH_PASS_H
@@ -34,6 +35,7 @@ thaw_status th_pass_grad(struct th_lowering *l);
 thaw_status th_pass_update(struct th_lowering *l);
 thaw_status th_pass_update_from_totals(struct th_lowering *l);
 thaw_status th_pass_fuse(struct th_lowering *l);
+thaw_status th_pass_recompute(struct th_lowering *l);
 thaw_status th_pass_layout(struct th_lowering *l);
 
 /* One prepared step of a plan. */

@@ -138,6 +138,7 @@ static thaw_status lower(struct th_lowering *l)
     th_graph_sweep(&l->graph);
     if (!(spec->without & TH_PASS_FUSE))
         TRY(th_pass_fuse(l));
+    TRY(th_pass_recompute(l));
     TRY(th_pass_layout(l));
     return count_cut(l);
 }

@@ -43,6 +43,9 @@ enum th_mode { TH_EVAL, TH_TRAIN, TH_CALIBRATE };
  * that gather are made before the one that updates. */
 enum th_part { TH_PART_ALL, TH_PART_GATHER, TH_PART_UPDATE };
 
+/* What is kept between forward and backward: see pass_recompute.c. */
+enum th_keep { TH_KEEP_NORMAL, TH_KEEP_LITTLE, TH_KEEP_ALL };
+
 /* Passes that only save work; each may be left out (tests of P5). */
 enum th_pass {
     TH_PASS_FOLD = 1,
@@ -61,6 +64,7 @@ struct th_plan_spec {
     bool keep_gradients; /* gradients become wanted outputs "grad/NAME" (tests) */
     bool no_update;      /* no optimizer steps (tests) */
     const struct th_optim *optim;
+    enum th_keep keep;
     unsigned without; /* th_pass bits left out */
     /* calibrate: [n_bns] whose inputs are measured, as wanted outputs "bn.mean/NAME" and
      * "bn.var/NAME" (biased); nothing that they do not need is computed. */

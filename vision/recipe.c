@@ -68,6 +68,14 @@ static thaw_status check(const struct th_recipe *r, const thaw_options *o)
     return THAW_OK;
 }
 
+enum th_keep th_option_keep(const thaw_options *o)
+{
+    const char *level = th_option_text(o, "memory");
+    return !strcmp(level, "low")    ? TH_KEEP_LITTLE
+           : !strcmp(level, "high") ? TH_KEEP_ALL
+                                    : TH_KEEP_NORMAL;
+}
+
 thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
 {
     *r = (struct th_recipe){
@@ -80,6 +88,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
         .workers = th_option_threads(o, "workers"),
         .seed = (uint64_t)th_option_int(o, "seed"),
         .optim = read_optim(o),
+        .keep = th_option_keep(o),
         .schedule = read_schedule(th_option_text(o, "lr-schedule")),
         .warmup_epochs = th_option_real(o, "warmup"),
         .smoothing = (float)th_option_real(o, "label-smoothing"),

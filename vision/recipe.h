@@ -13,6 +13,7 @@ struct th_recipe {
     int epochs, batch, accumulate, patience, log_every, threads, workers;
     uint64_t seed;
     struct th_optim optim;
+    enum th_keep keep;
     enum th_lr_kind schedule;
     double lr, warmup_epochs;
     float smoothing, ema_decay, dropout;
@@ -35,6 +36,9 @@ thaw_status th_recipe_augment(const thaw_options *o, struct th_augment *out);
 
 /* "0": as many threads as there are cores. */
 int th_option_threads(const thaw_options *o, const char *name);
+
+/* --memory */
+enum th_keep th_option_keep(const thaw_options *o);
 
 /* "device" with what "isa" adds, for th_device_open: "cpu:avx2". */
 struct th_device_name {

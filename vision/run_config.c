@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const char *const changeable[] = {
-    "epochs", "threads", "workers", "isa", "quiet", "json", "out"};
+    "epochs", "threads", "workers", "isa", "memory", "quiet", "json", "out"};
 
 static bool may_change(const char *name)
 {
@@ -118,7 +118,8 @@ thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m)
 thaw_status th_run_config_override(thaw_options *o, const thaw_options *overrides)
 {
     const char *epochs = thaw_options_get(overrides, "epochs");
-    static const char *const names[] = {"threads", "workers", "isa", "quiet", "json"};
+    static const char *const names[] = {
+        "threads", "workers", "isa", "memory", "quiet", "json"};
     for (size_t i = 0; overrides && i < sizeof names / sizeof names[0]; i++)
         if (thaw_options_is_set(overrides, names[i]))
             TRY(thaw_options_set(o, names[i], thaw_options_get(overrides, names[i])));

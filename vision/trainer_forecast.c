@@ -107,9 +107,9 @@ static void check_memory(const struct thaw_trainer *t, const struct th_phase_cos
     if (batch > 0)
         th_say(&t->events, "warning",
             "%s of memory needed, %s available: the system may end the run; try "
-            "--batch "
-            "%d",
-            needed, free, batch);
+            "%s--batch %d",
+            needed, free, t->recipe.keep == TH_KEEP_LITTLE ? "" : "--memory low or ",
+            batch);
     else
         th_say(&t->events, "warning",
             "%s of memory needed, %s available: the system may end the run; try a "

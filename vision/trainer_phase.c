@@ -231,7 +231,8 @@ static struct th_plan_spec plan_spec(
         .mode = TH_TRAIN,
         .part = t->recipe.accumulate > 1 ? TH_PART_GATHER : TH_PART_ALL,
         .batch = (int)batch,
-        .optim = &t->recipe.optim};
+        .optim = &t->recipe.optim,
+        .keep = t->recipe.keep};
 }
 
 static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
