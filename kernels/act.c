@@ -12,14 +12,15 @@ static thaw_status relu_shape(
     return THAW_OK;
 }
 
-/* y = max(0, x); dx = dy where y > 0, else 0 (0 at x = 0, as PyTorch). One bit a value. */
+/* y = max(0, x); dx = dy + add where y > 0, else 0 (0 at x = 0, as PyTorch), where `add`
+ * is a second gradient of y that the planner fuses. One bit a value. */
 static thaw_status relu_grad(struct th_grad *g)
 {
     if (!g->need[0])
         return THAW_OK;
     TRY(th_rule_saved("relu", "mask", g->out[1]));
     return th_rule_emit(
-        g, TH_OP_relu_dx, (int[]){g->dout[0], g->out[1]}, g->in[0], &g->din[0]);
+        g, TH_OP_relu_dx, (int[]){g->dout[0], g->out[1], -1}, g->in[0], &g->din[0]);
 }
 
 /* y = x*P(x), P the normal distribution function (1 + erf(x/sqrt 2))/2;

@@ -229,7 +229,7 @@ static void a_masked_gradient_is_the_gradient_of_the_masked(void **state)
     run(TH_OP_relu, &norm, (struct value *[]){&v[8], &v[8], &v[9]});
     assert_memory_equal(v[6].data, v[8].data, th_operand_bytes(&v[6].o));
     assert_memory_equal(mask->data, v[9].data, th_operand_bytes(&mask->o));
-    run(TH_OP_relu_dx, &norm, (struct value *[]){dy, mask, masked});
+    run(TH_OP_relu_dx, &norm, (struct value *[]){dy, mask, NULL, masked});
     run(TH_OP_bn_reduce, &norm,
         (struct value *[]){dy, x, mean, var, mask, &v[10], &v[11]});
     run(TH_OP_bn_reduce, &norm,

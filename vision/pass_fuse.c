@@ -4,6 +4,7 @@
  *   relu(bn(x))          -> bn_apply with relu         relu(conv(x))          -> conv with relu
  *   relu(bn(x) + s)      -> bn_apply with add, relu    relu(conv(x) + s)      -> conv with add, relu
  *   conv(x) + s          -> conv with add
+ *   relu_dx(a + b)                                     -> relu_dx with add
  *   relu_dx, then only BatchNorm backward steps        -> those steps with the mask
  *
  * The fused node stands at the place of the last of its parts, so that all its inputs
@@ -118,10 +119,22 @@ static bool takes_mask(const struct th_node *n, int dy)
     return at >= 0 && n->in[at] < 0 && n->in[0] == dy && uses == 1;
 }
 
+/* The gradients of a value that two layers read are added here, once. */
+static bool absorb_sum(struct th_graph *g, struct th_node *relu)
+{
+    struct th_node *sum = sole_maker(g, relu->in[0]);
+    if (!sum || sum->op != TH_OP_add || sum->phase != TH_BACKWARD || sum->host)
+        return false;
+    relu->in[0] = sum->in[0];
+    relu->in[2] = sum->in[1];
+    sum->removed = true;
+    return true;
+}
+
 static void fuse_relu_dx(struct th_graph *g, struct th_node *relu)
 {
     int dz = relu->out[0];
-    if (g->values[dz].wanted)
+    if (absorb_sum(g, relu) || g->values[dz].wanted)
         return;
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; !g->nodes[i].removed && k < TH_MAX_IN; k++)

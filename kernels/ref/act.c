@@ -32,12 +32,12 @@ thaw_status th_ref_relu(const struct th_call *call)
 thaw_status th_ref_relu_dx(const struct th_call *call)
 {
     const struct th_args_relu_dx *a = (const void *)call->args;
-    const float *dy = a->dy;
+    const float *dy = a->dy, *add = a->add_;
     float *dx = a->dx;
     int64_t count = th_shape_count(&call->in[0].shape);
 #pragma omp parallel for num_threads(call->device->threads)
     for (int64_t i = 0; i < count; i++)
-        dx[i] = th_ref_bit(a->mask, i) ? dy[i] : 0;
+        dx[i] = th_ref_bit(a->mask, i) ? dy[i] + (add ? add[i] : 0) : 0;
     return THAW_OK;
 }
 

@@ -52,11 +52,13 @@ static void relu_dx_part(const struct th_call *call, int64_t i)
 {
     const struct th_args_relu_dx *a = (const void *)call->args;
     struct span s = span_of(&call->in[0], i);
-    const float *dy = a->dy;
+    const float *dy = a->dy, *add = a->add_;
     float *dx = a->dx;
     for (int64_t at = s.from; at < s.end; at += TH_GROUP) {
         int n = left(at, s.end);
         v16 v = v_load_n(dy + at, n, v_all(0));
+        if (add)
+            v = v_add(v, v_load_n(add + at, n, v_all(0)));
         v_store_n(dx + at, n, v_keep(v, bits_read(a->mask, at, n)));
     }
 }
