@@ -9,6 +9,7 @@
  *   fuse    bn or conv + add + ReLU; ReLU's backward into BatchNorm's
  *   recompute  what is cheap to make again is not kept for backward
  *   layout  channel blocks, reorders
+ *   cut     below or above what nothing trains under, where one side is asked for
  *   arena   every value's byte offset */
 #ifndef TH_PASS_H
 #define TH_PASS_H
@@ -25,6 +26,7 @@ struct th_lowering {
     int *grad;   /* [n_values at the time of pass_grad]: gradient's value, -1 */
     int n_grad;  /* length of grad */
     int n_dead;  /* gradients that were never built */
+    int n_frontier;  /* values that the part below the cut hands up */
     int n_cut;   /* forward nodes below which nothing trains or is random */
 };
 
@@ -37,6 +39,7 @@ thaw_status th_pass_update_from_totals(struct th_lowering *l);
 thaw_status th_pass_fuse(struct th_lowering *l);
 thaw_status th_pass_recompute(struct th_lowering *l);
 thaw_status th_pass_layout(struct th_lowering *l);
+thaw_status th_pass_cut(struct th_lowering *l);
 
 /* One prepared step of a plan. */
 struct th_step {

@@ -140,7 +140,8 @@ static thaw_status lower(struct th_lowering *l)
         TRY(th_pass_fuse(l));
     TRY(th_pass_recompute(l));
     TRY(th_pass_layout(l));
-    return count_cut(l);
+    TRY(count_cut(l));
+    return th_pass_cut(l);
 }
 
 /* ---- From nodes to prepared steps ---- */
@@ -308,6 +309,11 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     p->stats.n_cut = l.n_cut;
     p->stats.n_dead = l.n_dead;
     th_free(l.grad);
+    if (status == THAW_OK && spec->side != TH_WHOLE && l.n_frontier == 0) {
+        *out = NULL;
+        th_plan_free(p);
+        return THAW_OK;
+    }
     if (status == THAW_OK)
         status = make_places(p);
     if (status == THAW_OK)

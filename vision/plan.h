@@ -46,6 +46,11 @@ enum th_part { TH_PART_ALL, TH_PART_GATHER, TH_PART_UPDATE };
 /* What is kept between forward and backward: see pass_recompute.c. */
 enum th_keep { TH_KEEP_NORMAL, TH_KEEP_LITTLE, TH_KEEP_ALL };
 
+/* Of a plan with "image" as its input: all of it; or the part below the cut, which makes
+ * the frontier's values "cut/NAME" of the image alone; or the part above, with these as
+ * inputs in place of the image. */
+enum th_side { TH_WHOLE, TH_BELOW, TH_ABOVE };
+
 /* Passes that only save work; each may be left out (tests of P5). */
 enum th_pass {
     TH_PASS_FOLD = 1,
@@ -69,10 +74,14 @@ struct th_plan_spec {
     /* calibrate: [n_bns] whose inputs are measured, as wanted outputs "bn.mean/NAME" and
      * "bn.var/NAME" (biased); nothing that they do not need is computed. */
     const bool *measured;
+    enum th_side side;
+    const bool *moving; /* [n_params]; with a side: what changes between steps or runs:
+                           what trains, and running statistics that follow */
 };
 
 struct th_plan;
 
+/* *out NULL, and THAW_OK: a side was asked for, and nothing worth keeping is below. */
 thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     struct th_arena *arena, struct th_plan **out);
 void th_plan_free(struct th_plan *p);
@@ -84,6 +93,16 @@ bool th_plan_has(const struct th_plan *p, const char *name);
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host);
 thaw_status th_plan_get(struct th_plan *p, const char *name, void *host);
 thaw_status th_plan_run(struct th_plan *p);
+
+/* What the part below hands to the part above, in the plain order, [batch][values]; the
+ * names are the plan's. The same for any batch size. */
+enum { TH_MAX_FRONTIER = 8 };
+struct th_frontier {
+    int n;
+    const char *name[TH_MAX_FRONTIER];
+    int64_t values[TH_MAX_FRONTIER]; /* of one image */
+};
+void th_plan_frontier(const struct th_plan *p, struct th_frontier *f);
 
 /* Derive again what was derived from frozen tensors (folded, packed) and compare it with
  * what is in use. THAW_E_FAIL names the step that differs. */
