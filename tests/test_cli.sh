@@ -177,6 +177,11 @@ expect 0 "inspect --json prints one object" inspect run --thaw '0:head 1:all' --
 prints '^\{"model":"run.best.h5","backbone":"resnet20",.*"epoch":1,"thaw":"all",.*\}$'
 prints '"macs":[1-9][0-9]*,"moved_bytes":[1-9][0-9]*,"saved_bytes":[0-9]+,"arena_bytes":'
 prints '"op":"conv","name":"[^"]+","macs":[0-9]+,"bytes":[0-9]+,"kernel":\[3,3\],"stride":'
+expect 0 "inspect --time says where the time goes" inspect run --thaw head --time 1
+prints 'where the time goes'
+prints '^  conv  *19 steps '
+expect 0 "inspect --time --json" inspect run --thaw head --time 1 --json
+prints '"seconds":'
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
 
 # ---- adapting ----

@@ -2,6 +2,7 @@
  * The planner's invariants P1-P6 on every device. */
 #include "net.h"
 
+#include "inspect_time.h"
 #include "pass.h"
 
 #include <stdio.h>
@@ -59,6 +60,25 @@ static void a_frozen_tensor_is_bitwise_unchanged(void **state)
         th_free(after);
         net_close(&n);
     }
+}
+
+static void timing_a_plan_changes_no_tensor(void **state)
+{
+    (void)state;
+    struct net n;
+    int64_t count = 0;
+    double seconds[512];
+    net_open(&n, "cpu", "resnet20", 16, 5, 7);
+    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "all", "train");
+    float *before = snapshot(&n, &count);
+    must(th_inspect_time(n.plan, &n.store, 2, seconds));
+    float *after = snapshot(&n, &count);
+    assert_memory_equal(before, after, (size_t)count * sizeof *after);
+    for (int i = 0; i < n.plan->n_steps; i++)
+        assert_true(n.plan->steps[i].derived ? seconds[i] == 0 : seconds[i] < 10);
+    th_free(before);
+    th_free(after);
+    net_close(&n);
 }
 
 /* Gradients of all parameters that train, one after the other. */
@@ -560,6 +580,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_frozen_tensor_is_bitwise_unchanged),
+        cmocka_unit_test(timing_a_plan_changes_no_tensor),
         cmocka_unit_test(each_pass_alone_and_each_device_keep_the_gradients),
         cmocka_unit_test(what_is_made_again_has_the_same_bits),
         cmocka_unit_test(less_is_kept_for_backward_where_asked),

@@ -80,7 +80,8 @@ static bool has_lost(const struct th_plan *p, const struct th_step *s)
     return in_arena && (p->lost || s->moves);
 }
 
-thaw_status th_plan_run(struct th_plan *p)
+thaw_status th_plan_run_watched(
+    struct th_plan *p, void (*after)(void *context, int step), void *context)
 {
     if (p->base != p->arena->base)
         bind(p);
@@ -94,9 +95,16 @@ thaw_status th_plan_run(struct th_plan *p)
         TRY(s->kernel->run(&s->call));
         s->seen = now;
         bump_written(p, s);
+        if (after)
+            after(context, i);
     }
     p->lost = false;
     return THAW_OK;
+}
+
+thaw_status th_plan_run(struct th_plan *p)
+{
+    return th_plan_run_watched(p, NULL, NULL);
 }
 
 /* A named input or a wanted value; -1. */

@@ -2,6 +2,7 @@
  * Owns thaw_model_inspect: a model and the plan of each phase of a timetable, in words or
  * as JSON. Plans are made and never run. */
 #include "freeze.h"
+#include "inspect_time.h"
 #include "json.h"
 #include "mem.h"
 #include "model_open.h"
@@ -25,6 +26,7 @@ struct phase {
     int epoch, batch;
     const char *thaw, *bn; /* as asked for, and what each BatchNorm does */
     enum th_keep keep;
+    int runs;        /* to be timed; 0: not at all */
     int64_t trained; /* values */
 };
 
@@ -119,8 +121,46 @@ static void put_stats(const struct output *out, const struct th_plan *plan)
         th_text_bytes((double)s.saved_bytes, saved, sizeof saved));
 }
 
-static thaw_status put_plan(
-    const struct output *out, const struct phase *phase, const struct th_plan *plan)
+/* An op's share of the steps, and of all their time. */
+static void put_op(const struct output *out, const struct th_plan *plan, enum th_op op,
+    int n_steps, const double *seconds)
+{
+    double took = 0, macs = 0, bytes = 0, all = 0;
+    int n = 0;
+    for (int i = 0; i < n_steps; i++) {
+        struct th_step_info s;
+        th_plan_step(plan, i, &s);
+        all += seconds[i];
+        if (strcmp(s.op, th_op_rule(op)->name) != 0 || seconds[i] <= 0)
+            continue;
+        n++;
+        took += seconds[i];
+        macs += (double)s.macs;
+        bytes += (double)s.bytes;
+    }
+    if (n)
+        put(out, "  %-14s %4d steps %10.3f ms %5.1f %% %8.1f GFLOP/s %7.1f GB/s",
+            th_op_rule(op)->name, n, 1e3 * took, 100 * took / all, 2e-9 * macs / took,
+            1e-9 * bytes / took);
+}
+
+/* FLOPs are those of the direct algorithms; bytes, each operand once. */
+static void put_times(
+    const struct output *out, const struct th_plan *plan, const double *seconds)
+{
+    struct th_plan_stats s;
+    double all = 0;
+    th_plan_stats(plan, &s);
+    for (int i = 0; i < s.n_steps; i++)
+        all += seconds[i];
+    put(out,
+        "  where the time goes (%.3f ms, the sum of each step's least):", 1e3 * all);
+    for (int op = 0; op < TH_OP_COUNT; op++)
+        put_op(out, plan, (enum th_op)op, s.n_steps, seconds);
+}
+
+static thaw_status put_plan(const struct output *out, const struct phase *phase,
+    const struct th_plan *plan, const double *seconds)
 {
     char trained[32];
     put(out, "from epoch %d: --thaw %s trains %s values; BatchNorm %s; batch %d",
@@ -128,6 +168,8 @@ static thaw_status put_plan(
         th_text_count(phase->trained, trained, sizeof trained), phase->bn,
         phase->batch);
     put_stats(out, plan);
+    if (seconds)
+        put_times(out, plan, seconds);
     char *text = th_plan_text(plan);
     if (!text)
         return THAW_E_MEMORY;
@@ -147,7 +189,8 @@ static void put_pair(struct th_json_out *j, const char *key, int64_t a, int64_t 
     th_json_close(j, ']');
 }
 
-static void json_step(struct th_json_out *j, const struct th_step_info *s)
+static void json_step(
+    struct th_json_out *j, const struct th_step_info *s, const double *seconds)
 {
     th_json_open(j, '{');
     th_json_put_string(j, "phase", s->phase);
@@ -159,6 +202,8 @@ static void json_step(struct th_json_out *j, const struct th_step_info *s)
         put_pair(j, "kernel", s->weight->shape.dim[2], s->weight->shape.dim[3]);
         put_pair(j, "stride", s->attr->conv.stride[0], s->attr->conv.stride[1]);
     }
+    if (seconds)
+        th_json_put_real(j, "seconds", *seconds);
     th_json_close(j, '}');
 }
 
@@ -180,8 +225,8 @@ static void json_stats(struct th_json_out *j, const struct th_plan_stats *s)
         th_json_put_whole(j, row[i].key, row[i].value);
 }
 
-static void json_plan(
-    struct th_json_out *j, const struct phase *phase, const struct th_plan *plan)
+static void json_plan(struct th_json_out *j, const struct phase *phase,
+    const struct th_plan *plan, const double *seconds)
 {
     struct th_plan_stats stats;
     th_plan_stats(plan, &stats);
@@ -197,7 +242,7 @@ static void json_plan(
     for (int i = 0; i < stats.n_steps; i++) {
         struct th_step_info step;
         th_plan_step(plan, i, &step);
-        json_step(j, &step);
+        json_step(j, &step, seconds ? &seconds[i] : NULL);
     }
     th_json_close(j, ']');
     th_json_close(j, '}');
@@ -229,11 +274,20 @@ static thaw_status show_plan(const struct output *out, thaw_model *m,
         .keep = phase->keep};
     struct th_plan *plan = NULL;
     TRY(th_plan_new(&spec, &m->net.store, &m->net.arena, &plan));
+    struct th_plan_stats stats;
+    th_plan_stats(plan, &stats);
+    double *seconds = NULL;
     thaw_status status = THAW_OK;
-    if (out->json)
-        json_plan(out->json, phase, plan);
-    else
-        status = put_plan(out, phase, plan);
+    if (phase->runs) {
+        seconds = th_alloc((size_t)stats.n_steps, sizeof *seconds);
+        status = seconds ? th_inspect_time(plan, &m->net.store, phase->runs, seconds)
+                         : THAW_E_MEMORY;
+    }
+    if (status == THAW_OK && out->json)
+        json_plan(out->json, phase, plan, seconds);
+    else if (status == THAW_OK)
+        status = put_plan(out, phase, plan, seconds);
+    th_free(seconds);
     th_plan_free(plan);
     return status;
 }
@@ -249,6 +303,7 @@ static thaw_status show_phase(const struct output *out, thaw_model *m,
         .thaw = thaw,
         .bn = text,
         .keep = th_option_keep(o),
+        .runs = (int)th_option_int(o, "time"),
         .trained = th_freeze_trained(&f, &m->net.model)};
     thaw_status status = text ? show_plan(out, m, &f, &phase) : THAW_E_MEMORY;
     th_free(text);

@@ -93,6 +93,9 @@ bool th_plan_has(const struct th_plan *p, const char *name);
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host);
 thaw_status th_plan_get(struct th_plan *p, const char *name, void *host);
 thaw_status th_plan_run(struct th_plan *p);
+/* Calls `after` (NULL: not) after each step that ran. */
+thaw_status th_plan_run_watched(
+    struct th_plan *p, void (*after)(void *context, int step), void *context);
 
 /* What the part below hands to the part above, in the plain order, [batch][values]; the
  * names are the plan's. The same for any batch size. */
