@@ -59,6 +59,21 @@ def write_csv(folder: str, images: np.ndarray, y: np.ndarray) -> str:
     return path
 
 
+def write_jpegs(folder: str, images: np.ndarray) -> list[str]:
+    """FOLDER/NNNN.jpg; returns the paths."""
+    paths = [os.path.join(folder, f"{i:04d}.jpg") for i in range(len(images))]
+    for pixels, path in zip(images, paths):
+        Image.fromarray(pixels).save(path, quality=90)
+    return paths
+
+
+def list_csv(path: str, files: list[str], y: np.ndarray) -> None:
+    """A data set of files anywhere, in this order; a file may come again."""
+    with open(path, "w", newline="") as f:
+        csv.writer(f).writerows([("path", "label"), *((file, class_name(int(label)))
+                                                      for file, label in zip(files, y))])
+
+
 def write_folder(folder: str, images: np.ndarray, y: np.ndarray, ext: str) -> None:
     """DIR/CLASS/NNNN.ext"""
     for i, (pixels, label) in enumerate(zip(images, y)):

@@ -44,13 +44,13 @@ class ModeBN(nn.BatchNorm2d):
 
 
 class CifarBlock(nn.Module):
-    def __init__(self, n_in: int, n_out: int, stride: int):
+    def __init__(self, n_in: int, n_out: int, stride: int, norm: type):
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
-        self.bn1 = ModeBN(n_out)
+        self.bn1 = norm(n_out)
         self.relu = nn.ReLU()
         self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
-        self.bn2 = ModeBN(n_out)
+        self.bn2 = norm(n_out)
         self.stride, self.pad = stride, (n_out - n_in) // 2
 
     def shortcut(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,20 +64,21 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    def __init__(self, n_blocks: int, n_classes: int):
+    def __init__(self, n_blocks: int, n_classes: int, norm: type):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = ModeBN(16)
+        self.bn1 = norm(16)
         self.relu = nn.ReLU()
-        self.layer1 = self.stage(16, 16, n_blocks, 1)
-        self.layer2 = self.stage(16, 32, n_blocks, 2)
-        self.layer3 = self.stage(32, 64, n_blocks, 2)
+        self.layer1 = self.stage(16, 16, n_blocks, 1, norm)
+        self.layer2 = self.stage(16, 32, n_blocks, 2, norm)
+        self.layer3 = self.stage(32, 64, n_blocks, 2, norm)
         self.linear = nn.Linear(64, n_classes)
 
     @staticmethod
-    def stage(n_in: int, n_out: int, n_blocks: int, stride: int) -> nn.Sequential:
-        first = CifarBlock(n_in, n_out, stride)
-        return nn.Sequential(first, *(CifarBlock(n_out, n_out, 1) for _ in range(n_blocks - 1)))
+    def stage(n_in: int, n_out: int, n_blocks: int, stride: int, norm: type) -> nn.Sequential:
+        first = CifarBlock(n_in, n_out, stride, norm)
+        return nn.Sequential(
+            first, *(CifarBlock(n_out, n_out, 1, norm) for _ in range(n_blocks - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
@@ -85,11 +86,35 @@ class CifarResNet(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def build(backbone: str, n_classes: int) -> nn.Module:
+def build(backbone: str, n_classes: int, norm: type = ModeBN) -> nn.Module:
     if backbone in CIFAR_BLOCKS:
-        return CifarResNet(CIFAR_BLOCKS[backbone], n_classes)
+        return CifarResNet(CIFAR_BLOCKS[backbone], n_classes, norm)
     return getattr(torchvision.models, backbone)(
-        weights=None, num_classes=n_classes, norm_layer=ModeBN)
+        weights=None, num_classes=n_classes, norm_layer=norm)
+
+
+def settled(backbone: str, n_classes: int, x: torch.Tensor) -> nn.Module:
+    """torchvision's random weights, seeded, with the statistics of x in every BatchNorm: what a
+    frozen network computes then stays in range."""
+    torch.manual_seed(0)
+    model = build(backbone, n_classes, nn.BatchNorm2d)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for m in norms:
+        m.momentum = 1.0
+    with torch.no_grad():
+        model.train()(x)
+    for m in norms:
+        m.momentum = 0.1
+    return model
+
+
+def thaw_stages(model: nn.Module, thawed: list[str]) -> None:
+    """Frozen stages have BatchNorm in evaluation mode."""
+    for name, p in model.named_parameters():
+        p.requires_grad_(stage_of(name) in thawed)
+    for name, m in model.named_modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.train(stage_of(name + ".") in thawed)
 
 
 def tensors(model: nn.Module) -> dict[str, torch.Tensor]:

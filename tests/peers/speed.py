@@ -1,241 +1,260 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thaw and PyTorch in turn on one machine: images per second, peak memory, time to the first
-step. Thaw is driven through its command line on a folder of JPEGs and timed by its own
-metrics.jsonl (training time, steady state: the first epoch is left out); PyTorch is twin.py,
-which has its images in memory as tensors already. Prints a markdown table.
+"""Thaw and PyTorch in turn on one machine, on the same images: seconds of a step, peak memory,
+time to the first step, and how near each comes to what the machine can do.
+
+Thaw is driven through its command line on JPEGs and timed by its own metrics.jsonl (training time
+of the epochs after the first); PyTorch is twin.py, which has the same pixels in memory as tensors.
+Every sample is kept in a JSON file as it comes, so that a run that was cut short goes on; the
+tables (speed_table.py) are printed from that file.
 """
 import argparse
-import contextlib
-import datetime
+import hashlib
 import json
 import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 
 import numpy as np
+import torch
+from PIL import Image
 
+import child
 import files
 import images
+import machine
 import models
+import reference
+import speed_table
 import twin
+import works
+from works import Work
 
 N_CLASSES = 10
-POLL_S = 0.005
+FEW, MANY = 2, 8              # batches an epoch; the cached rows take seconds for many
+CROP = 0.875
+PIXELS = ["--mean", ",".join(map(str, reference.MEAN)), "--std", ",".join(map(str, reference.STD)),
+          "--interpolation", "bilinear"]
+SETTLE = 16                   # images from which BatchNorm statistics come
 HERE = os.path.dirname(os.path.abspath(__file__))
-WORKS = (  # title, --thaw, --cache
-    ("full fine-tuning", "all", "off"),
-    ("stage4 and head, BN frozen below", "stage4,head", "off"),
-    ("the same, cut cached", "stage4,head", "memory"),
-    ("head only", "head", "off"),
-    ("head only, cached", "head", "memory"),
-)
+SHIPPED = {"resnet20": os.path.join(HERE, "../../examples/weights/resnet20-cifar10.h5")}
+BACKBONES = ("resnet18", "resnet50", "resnet20")
+SMALL = {"resnet20": {"image_size": 32, "batch": 128}}
 
 
-@dataclass
-class Sample:
-    rate: float     # images per second, steady state
-    peak: int       # bytes: the process's largest resident size
-    first: float    # seconds from the command to the end of the first step
-
-
-@dataclass
 class Material:
-    data: str
-    h5: str
-    pth: str
-    pixels: str
-    labels: str
+    """What both sides of one backbone are given, in a folder."""
+
+    def __init__(self, args, backbone: str, folder: str):
+        own = SMALL.get(backbone, {})
+        self.size, self.batch = own.get("image_size", args.image_size), own.get("batch", args.batch)
+        at = lambda name: os.path.join(folder, name)
+        self.h5, self.pth, self.pixels, self.labels = map(
+            at, ("weights.h5", "weights.pth", "pixels.npy", "labels.npy"))
+        self.csv = {n: at(f"{n}.csv") for n in (FEW, MANY)}
+        self.write_images(folder)
+        self.write_weights(args, backbone, folder)
+
+    def write_images(self, folder: str) -> None:
+        """JPEGs with the margin that the centre crop cuts off; their decoded centres."""
+        side, n = int(self.size / CROP), self.batch * MANY
+        edge = (side - self.size) // 2
+        paths = images.write_jpegs(folder, images.pictures(1, n, side))
+        labels = images.labels(2, n, N_CLASSES)
+        for n_batches, path in self.csv.items():
+            images.list_csv(path, paths[:n_batches * self.batch], labels)
+        for_twin = [np.asarray(Image.open(path)) for path in paths[:FEW * self.batch]]
+        inside = slice(edge, edge + self.size)
+        np.save(self.pixels, np.stack(for_twin)[:, inside, inside])
+        np.save(self.labels, labels)
+
+    def write_weights(self, args, backbone: str, folder: str) -> None:
+        if backbone in SHIPPED:
+            weights = files.read_h5(SHIPPED[backbone])
+        else:
+            some = np.load(self.pixels, mmap_mode="r")[:SETTLE]
+            how = reference.Arithmetic(torch.float32)
+            torch.set_num_threads(args.threads)
+            model = models.settled(backbone, N_CLASSES,
+                                   reference.pixels(some, reference.Run(), how))
+            weights = {k: v.detach().numpy() for k, v in models.tensors(model).items()}
+        files.save_weights(folder, "h5", weights)
+        files.save_weights(folder, "pth", weights)
 
 
-def prepare(args: argparse.Namespace, folder: str) -> Material:
-    """JPEGs with a margin on disc for thaw; their centres in memory for PyTorch."""
-    n, size = args.batch * args.batches, args.image_size
-    pixels = images.pictures(1, n, size * 8 // 7)
-    labels = images.labels(2, n, N_CLASSES)
-    m = Material(*(os.path.join(folder, name) for name in
-                   ("data", "weights.h5", "weights.pth", "pixels.npy", "labels.npy")))
-    images.write_folder(m.data, pixels, labels, "jpg")
-    edge = (pixels.shape[1] - size) // 2
-    np.save(m.pixels, pixels[:, edge:edge + size, edge:edge + size])
-    np.save(m.labels, labels)
-    model = models.build(args.backbone, N_CLASSES)
-    models.fill(model, 1)
-    weights = {k: v.detach().numpy() for k, v in models.tensors(model).items()}
-    files.save_weights(folder, "h5", weights)
-    files.save_weights(folder, "pth", weights)
-    return m
+def batches_of(work: Work) -> int:
+    return MANY if work.cache != "off" else FEW
 
 
-class Child:
-    """A timed process; its output goes to files. Its peak is read from /proc while it runs:
-    getrusage's would be this process's own, carried over by the fork."""
-
-    def __init__(self, argv: list[str], folder: str, threads: int):
-        self.out = open(os.path.join(folder, "stdout"), "w+")
-        self.err = open(os.path.join(folder, "stderr"), "w+")
-        self.started, self.argv, self.first = time.monotonic(), argv, 0.0
-        self.peak = 0
-        self.process = subprocess.Popen(argv, stdout=self.out, stderr=self.err, env={
-            **os.environ, "OMP_NUM_THREADS": str(threads)})
-
-    def run(self, sign: str, word: str) -> None:
-        """Waits; notes the peak and when `word` is first in the file `sign`."""
-        while self.process.poll() is None:
-            self.look(sign, word)
-            time.sleep(POLL_S)
-        if self.process.returncode:
-            self.err.seek(0)
-            raise SystemExit(f"{' '.join(self.argv)}\nexit {self.process.returncode}: "
-                             + self.err.read()[-800:])
-
-    def look(self, sign: str, word: str) -> None:
-        with contextlib.suppress(OSError), open(f"/proc/{self.process.pid}/status") as f:
-            found = [line.split()[1] for line in f if line.startswith("VmHWM")]
-            self.peak = max([self.peak] + [int(v) * 1024 for v in found])
-        if not self.first and os.path.exists(sign):
-            with open(sign) as f:
-                if word in f.read():
-                    self.first = time.monotonic() - self.started
+def plan(args, m: Material, work: Work) -> dict:
+    """The plan's figures, and seconds at the machine's limits."""
+    p = works.inspect(args.thaw, m.h5, ["--thaw", work.thaw, "--batch", str(m.batch),
+                                        "--image-size", str(m.size), "--isa", args.isa,
+                                        "--threads", str(args.threads)])
+    cost = works.cost(p.pop("plan"), work)
+    return {**p, "cost": cost.__dict__}
 
 
-def measure_thaw(args, m: Material, thaw: str, cache: str) -> Sample:
+def epochs(args, m: Material, work: Work, said: dict) -> int:
+    """One, and as many more as fit into the time if the machine does half of what it can."""
+    limits = args.data["limits"]
+    step = 2 * max(2 * said["cost"]["macs"] / limits["flops_per_s"],
+                   said["cost"]["bytes"] / limits["bytes_per_s"])
+    return 1 + min(30, max(2, int(args.seconds / (step * batches_of(work)))))
+
+
+def measure_thaw(args, backbone: str, m: Material, work: Work) -> dict:
+    n = epochs(args, m, work, args.data["plans"][backbone][work.name])
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "run")
-        child = Child([
-            args.thaw, "train", m.data, "-o", out, "--backbone", args.backbone, "--weights", m.h5,
-            "--thaw", thaw, *([] if args.no_cache else ["--cache", cache]),
-            "--epochs", str(args.epochs), "--batch", str(args.batch), "--lr", "0.01",
-            "--augment", "none", "--val", "0", "--image-size", str(args.image_size),
-            "--threads", str(args.threads), "--workers", str(args.threads), "--log-every", "1"],
-            folder, args.threads)
-        child.run(os.path.join(out, "metrics.jsonl"), '"step"')
-        epochs = files.read_events(out, "epoch")
-        rate = statistics.median(e["images_per_s"] for e in epochs[1:])
-        return Sample(rate, child.peak, child.first)
+        done = child.run([
+            args.thaw, "train", "csv:" + m.csv[batches_of(work)], "-o", out, "--backbone", backbone,
+            "--weights", m.h5, "--keep-head", "--thaw", work.thaw, "--epochs", str(n),
+            "--batch", str(m.batch), "--lr", "0.01", "--lr-schedule", "constant", "--augment",
+            "none", "--no-shuffle", "--val", "0", "--image-size", str(m.size), "--crop", str(CROP),
+            *PIXELS, "--isa", args.isa,
+            "--threads", str(args.threads), "--workers", str(args.threads), "--log-every", "1",
+            *option(args, "--cache", work.cache), *option(args, "--prefix", work.prefix)],
+            folder, machine.environment(args.threads, "auto"),
+            os.path.join(out, "metrics.jsonl"), '"step"')
+        rates = [e["images_per_s"] for e in files.read_events(out, "epoch")]
+        return {"seconds": [m.batch / r for r in rates[1:]], "peak": done.peak,
+                "first": done.first,
+                "losses": [e["loss"] for e in files.read_events(out, "step")][:2 * FEW]}
 
 
-def measure_twin(args, m: Material, thaw: str, layout: str) -> Sample:
+def option(args, name: str, value: str) -> list[str]:
+    """Nothing for a default that an older thaw has no option for."""
+    return [] if value in ("off", "fp32") and name not in args.help else [name, value]
+
+
+def measure_twin(args, backbone: str, m: Material, work: Work, layout: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        child = Child([
-            sys.executable, os.path.join(HERE, "twin.py"), "--backbone", args.backbone, "--thaw",
-            thaw, "--layout", layout, "--weights", m.pth, "--images", m.pixels, "--labels",
-            m.labels, "--batch", str(args.batch), "--threads", str(args.threads), "--steps",
-            str(args.steps)], folder, args.threads)
-        child.run(os.path.join(folder, "stdout"), '"first"')
-        child.out.seek(0)
-        seconds = json.loads(child.out.read().splitlines()[-1])["seconds"]
-        return Sample(args.batch / statistics.median(seconds), child.peak, child.first)
+        done = child.run([
+            sys.executable, os.path.join(HERE, "twin.py"), "--backbone", backbone, "--thaw",
+            work.thaw, "--layout", layout, "--weights", m.pth, "--images", m.pixels, "--labels",
+            m.labels, "--batch", str(m.batch), "--threads", str(args.threads), "--seconds",
+            str(args.seconds), "--batches", str(FEW),
+            *(["--avx2"] if args.isa == "avx2" else [])],
+            folder, machine.environment(args.threads, args.isa), word='"first"')
+        lines = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
+        return {"seconds": lines[-1]["seconds"], "peak": done.peak, "first": done.first,
+                "imported": lines[0]["resident"], "losses": lines[-1]["losses"][:2 * FEW]}
 
 
-def works(args) -> list[tuple[str, str, str]]:
-    cached = args.thaw and not args.no_cache
-    return [w for w in WORKS if cached or w[2] == "off"]
+def engines(args, work: Work, repetition: int) -> list[str]:
+    """Thaw, and the twins where the row is PyTorch's as well; compiling is done once."""
+    twins = [x for x in args.layouts if x != "compile" or repetition == 0]
+    return ["thaw", *(twins if work.twin and work.cache == "off" and work.exact else [])]
 
 
-def measure(args, m: Material) -> dict[tuple, list[Sample]]:
-    """Every work by every engine, one after the other, again and again: {(thaw, engine): …}."""
-    found: dict[tuple, list[Sample]] = {}
+def save(args) -> None:
+    with open(args.json + ".new", "w") as f:
+        json.dump(args.data, f, indent=1)
+    os.replace(args.json + ".new", args.json)
+
+
+def sample(args, backbone: str, m: Material, work: Work, engine: str) -> dict:
+    """One measurement; a refusal is kept as its reason."""
+    try:
+        if engine == "thaw":
+            return measure_thaw(args, backbone, m, work)
+        return measure_twin(args, backbone, m, work, engine)
+    except child.Refused as why:
+        return {"refused": str(why)}
+
+
+def measure(args, backbone: str, m: Material) -> None:
+    """Every work by every engine, one after the other, again and again."""
+    plans = args.data["plans"].setdefault(backbone, {"batch": m.batch, "image_size": m.size})
+    found = args.data["samples"].setdefault(backbone, {})
     for repetition in range(args.repeat):
-        for title, thaw, cache in works(args):
-            jobs = [(cache, lambda: measure_thaw(args, m, thaw, cache))] if args.thaw else []
-            if cache == "off":
-                jobs += [(layout, lambda layout=layout: measure_twin(args, m, thaw, layout))
-                         for layout in args.layouts]
-            for engine, job in jobs:
-                sample = job()
-                found.setdefault((thaw, engine), []).append(sample)
-                print(f"{repetition + 1}/{args.repeat} {title:33} {engine:14} {sample.rate:8.2f}/s"
-                      f" {sample.peak / 2**20:7.0f} MiB  first {sample.first:.2f} s",
-                      file=sys.stderr, flush=True)
-    return found
+        for work in works.every(backbone):
+            plans[work.name] = plans.get(work.name) or plan(args, m, work)
+            for engine in engines(args, work, repetition):
+                list_ = found.setdefault(work.name, {}).setdefault(engine, [])
+                if len(list_) > repetition:
+                    continue
+                began = time.monotonic()
+                list_.append(sample(args, backbone, m, work, engine))
+                save(args)
+                report(repetition, backbone, work, engine, list_[-1], time.monotonic() - began)
 
 
-def rates(samples: list[Sample]) -> str:
-    r = [s.rate for s in samples]
-    return f"{statistics.median(r):.1f} ({min(r):.1f}–{max(r):.1f})"
+def report(repetition: int, backbone: str, work: Work, engine: str, s: dict, took: float) -> None:
+    said = s.get("refused") or (f"{min(s['seconds']):8.4f} s/step {s['peak'] / 2**20:6.0f} MiB "
+                                f"first {s['first']:6.2f} s")
+    print(f"{repetition + 1} {backbone:8} {work.name:24} {engine:13} {said} ({took:.0f} s)",
+          file=sys.stderr, flush=True)
 
 
-def peak(samples: list[Sample]) -> float:
-    return max(s.peak for s in samples) / 2 ** 20
+def settings(args) -> dict:
+    with open(args.thaw, "rb") as f:
+        program = hashlib.sha256(f.read())
+    library = os.path.join(os.path.dirname(args.thaw), "libthaw.so.0")
+    if os.path.exists(library):
+        with open(library, "rb") as f:
+            program.update(f.read())
+    return {"program": program.hexdigest()[:16], "isa": args.isa, "threads": args.threads,
+            "batch": args.batch, "image_size": args.image_size, "seconds": args.seconds}
 
 
-def start(samples: list[Sample], batch: int) -> float:
-    """Seconds from the command to the start of the first step: its end less a steady step."""
-    return max(0.0, min(s.first - batch / s.rate for s in samples))
+def begin(args) -> None:
+    """Goes on with the file of a run that was cut short; one of other settings makes way."""
+    args.data = {}
+    if os.path.exists(args.json):
+        with open(args.json) as f:
+            args.data = json.load(f)
+    if args.render:
+        return
+    if args.data.get("settings") != settings(args):
+        if args.data:
+            os.replace(args.json, args.json + ".old")
+            print(f"{args.json}: of another program or other options, kept as "
+                  f"{args.json}.old", file=sys.stderr)
+        args.data = {"settings": settings(args), "machine": machine.describe(args.thaw),
+                     "limits": {}, "plans": {}, "samples": {}}
 
 
-def row(args, found: dict[tuple, list[Sample]], title: str, thaw: str, cache: str) -> str:
-    """Ratios are medians over repetitions, against the better layout in each."""
-    twins = {layout: found[thaw, layout] for layout in args.layouts}
-    cells = [title, *(rates(s) for s in twins.values())]
-    ours = found.get((thaw, cache))
-    if ours:
-        best = [max(s.rate for s in turn) for turn in zip(*twins.values())]
-        ratio = statistics.median(a.rate / b for a, b in zip(ours, best))
-        least = min(map(peak, twins.values()))
-        first = min(start(s, args.batch) for s in twins.values())
-        cells[1:1] = [rates(ours)]
-        cells += [f"{ratio:.2f}×", f"{peak(ours):.0f} / {least:.0f}",
-                  f"{peak(ours) / least:.2f}×", f"{start(ours, args.batch):.2f} / {first:.2f}"]
-    return "| " + " | ".join(cells) + " |"
+def measure_all(args) -> None:
+    found = machine.limits(args.threads, args.isa)
+    args.data["limits"] = {k: max(v, args.data["limits"].get(k, 0)) for k, v in found.items()}
+    done = child.subprocess.run([args.thaw, "train", "--help"], capture_output=True, text=True)
+    args.help = done.stdout
+    for backbone in args.backbone:
+        with tempfile.TemporaryDirectory(prefix="thaw-speed-") as folder:
+            measure(args, backbone, Material(args, backbone, folder))
 
 
-def cpu_model() -> str:
-    with open("/proc/cpuinfo") as f:
-        lines = f.read().splitlines()
-    get = lambda key: next((x.split(":", 1)[1].strip() for x in lines if x.startswith(key)), "?")
-    level = next((k for k in ("avx512f", "avx2") if k in get("flags").split()), "neither AVX2")
-    return f"{get('model name')}, {level}, {os.cpu_count()} cores"
-
-
-def versions(args) -> str:
-    import torch
-    import torchvision
-    said = "not measured"
-    if args.thaw:
-        done = subprocess.run([args.thaw, "--version"], capture_output=True, text=True)
-        said = (done.stdout.strip().splitlines() or ["version unknown"])[0]
-    return (f"thaw: {said}; PyTorch {torch.__version__}, torchvision {torchvision.__version__}, "
-            f"Python {platform.python_version()}")
-
-
-def report(args, found: dict[tuple, list[Sample]]) -> str:
-    ours = ["thaw"] if args.thaw else []
-    heads = ["images/s, median (min–max)", *ours, *("PyTorch " + x for x in args.layouts)]
-    if args.thaw:
-        heads += ["thaw / best", "peak MiB thaw / PyTorch", "ratio",
-                  "s to first step thaw / PyTorch"]
-    return "\n".join([
-        f"{args.backbone}, {args.image_size} px, batch {args.batch}, {args.threads} threads, fp32; "
-        f"{args.repeat} repetitions in turn.", f"{cpu_model()}; {datetime.date.today()}; "
-        f"{versions(args)}.", "",
-        "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads),
-        *(row(args, found, *work) for work in works(args))])
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--thaw", metavar="BIN", required=True)
+    parser.add_argument("--backbone", action="append", choices=BACKBONES, help="repeatable; "
+                        "default: resnet18 and resnet50")
+    parser.add_argument("--isa", choices=machine.ISAS, default="auto", help="both sides")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well (slow)")
+    parser.add_argument("--quick", action="store_true", help="few steps, once: five minutes")
+    parser.add_argument("--render", action="store_true", help="print the tables of the JSON file")
+    parser.add_argument("--json", metavar="FILE", help="default: speed-ISA.json here")
+    parser.add_argument("--seconds", type=float, default=8, help="of timed steps a sample")
+    for name, default in (("image-size", 224), ("batch", 32), ("threads", 2), ("repeat", 2)):
+        parser.add_argument("--" + name, type=int, default=default)
+    args = parser.parse_args()
+    if args.quick:
+        args.batch, args.repeat, args.seconds = 16, 1, 2
+    args.thaw = os.path.abspath(args.thaw)
+    args.backbone = args.backbone or ["resnet18", "resnet50"]
+    args.json = args.json or f"speed{'-quick' if args.quick else ''}-{args.isa}.json"
+    args.layouts = twin.LAYOUTS if args.compile else twin.LAYOUTS[:2]
+    return args
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--thaw", metavar="BIN", help="without it only PyTorch is measured")
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well (slow)")
-    parser.add_argument("--no-cache", action="store_true",
-                        help="for a thaw without --cache: the rows that need it are left out")
-    for name, default in (("image-size", 224), ("batch", 32), ("batches", 3), ("epochs", 4),
-                          ("steps", 6), ("threads", 2), ("repeat", 3)):
-        parser.add_argument("--" + name, type=int, default=default)
-    args = parser.parse_args()
-    if args.epochs < 2:
-        parser.error("--epochs: at least 2, the first is left out")
-    args.layouts = twin.LAYOUTS if args.compile else twin.LAYOUTS[:2]
-    args.thaw = os.path.abspath(args.thaw) if args.thaw else None
-    with tempfile.TemporaryDirectory(prefix="thaw-speed-") as folder:
-        found = measure(args, prepare(args, folder))
-    print(report(args, found))
+    args = arguments()
+    begin(args)
+    if not args.render:
+        measure_all(args)
+    print(speed_table.render(args.data))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 """The PyTorch side of speed.py, one process per measurement: fine-tunes on pictures already in
 memory as normalised tensors, so no loading, decoding or augmentation is in its time.
 
-Prints one JSON line when the first step is done and one with the seconds of each later step.
+Prints a JSON line when PyTorch is imported, one when the first step is done, and one with the
+seconds of each later step and the loss of all.
 """
 import argparse
 import json
@@ -10,28 +11,23 @@ import time
 
 import numpy as np
 import torch
-import torchvision
 from torch import nn
 
+import child
 import models
 import reference
 
 LAYOUTS = ("channels_last", "contiguous", "compile")
-ADVICE = {"all": None, "stage4,head": ("stage4", "head"), "head": ("head",)}
 
 
-def build(args: argparse.Namespace, n_classes: int) -> nn.Module:
-    """torchvision's own net with a new head; frozen stages have BatchNorm in eval mode."""
-    model = getattr(torchvision.models, args.backbone)(weights=None, num_classes=n_classes)
+def build(args: argparse.Namespace) -> nn.Module:
     weights = torch.load(args.weights, weights_only=True, mmap=True)
-    body = {k: v for k, v in weights.items() if models.stage_of(k) != "head"}
-    model.load_state_dict(body, strict=False)
-    thawed = ADVICE[args.thaw] or tuple(models.stages(model))
-    for name, p in model.named_parameters():
-        p.requires_grad_(models.stage_of(name) in thawed)
-    for name, m in model.named_modules():
-        if isinstance(m, nn.BatchNorm2d):
-            m.train(models.stage_of(name + ".") in thawed)
+    head = next(k for k in weights if models.stage_of(k) == "head" and k.endswith("bias"))
+    model = models.build(args.backbone, len(weights[head]), nn.BatchNorm2d)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected and all("num_batches" in k for k in missing)
+    every = models.stages(model)
+    models.thaw_stages(model, every if args.thaw == "all" else args.thaw.split(","))
     return model
 
 
@@ -44,44 +40,61 @@ def optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def batches(args: argparse.Namespace, how: reference.Arithmetic):
-    """Two batches, normalised beforehand and used in turn."""
+    """Normalised beforehand and used in turn."""
     images, labels = np.load(args.images, mmap_mode="r"), np.load(args.labels)
-    run, size = reference.Run(), args.batch
-    spans = [slice(0, size), slice(size, 2 * size)] if len(labels) >= 2 * size else [slice(0, size)]
-    return [(reference.pixels(np.asarray(images[s]), run, how), torch.from_numpy(labels[s]))
-            for s in spans]
+    spans = [slice(i * args.batch, (i + 1) * args.batch) for i in range(args.batches)]
+    return [(reference.pixels(np.asarray(images[s]), reference.Run(), how),
+             torch.from_numpy(labels[s])) for s in spans]
+
+
+def compiled(model: nn.Module, avx2: bool) -> nn.Module:
+    import torch._inductor.config as inductor
+    if avx2:
+        inductor.cpp.simdlen = 256
+    return torch.compile(model)
+
+
+def train(args: argparse.Namespace, how: reference.Arithmetic) -> tuple[list[float], list[float]]:
+    """(seconds, loss) of each step: one, a warm-up, then until the time is over."""
+    data, model = batches(args, how), build(args)
+    if how.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    update, lossf = optimizer(model), nn.CrossEntropyLoss()
+    forward = compiled(model, args.avx2) if args.layout == "compile" else model
+    seconds, losses = [], []
+    while len(seconds) < 2 + args.least or (sum(seconds[2:]) < args.seconds
+                                            and len(seconds) < 2 + args.most):
+        x, y = data[len(seconds) % len(data)]
+        started = time.perf_counter()
+        update.zero_grad(set_to_none=True)
+        loss = lossf(forward(x), y)
+        loss.backward()
+        update.step()
+        seconds.append(time.perf_counter() - started)
+        losses.append(loss.item())
+        if len(seconds) == 1:
+            print(json.dumps({"event": "first"}), flush=True)
+    return seconds, losses
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--thaw", choices=ADVICE, default="all")
+    parser.add_argument("--thaw", default="all", help="all, or stages with commas")
     parser.add_argument("--layout", choices=LAYOUTS, default="channels_last")
+    parser.add_argument("--avx2", action="store_true", help="for torch.compile")
+    parser.add_argument("--seconds", type=float, default=8, help="of timed steps")
     for name in ("weights", "images", "labels"):
         parser.add_argument("--" + name, required=True)
-    for name, default in (("batch", 32), ("threads", 2), ("warmup", 2), ("steps", 6)):
+    for name, default in (("batch", 32), ("batches", 2), ("threads", 2), ("least", 2),
+                          ("most", 60)):
         parser.add_argument("--" + name, type=int, default=default)
     args = parser.parse_args()
+    print(json.dumps({"event": "imported", "resident": child.status("self", "VmRSS")}), flush=True)
     torch.set_num_threads(args.threads)
     how = reference.Arithmetic(torch.float32, args.layout != "contiguous")
-    data = batches(args, how)
-    model = build(args, int(np.load(args.labels).max()) + 1)
-    if how.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    update, lossf = optimizer(model), nn.CrossEntropyLoss()
-    forward = torch.compile(model) if args.layout == "compile" else model
-    seconds = []
-    for i in range(1 + args.warmup + args.steps):
-        started = time.perf_counter()
-        x, y = data[i % len(data)]
-        update.zero_grad(set_to_none=True)
-        lossf(forward(x), y).backward()
-        update.step()
-        seconds.append(time.perf_counter() - started)
-        if i == 0:
-            print(json.dumps({"event": "first"}), flush=True)
-    print(json.dumps({"event": "steps", "seconds": seconds[1 + args.warmup:],
-                      "torch": torch.__version__, "torchvision": torchvision.__version__}))
+    seconds, losses = train(args, how)
+    print(json.dumps({"event": "steps", "seconds": seconds[2:], "losses": losses}))
 
 
 if __name__ == "__main__":
