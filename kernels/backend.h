@@ -12,7 +12,7 @@
 #ifndef TH_BACKEND_H
 #define TH_BACKEND_H
 
-#include "op.h"
+#include "conv_choice.h"
 
 struct th_device;
 
@@ -95,6 +95,10 @@ struct th_device {
     int block;    /* preferred channel block: 1, 8 or 16; set by open */
     bool int8;    /* conv_q is faster than conv here; set by open */
     void *state;  /* the backend's own */
+    /* Convolution algorithms that go before the backend's own table; set by who opened the
+     * device, before calls are prepared, and as long as they are. */
+    const struct th_conv_choice *choices;
+    size_t n_choices;
 };
 
 /* Runs any op in plain C on the host, between a download and an upload. */

@@ -85,6 +85,11 @@ static void check_result(const struct tape *t, const struct node *n,
     }
 }
 
+static bool is_conv(const struct node *n)
+{
+    return n->op == TH_OP_conv || n->op == TH_OP_conv_dx || n->op == TH_OP_conv_dw;
+}
+
 /* Every node of every case on `device`, laid out as said, against ref and plain. */
 static void sweep(
     struct th_device *ref, struct th_device *device, struct layout layout, bool exact)
@@ -97,9 +102,7 @@ static void sweep(
             struct result expected, result;
             struct layout plain = {.block = 1}, wanted = layout;
             const struct node *n = &t.node[i];
-            wanted.force =
-                layout.force && (n->op == TH_OP_conv || n->op == TH_OP_conv_dx ||
-                                    n->op == TH_OP_conv_dw);
+            wanted.force = layout.force && is_conv(n);
             node_run(&t, n, ref, ref, plain, &expected);
             node_run(&t, n, ref, device, wanted, &result);
             check_result(&t, n, &result, &expected, exact);
@@ -160,6 +163,64 @@ static void cpu_is_close_to_ref(void **state)
     ok(status, name);
     th_device_close(device);
     sweep_device(name, false);
+}
+
+/* One convolution by our Winograd where that can do it; bits for any thread count. */
+static bool check_own_winograd(const struct tape *t, const struct node *n,
+    struct th_device *ref, struct th_device *threads[3])
+{
+    struct layout plain = {.block = 1};
+    struct layout direct = {.block = threads[0]->block, .choose = true},
+                  own = {.block = direct.block,
+                      .choose = true,
+                      .algorithm = TH_CONV_WINOGRAD};
+    struct result expected, other, result, again;
+    node_run(t, n, ref, ref, plain, &expected);
+    node_run(t, n, ref, threads[0], direct, &other);
+    node_run(t, n, ref, threads[0], own, &result);
+    check_result(t, n, &result, &expected, false);
+    bool taken = false;
+    for (int i = 0; i < TH_MAX_ARGS; i++)
+        if (result.arg[i] && node_writes(n, i))
+            taken = memcmp(result.arg[i], other.arg[i],
+                        th_operand_bytes(node_operand(t, n, i))) != 0;
+    for (int k = 1; taken && k < 3; k++) {
+        node_run(t, n, ref, threads[k], own, &again);
+        check_result(t, n, &again, &result, true);
+        result_release(&again);
+    }
+    result_release(&expected);
+    result_release(&other);
+    result_release(&result);
+    return taken;
+}
+
+static void own_winograd_is_close_to_ref_with_any_threads(void **state)
+{
+    const char *name = *state;
+    struct th_device *ref = opened("ref", 2), *threads[3] = {NULL};
+    if (th_device_open(name, 1, &threads[0]) == THAW_E_USAGE) {
+        th_device_close(ref);
+        skip();
+    }
+    threads[1] = opened(name, 2);
+    threads[2] = opened(name, 3);
+    int taken = 0;
+    for (int k = 0; k < n_op_cases; k++) {
+        if (op_cases[k].op != TH_OP_conv)
+            continue;
+        struct tape t;
+        tape_init(&t, &op_cases[k], NEED_ALL);
+        tape_run(&t, ref, 0, t.n_nodes);
+        for (int i = 0; i < t.n_nodes; i++)
+            if (is_conv(&t.node[i]))
+                taken += check_own_winograd(&t, &t.node[i], ref, threads);
+        tape_release(&t);
+    }
+    assert_true(taken >= 15); /* five cases with gradients have 16 and 32 channels */
+    for (int i = 0; i < 3; i++)
+        th_device_close(threads[i]);
+    th_device_close(ref);
 }
 
 /* reorder itself, which the sweep converts with. */
@@ -376,6 +437,12 @@ int main(void)
         cmocka_unit_test_prestate(cpu_is_close_to_ref, "cpu:base"),
         cmocka_unit_test_prestate(cpu_is_close_to_ref, "cpu:avx2"),
         cmocka_unit_test_prestate(cpu_is_close_to_ref, "cpu:avx512"),
+        cmocka_unit_test_prestate(
+            own_winograd_is_close_to_ref_with_any_threads, "cpu:base"),
+        cmocka_unit_test_prestate(
+            own_winograd_is_close_to_ref_with_any_threads, "cpu:avx2"),
+        cmocka_unit_test_prestate(
+            own_winograd_is_close_to_ref_with_any_threads, "cpu:avx512"),
         cmocka_unit_test(gradients_equal_finite_differences),
         cmocka_unit_test(rules_emit_what_is_needed_and_no_more),
         cmocka_unit_test(what_is_fused_cannot_be_differentiated),

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns conv, conv_dx and conv_dw on oneDNN: layouts, packed weights, and what happens to
- * a convolution for which oneDNN has nothing fast.
+ * Owns conv, conv_dx and conv_dw: layouts, packed weights, and what happens to a
+ * convolution for which there is nothing fast.
  *
- * A call is tried in this order: Winograd where the table says so; direct in the blocks
- * that its operands have; direct on plain copies of them, which live in the call's
- * scratch; the plain C kernel. Packed weights of forward and dx are what the call keeps. */
+ * A call is tried in this order: what the table says, own Winograd or oneDNN's; oneDNN's
+ * direct one in the blocks that its operands have; direct on plain copies of them, which
+ * live in the call's scratch; the plain C kernel. Packed weights of forward and dx are
+ * what the call keeps. */
 #include "cpu.h"
 
 #include "mem.h"
@@ -14,8 +15,11 @@
 #include <string.h>
 
 struct conv_state {
+    struct th_winograd_job
+        own; /* first, for winograd.c; its isa is NULL: it is not ours */
     struct th_dnnl_conv desc;
-    struct th_dnnl_step *step; /* NULL: the plain C kernel */
+    enum th_conv_algorithm algorithm;
+    struct th_dnnl_step *step; /* NULL: ours, or the plain C kernel */
     struct th_dnnl_step
         *pack; /* canonical weights to the step's, for dw back; or NULL */
     struct th_dnnl_step *x_copy, *y_copy; /* to (of an output: from) plain; or NULL */
@@ -184,10 +188,24 @@ static thaw_status choose_slow_step(struct th_call *call, struct th_cpu *cpu)
     return THAW_OK;
 }
 
+static void choose_own(struct th_call *call, struct th_cpu *cpu)
+{
+    struct conv_state *s = call->state;
+    const struct th_winograd_isa *isa = cpu->isa->winograd;
+    s->own.isa = isa;
+    th_winograd_init(&s->own.sizes, &s->desc, isa, call->device->threads);
+    snprintf(s->why, sizeof s->why, "winograd:%s", cpu->isa->name);
+}
+
 static thaw_status choose_step(struct th_call *call, struct th_cpu *cpu)
 {
     struct conv_state *s = call->state;
-    if (th_conv_winograd(cpu->level, &s->desc))
+    s->algorithm = th_conv_algorithm(call, &s->desc);
+    if (s->algorithm == TH_CONV_WINOGRAD) {
+        choose_own(call, cpu);
+        return THAW_OK;
+    }
+    if (s->algorithm == TH_CONV_DNNL_WINOGRAD)
         TRY(try_winograd(cpu->dnnl, s));
     if (!s->step)
         TRY(th_dnnl_conv_new(cpu->dnnl, &s->desc, &s->step));
@@ -232,11 +250,17 @@ static thaw_status prepare_state(struct th_call *call)
     struct conv_state *s = call->state;
     describe(call, &s->desc);
     TRY(choose_step(call, cpu));
+    bool plain = !s->step && !s->own.isa;
+    call->effort = th_conv_effort(&s->desc, s->algorithm, plain);
+    if (s->own.isa) {
+        call->scratch_bytes = sizeof(float) * (size_t)s->own.sizes.n_scratch;
+        call->kept_bytes = sizeof(float) * (size_t)s->own.sizes.n_packed;
+        return THAW_OK;
+    }
     if (s->step)
         TRY(th_dnnl_pack_new(cpu->dnnl, &s->desc, s->step, &s->pack));
     if (s->pack && s->desc.direction != TH_DNNL_DW)
         call->kept_bytes = th_dnnl_weight_bytes(s->step);
-    call->effort = th_conv_effort(&s->desc, !s->step);
     place_scratch(call);
     return THAW_OK;
 }
@@ -326,12 +350,42 @@ static thaw_status after_step(
     return THAW_OK;
 }
 
+static struct th_winograd_args own_args(const struct th_call *call)
+{
+    const struct conv_state *s = call->state;
+    const struct places *p = &conv_places[s->desc.direction];
+    void *x = call->args[p->x], *w = call->args[p->w], *y = call->args[p->y];
+    struct th_winograd_args a = {
+        .w = w, .packed = call->kept, .scratch = call->scratch};
+    a.src = s->desc.direction == TH_DNNL_DX ? y : x;
+    a.dst = s->desc.direction == TH_DNNL_FORWARD ? y
+            : s->desc.direction == TH_DNNL_DX    ? x
+                                                 : w;
+    if (s->desc.direction == TH_DNNL_DW)
+        a.dy = y;
+    if (s->desc.direction == TH_DNNL_FORWARD) {
+        a.bias = call->args[CONV_B];
+        a.add = call->args[CONV_ADD];
+    }
+    return a;
+}
+
+static thaw_status run_own(const struct th_call *call)
+{
+    struct conv_state *s = call->state;
+    s->own.args = own_args(call);
+    th_winograd_run(call);
+    return THAW_OK;
+}
+
 static thaw_status conv_run(const struct th_call *call)
 {
     const struct conv_state *s = call->state;
     const struct places *p = &conv_places[s->desc.direction];
     bool forward = s->desc.direction == TH_DNNL_FORWARD;
     char *scratch = call->scratch;
+    if (s->own.isa)
+        return run_own(call);
     if (!s->step)
         return th_ref_kernel(call->op)->run(call);
     void *ptr[TH_DNNL_ROLES] = {
@@ -349,6 +403,23 @@ static thaw_status conv_run(const struct th_call *call)
     return after_step(call, ptr);
 }
 
+/* The weights packed into `to`. */
+static thaw_status pack_again(const struct th_call *call, void *scratch, void *to)
+{
+    const struct conv_state *s = call->state;
+    void *ptr[TH_DNNL_ROLES] = {
+        [TH_DNNL_X] = call->args[conv_places[s->desc.direction].w],
+        [TH_DNNL_Y] = to,
+        [TH_DNNL_SCRATCH] = scratch,
+    };
+    if (!s->own.isa)
+        return th_dnnl_run(s->pack, ptr);
+    struct th_winograd_args a = own_args(call);
+    a.packed = to;
+    th_winograd_pack(&s->own, &a);
+    return THAW_OK;
+}
+
 static thaw_status conv_verify(const struct th_call *call)
 {
     const struct conv_state *s = call->state;
@@ -358,12 +429,7 @@ static thaw_status conv_verify(const struct th_call *call)
     char *again = th_alloc(scratch + call->kept_bytes, 1);
     if (!again)
         return THAW_E_MEMORY;
-    void *ptr[TH_DNNL_ROLES] = {
-        [TH_DNNL_X] = call->args[conv_places[s->desc.direction].w],
-        [TH_DNNL_Y] = again + scratch,
-        [TH_DNNL_SCRATCH] = again,
-    };
-    thaw_status status = th_dnnl_run(s->pack, ptr);
+    thaw_status status = pack_again(call, again, again + scratch);
     if (status == THAW_OK && memcmp(again + scratch, call->kept, call->kept_bytes) != 0)
         status = th_fail(THAW_E_FAIL,
             "%s: the packed weights in use are not those that the parameter gives now",

@@ -11,11 +11,13 @@
 
 #include "backend.h"
 #include "dnnl_shim.h"
+#include "winograd.h"
 
 /* One instruction set's own kernels; NULL where an op has none. */
 struct th_isa {
     const char *name;
     thaw_status (*run[TH_OP_COUNT])(const struct th_call *call);
+    const struct th_winograd_isa *winograd;
 };
 extern const struct th_isa th_isa_base, th_isa_avx2, th_isa_avx512;
 
@@ -65,10 +67,12 @@ extern const struct th_kernel th_cpu_shortcut_a, th_cpu_shortcut_a_dx;
 extern const struct th_kernel th_cpu_conv_q, th_cpu_quantize, th_cpu_dequantize;
 extern const struct th_kernel th_cpu_maxpool_q;
 
-/* True where the algorithm table has Winograd for this convolution. */
-bool th_conv_winograd(enum th_isa_level level, const struct th_dnnl_conv *c);
+/* What the tables have for a convolution: direct, or something that can do it. */
+enum th_conv_algorithm th_conv_algorithm(
+    const struct th_call *call, const struct th_dnnl_conv *c);
 
 /* th_call.effort of a convolution; done by the plain C kernel or not. */
-double th_conv_effort(const struct th_dnnl_conv *c, bool plain);
+double th_conv_effort(
+    const struct th_dnnl_conv *c, enum th_conv_algorithm algorithm, bool plain);
 
 #endif

@@ -61,6 +61,8 @@ struct layout {
     int block; /* of [n][c][h][w] inputs where it divides the channels */
     bool
         force; /* convolutions on the plain C engine: outputs too, the kernel not asked */
+    bool choose; /* convolutions: the algorithm is not the table's, but: */
+    enum th_conv_algorithm algorithm;
 };
 
 /* Fails the test with the case's name and the library's sentence. */

@@ -194,8 +194,16 @@ void node_run(const struct tape *t, const struct node *node, struct th_device *r
     if (r.kernel == NULL)
         fail_msg("%s: %s has no kernel %s", t->name, device->backend->name, rule->name);
     choose_layout(&r, layout);
+    struct th_conv_choice choice;
+    if (layout.choose) {
+        choice = th_conv_choice_of(&r.call);
+        choice.algorithm = layout.algorithm;
+        device->choices = &choice;
+        device->n_choices = 1;
+    }
     if (r.kernel->prepare != NULL)
         ok(r.kernel->prepare(&r.call), t->name);
+    device->n_choices = 0;
     fill_slab(&r);
     upload_and_run(&r, true);
     check_slab(&r);

@@ -2,7 +2,13 @@
  * Vectors of AVX2; see lanes.h. */
 #include <immintrin.h>
 
-enum { TH_LANES = 8 };
+/* TH_PRODUCT_: registers of a matrix product, rows by vectors; two and one remain. */
+enum {
+    TH_LANES = 8,
+    TH_PRODUCT_ROWS = 6,
+    TH_PRODUCT_COLUMNS = 2,
+    TH_PRODUCT_DW_ROWS = 4
+};
 
 typedef float th_vf __attribute__((vector_size(32)));
 typedef int32_t th_vi __attribute__((vector_size(32)));
@@ -10,6 +16,12 @@ typedef int32_t th_vi __attribute__((vector_size(32)));
 static inline th_vf vf_max(th_vf a, th_vf b)
 {
     return _mm256_max_ps(a, b);
+}
+
+/* a*b + c, rounded once */
+static inline th_vf vf_fma(th_vf a, th_vf b, th_vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
 }
 
 static inline uint32_t vf_positive(th_vf v)

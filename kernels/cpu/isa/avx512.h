@@ -2,13 +2,24 @@
  * Vectors of AVX-512; see lanes.h. */
 #include <immintrin.h>
 
-enum { TH_LANES = 16 };
+enum {
+    TH_LANES = 16,
+    TH_PRODUCT_ROWS = 12,
+    TH_PRODUCT_COLUMNS = 2,
+    TH_PRODUCT_DW_ROWS = 8
+};
 
 typedef float th_vf __attribute__((vector_size(64)));
 
 static inline th_vf vf_max(th_vf a, th_vf b)
 {
     return _mm512_max_ps(a, b);
+}
+
+/* a*b + c, rounded once */
+static inline th_vf vf_fma(th_vf a, th_vf b, th_vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
 }
 
 static inline uint32_t vf_positive(th_vf v)

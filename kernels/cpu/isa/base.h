@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Vectors without more than the compiler's own; see lanes.h. */
-enum { TH_LANES = 4 };
+enum {
+    TH_LANES = 4,
+    TH_PRODUCT_ROWS = 6,
+    TH_PRODUCT_COLUMNS = 2,
+    TH_PRODUCT_DW_ROWS = 4
+};
 
 typedef float th_vf __attribute__((vector_size(16)));
 typedef int32_t th_vi __attribute__((vector_size(16)));
@@ -9,6 +14,12 @@ static inline th_vf vf_max(th_vf a, th_vf b)
 {
     th_vi larger = a > b;
     return (th_vf)(((th_vi)a & larger) | ((th_vi)b & ~larger));
+}
+
+/* a*b + c, rounded twice */
+static inline th_vf vf_fma(th_vf a, th_vf b, th_vf c)
+{
+    return a * b + c;
 }
 
 /* Bit i of the result: v[i] > 0. */
