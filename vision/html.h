@@ -6,6 +6,7 @@
 
 #include "error.h"
 
+#include <locale.h>
 #include <stdint.h>
 
 /* All zero is empty. Failures (memory) are kept to the end. */
@@ -23,6 +24,19 @@ void th_html_put(struct th_html *h, const char *fmt, ...) TH_PRINTF(2, 3);
 void th_html_text(struct th_html *h, const char *text);
 
 void th_html_base64(struct th_html *h, const uint8_t *bytes, size_t n);
+
+/* ---- A page ---- */
+
+/* Head, style sheet, and the beginning of the body; and its end. */
+void th_html_begin(struct th_html *h, const char *title);
+void th_html_end(struct th_html *h);
+
+/* A name from outside, kept from turning the direction of what stands around it. */
+void th_html_name(struct th_html *h, const char *name);
+
+/* This thread's locale is "C" until the one of before is given back. */
+locale_t th_html_plain(struct th_html *h);
+void th_html_restore(locale_t before);
 
 thaw_status th_html_status(const struct th_html *h);
 void th_html_release(struct th_html *h);
@@ -49,5 +63,22 @@ struct th_chart {
 /* A figure with title, axes and legend; large ranges of positive y get a logarithmic axis.
  * Nothing where no series has two points. */
 void th_html_chart(struct th_html *h, const struct th_chart *c);
+
+/* Points of cost and worth; those of the front, on which none is both cheaper and better,
+ * are joined. */
+struct th_point {
+    const char *name;       /* from the caller's own table */
+    double x, y, low, high; /* low, high: an interval of y */
+    bool front, marked;
+};
+
+struct th_scatter {
+    const char *title, *x_name;
+    const struct th_point *points; /* [n] */
+    int n;
+};
+
+/* y is a fraction; a large range of x gets a logarithmic axis. Nothing without points. */
+void th_html_scatter(struct th_html *h, const struct th_scatter *s);
 
 #endif

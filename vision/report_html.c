@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the document: its style sheet, its sections, their order. Computes nothing but
- * orders of rows. */
+ * Owns the document: its sections and their order. Computes nothing but orders of rows. */
 #include "report_html.h"
 
 #include "json.h"
@@ -16,58 +15,6 @@ enum { MATRIX_CLASSES = 30, MOST_PAIRS = 20, MOST_UNREADABLE = 50 };
 
 /* Pixels to which smaller images are enlarged, by whole factors. */
 enum { SMALL = 96 };
-
-static const char head[] =
-    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-    "img-src "
-    "data:; style-src 'unsafe-inline'\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<meta name=\"color-scheme\" content=\"light dark\">\n<style>\n";
-
-static const char style_colours[] =
-    ":root{--bg:#fff;--fg:#1b1f24;--dim:#57606a;--rule:#d0d7de;--c0:#0550ae;--c1:#"
-    "b35900;"
-    "--c2:#1a7f37;--c3:#8250df;--hit:9,105,218;--miss:207,34,46}\n"
-    "@media(prefers-color-scheme:dark){:root{--bg:#14181d;--fg:#e6edf3;--dim:#9aa4af;"
-    "--rule:#363d46;--c0:#6cb6ff;--c1:#f0a35e;--c2:#57c77a;--c3:#c4a1ff;"
-    "--hit:64,130,220;--miss:200,60,60}}\n";
-
-static const char style_rules[] =
-    "body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;"
-    "max-width:60rem;margin:2rem auto;padding:0 1rem}\n"
-    "h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px "
-    "solid "
-    "var(--rule)}\n"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.15rem .6rem;text-align:right;border-bottom:1px solid var(--rule)}"
-    "th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid "
-    "var(--rule)}caption{text-align:left;color:var(--dim)}\n"
-    ".wide{overflow-x:auto}.matrix td{text-align:center;min-width:2.2rem}"
-    ".dim{color:var(--dim)}.big{font-size:1.6rem}code{font-family:ui-monospace,"
-    "monospace;"
-    "font-size:.9em;overflow-wrap:anywhere}\n"
-    "figure{margin:1rem 0}figcaption{color:var(--dim)}svg{width:100%;height:auto}"
-    "svg text{fill:var(--dim);font-size:11px}.grid{stroke:var(--rule);fill:none}"
-    ".mark{stroke:var(--dim);stroke-dasharray:3 3;fill:none}.line{fill:none;"
-    "stroke-width:1.8}.c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}"
-    ".c3{stroke:var(--c3)}\n"
-    ".key{display:inline-block;width:1.2em;height:.25em;vertical-align:middle}"
-    ".k0{background:var(--c0)}.k1{background:var(--c1)}.k2{background:var(--c2)}"
-    ".k3{background:var(--c3)}.km{border-top:2px dashed var(--dim);height:0}\n"
-    ".cards{display:flex;flex-wrap:wrap;gap:1rem}.card{width:11rem;font-size:.85rem;"
-    "overflow-wrap:anywhere}.card img{display:block;image-rendering:auto;"
-    "max-width:100%}\n"
-    "@media print{body{max-width:none;margin:0}details{display:block}h2{break-after:"
-    "avoid}figure,.card,tr{break-inside:avoid}}\n";
-
-/* A name from outside, kept from turning the direction of what stands around it. */
-static void put_name(struct th_html *h, const char *name)
-{
-    th_html_put(h, "<bdi>");
-    th_html_text(h, name);
-    th_html_put(h, "</bdi>");
-}
 
 static void put_percent(struct th_html *h, const char *cell, double fraction)
 {
@@ -88,7 +35,7 @@ static void put_number(struct th_html *h, const char *cell, double value)
 static void put_row(struct th_html *h, const char *name, const char *value)
 {
     th_html_put(h, "<tr><td>%s</td><td>", name);
-    put_name(h, value);
+    th_html_name(h, value);
     th_html_put(h, "</td></tr>\n");
 }
 
@@ -109,7 +56,7 @@ static void put_scores(struct th_html *h, const char *of, const thaw_evaluation 
 static void put_summary(struct th_html *h, const struct th_report_facts *f)
 {
     th_html_put(h, "<h1>Run ");
-    put_name(h, f->run);
+    th_html_name(h, f->run);
     th_html_put(h, "</h1>\n<p>%s, %d classes, %d of %d epochs%s.</p>\n", f->backbone,
         f->n_classes, f->epochs_done, f->epochs, f->finished ? "" : "; not at its end");
     if (f->best_epoch >= 0)
@@ -185,7 +132,7 @@ static void put_epoch_table(struct th_html *h, const struct th_epoch_history *e)
         "</tr></thead>\n");
     for (int i = 0; i < e->n; i++) {
         th_html_put(h, "<tr><td>%.0f</td><td>", e->epoch[i]);
-        put_name(h, e->thawed[i]);
+        th_html_name(h, e->thawed[i]);
         th_html_put(h, "</td>");
         put_number(h, "td", e->train_loss[i]);
         put_number(h, "td", e->val_loss[i]);
@@ -231,7 +178,7 @@ static void put_certificate(struct th_html *h, const struct th_report_facts *f)
         for (to = from + 1; to < e->n && !strcmp(e->thawed[to], e->thawed[from]);)
             to++;
         th_html_put(h, "<tr><td>%.0f–%.0f</td><td>", e->epoch[from], e->epoch[to - 1]);
-        put_name(h, e->thawed[from]);
+        th_html_name(h, e->thawed[from]);
         th_html_put(h, "</td></tr>\n");
     }
     th_html_put(h, "</table>\n");
@@ -248,7 +195,7 @@ static void put_class_table(struct th_html *h, const thaw_evaluation *e)
     for (int c = 0; c < e->n_classes; c++) {
         const thaw_class_scores *s = &e->classes[c];
         th_html_put(h, "<tr><td>");
-        put_name(h, s->name);
+        th_html_name(h, s->name);
         th_html_put(h, "</td>");
         put_percent(h, "td", s->scores.precision);
         put_percent(h, "td", s->scores.recall);
@@ -268,7 +215,7 @@ static void put_matrix_row(struct th_html *h, const thaw_evaluation *e, int row)
     const int64_t *count = e->confusion + (size_t)row * (size_t)e->n_classes;
     double images = (double)(e->classes[row].images ? e->classes[row].images : 1);
     th_html_put(h, "<tr><th scope=\"row\">");
-    put_name(h, e->classes[row].name);
+    th_html_name(h, e->classes[row].name);
     th_html_put(h, "</th>");
     for (int c = 0; c < e->n_classes; c++) {
         if (count[c])
@@ -289,7 +236,7 @@ static void put_matrix(struct th_html *h, const thaw_evaluation *e)
                    "</caption><thead><tr><td></td>");
     for (int c = 0; c < e->n_classes; c++) {
         th_html_put(h, "<th scope=\"col\">");
-        put_name(h, e->classes[c].name);
+        th_html_name(h, e->classes[c].name);
         th_html_put(h, "</th>");
     }
     th_html_put(h, "</tr></thead>\n");
@@ -331,9 +278,9 @@ static void put_pairs(struct th_html *h, const thaw_evaluation *e)
         "</thead>\n");
     for (int i = 0; i < n; i++) {
         th_html_put(h, "<tr><td>");
-        put_name(h, e->classes[pairs[i].is].name);
+        th_html_name(h, e->classes[pairs[i].is].name);
         th_html_put(h, "</td><td>");
-        put_name(h, e->classes[pairs[i].taken_for].name);
+        th_html_name(h, e->classes[pairs[i].taken_for].name);
         th_html_put(h, "</td><td>%" PRId64 "</td></tr>\n", pairs[i].n);
     }
     th_html_put(h, "</table>\n");
@@ -358,11 +305,11 @@ static void put_mistake(struct th_html *h, const struct th_report_facts *f,
         th_html_put(h, "\">");
     }
     th_html_put(h, "is <strong>");
-    put_name(h, f->classes[m->label]);
+    th_html_name(h, f->classes[m->label]);
     th_html_put(h, "</strong>, taken for <strong>");
-    put_name(h, f->classes[m->predicted]);
+    th_html_name(h, f->classes[m->predicted]);
     th_html_put(h, "</strong>, loss %.3g<br><span class=\"dim\">", m->loss);
-    put_name(h, m->path);
+    th_html_name(h, m->path);
     th_html_put(h, "</span></div>\n");
 }
 
@@ -395,9 +342,9 @@ static void put_unreadable(struct th_html *h, const char *lines)
         memcpy(reason, lines + length - rest, n_reason);
         path[n_path] = reason[n_reason] = 0;
         th_html_put(h, "<li>");
-        put_name(h, path);
+        th_html_name(h, path);
         th_html_put(h, ": <span class=\"dim\">");
-        put_name(h, reason);
+        th_html_name(h, reason);
         th_html_put(h, "</span></li>\n");
         lines += length + (lines[length] == '\n');
     }
@@ -411,7 +358,7 @@ static void put_data(struct th_html *h, const struct th_report_facts *f)
                    "<th>Training</th><th>Validation</th><th>Test</th></tr></thead>\n");
     for (int c = 0; c < f->n_classes; c++) {
         th_html_put(h, "<tr><td>");
-        put_name(h, f->classes[c]);
+        th_html_name(h, f->classes[c]);
         th_html_put(h, "</td>");
         for (int s = 0; s < 3; s++) {
             int64_t count = f->counts[(int64_t)s * f->n_classes + c];
@@ -441,7 +388,7 @@ static void put_config(struct th_html *h, const char *config)
             th_html_put(h, "<tr><td><code>--");
             th_html_text(h, i->key);
             th_html_put(h, "</code></td><td>");
-            put_name(h, i->text);
+            th_html_name(h, i->text);
             th_html_put(h, "</td></tr>\n");
         }
     th_html_put(h, "</table></details>\n");
@@ -465,7 +412,7 @@ static void put_forecast(struct th_html *h, const struct th_report_facts *f)
 static void put_reproduction(struct th_html *h, const struct th_report_facts *f)
 {
     th_html_put(h, "<h2>How to do it again</h2>\n<p><code>thaw train --config ");
-    put_name(h, f->run);
+    th_html_name(h, f->run);
     th_html_put(h,
         "/config.json -o OTHER</code>: with the same build, instruction set, "
         "number of threads and images, every bit is the same.</p>\n<table>\n");
@@ -482,12 +429,7 @@ static void put_reproduction(struct th_html *h, const struct th_report_facts *f)
 
 static void put_document(struct th_html *h, const struct th_report_facts *f)
 {
-    th_html_put(h, "%s", head);
-    th_html_put(h, "%s", style_colours);
-    th_html_put(h, "%s", style_rules);
-    th_html_put(h, "</style><title>thaw: ");
-    th_html_text(h, f->run);
-    th_html_put(h, "</title></head>\n<body><main>\n");
+    th_html_begin(h, f->run);
     put_summary(h, f);
     put_curves(h, f);
     put_certificate(h, f);
@@ -501,19 +443,14 @@ static void put_document(struct th_html *h, const struct th_report_facts *f)
     put_mistakes(h, f);
     put_data(h, f);
     put_reproduction(h, f);
-    th_html_put(h, "</main></body></html>\n");
+    th_html_end(h);
 }
 
-/* Coordinates need points for decimals: this thread's locale alone, for a moment. */
 void th_report_html(struct th_html *h, const struct th_report_facts *facts)
 {
-    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (!plain) {
-        h->failed = true;
+    locale_t before = th_html_plain(h);
+    if (h->failed)
         return;
-    }
-    locale_t before = uselocale(plain);
     put_document(h, facts);
-    uselocale(before);
-    freelocale(plain);
+    th_html_restore(before);
 }

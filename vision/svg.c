@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns how curves are drawn: axes, ticks, lines. Coordinates are pixels of a view box. */
+ * Owns how curves and points are drawn: axes, ticks, lines. Coordinates are pixels of a view box. */
 #include "html.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { WIDTH = 640, HEIGHT = 240, LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 36 };
 enum { MOST_TICKS = 6 };
@@ -183,4 +184,147 @@ void th_html_chart(struct th_html *h, const struct th_chart *c)
     th_html_put(h, "</svg>");
     put_legend(h, c);
     th_html_put(h, "</figure>\n");
+}
+
+/* ---- Points ---- */
+
+/* A share of the range that is left free around the points. */
+static const double margin = 0.06;
+
+static void pad(struct axis *a)
+{
+    double from = scaled(a, a->from), to = scaled(a, a->to);
+    double around = to > from ? margin * (to - from) : fmax(margin * fabs(to), margin);
+    a->from = a->is_log ? pow(10, from - around) : from - around;
+    a->to = a->is_log ? pow(10, to + around) : to + around;
+}
+
+static void find_scatter_ranges(
+    const struct th_scatter *s, struct axis *x, struct axis *y)
+{
+    *x = *y = (struct axis){.from = INFINITY, .to = -INFINITY};
+    for (int i = 0; i < s->n; i++) {
+        widen(x, s->points[i].x);
+        widen(y, s->points[i].low);
+        widen(y, s->points[i].high);
+    }
+    x->is_log = x->from > 0 && x->to > 4 * x->from;
+    pad(x);
+    pad(y);
+    y->from = fmax(y->from, 0);
+    y->to = fmin(y->to, 1);
+}
+
+static void put_tick(struct th_html *h, const struct axis *a, double x)
+{
+    th_html_put(h, "<path class=\"grid\" d=\"M%.1f %dV%d\"/>", at_x(a, x), TOP,
+        HEIGHT - BOTTOM);
+    th_html_put(h, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>",
+        at_x(a, x), HEIGHT - BOTTOM + 16, x);
+}
+
+/* 1, 2 and 5 times the powers of ten, or even steps. */
+static void put_cost_axis(struct th_html *h, const struct axis *a, const char *name)
+{
+    static const double steps[] = {1, 2, 5};
+    double step = tick_step(a->to - a->from);
+    double first = a->is_log ? floor(log10(a->from)) : ceil(a->from / step);
+    for (double i = first; !a->is_log && i * step <= a->to; i++)
+        put_tick(h, a, i * step);
+    for (double power = pow(10, first); a->is_log && power <= a->to; power *= 10)
+        for (int k = 0; k < 3; k++)
+            if (steps[k] * power >= a->from && steps[k] * power <= a->to)
+                put_tick(h, a, steps[k] * power);
+    th_html_put(h, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>",
+        (WIDTH + LEFT - RIGHT) / 2, HEIGHT - 4, name);
+}
+
+static void put_point(struct th_html *h, const struct th_point *p, const struct axis *x,
+    const struct axis *y)
+{
+    double at = at_x(x, p->x);
+    const char *class = p->marked ? "c2" : p->front ? "c0" : "c3";
+    th_html_put(h, "<path class=\"line %s\" d=\"M%.1f %.1fV%.1f\"/>", class, at,
+        at_y(y, p->low), at_y(y, p->high));
+    th_html_put(h, "<circle class=\"line %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%d\"/>",
+        class, at, at_y(y, p->y), p->marked ? 5 : 3);
+}
+
+/* Pixels of a name. */
+enum { NAME_WIDTH = 56, NAME_HEIGHT = 12 };
+
+/* Beside its point, or as far below as names of points before it leave free. Whole
+ * pixels: each turn goes down by one at least, so that it ends. */
+static int place_name(const struct th_scatter *s, int i, const struct axis *x,
+    const struct axis *y, const int *placed)
+{
+    double at = at_x(x, s->points[i].x);
+    int down = (int)at_y(y, s->points[i].y) - 5;
+    for (int k = 0; k < i;) {
+        bool near = fabs(at_x(x, s->points[k].x) - at) < NAME_WIDTH;
+        bool meets = near && abs(placed[k] - down) < NAME_HEIGHT;
+        down = meets ? placed[k] + NAME_HEIGHT : down;
+        k = meets ? 0 : k + 1;
+    }
+    return down;
+}
+
+static void put_names(struct th_html *h, const struct th_scatter *s,
+    const struct axis *x, const struct axis *y)
+{
+    enum { MOST_NAMES = 64 };
+    int placed[MOST_NAMES];
+    for (int i = 0; i < s->n && i < MOST_NAMES; i++) {
+        double at = at_x(x, s->points[i].x);
+        bool left = at > WIDTH - NAME_WIDTH - RIGHT;
+        placed[i] = place_name(s, i, x, y, placed);
+        th_html_put(h, "<text x=\"%.1f\" y=\"%d\"%s>%s</text>", at + (left ? -8 : 8),
+            placed[i], left ? " text-anchor=\"end\"" : "", s->points[i].name);
+    }
+}
+
+/* From the cheapest of the front to the dearest; its points stand in no order. */
+static void put_front(struct th_html *h, const struct th_scatter *s,
+    const struct axis *x, const struct axis *y)
+{
+    double done = -INFINITY;
+    bool begun = false;
+    th_html_put(h, "<path class=\"mark\" d=\"");
+    for (;;) {
+        const struct th_point *next = NULL;
+        for (int i = 0; i < s->n; i++) {
+            const struct th_point *p = &s->points[i];
+            if (p->front && p->x > done && (!next || p->x < next->x))
+                next = p;
+        }
+        if (!next)
+            break;
+        th_html_put(
+            h, "%c%.1f %.1f", begun ? 'L' : 'M', at_x(x, next->x), at_y(y, next->y));
+        begun = true;
+        done = next->x;
+    }
+    th_html_put(h, "\"/>");
+}
+
+void th_html_scatter(struct th_html *h, const struct th_scatter *s)
+{
+    const struct th_chart as_percent = {.percent = true};
+    struct axis x, y;
+    if (!s->n)
+        return;
+    find_scatter_ranges(s, &x, &y);
+    th_html_put(h, "<figure><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s",
+        WIDTH, HEIGHT, s->title);
+    for (int i = 0; i < s->n; i++)
+        th_html_put(
+            h, ", %s %.4g at %.4g", s->points[i].name, s->points[i].y, s->points[i].x);
+    th_html_put(h, "\">");
+    put_y_axis(h, &as_percent, &y);
+    put_cost_axis(h, &x, s->x_name);
+    put_front(h, s, &x, &y);
+    for (int i = 0; i < s->n; i++)
+        put_point(h, &s->points[i], &x, &y);
+    put_names(h, s, &x, &y);
+    th_html_put(h, "</svg><figcaption>%s</figcaption></figure>\n", s->title);
 }
