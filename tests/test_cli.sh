@@ -54,7 +54,7 @@ expect 2 "a mistyped command gets the nearest" trian x
 says "unknown command 'trian'; did you mean 'train'?"
 expect 2 "a command of a later version says so" features m d
 says "not in this version yet: thaw features"
-for c in train resume eval predict inspect convert list doctor help; do
+for c in train resume eval predict inspect convert bench list doctor help; do
     expect 0 "$c --help shows its usage" "$c" --help
     prints "^usage: thaw $c|^usage: thaw COMMAND"
 done

@@ -9,8 +9,8 @@
 enum { TEXT_COLUMN = 26, LINE_WIDTH = 88 };
 
 /* In the order in which they are shown; others follow. */
-static const char *const order[] = {"train", "resume", "eval", "predict", "inspect",
-    "convert", "list", "doctor", "help"};
+static const char *const order[] = {"train", "resume", "eval", "predict", "bench",
+    "inspect", "convert", "list", "doctor", "help"};
 
 enum { N_ORDER = sizeof order / sizeof order[0] };
 
@@ -176,16 +176,15 @@ static void print_man(void)
     for (size_t i = 0; i < n; i++)
         if (table[i].commands)
             man_option(&table[i]);
-    puts(
-        ".SH EXIT STATUS\n"
-        "0 success; 1 failure; 2 usage: an option, name or command that does not\n"
-        "exist, an output that does; 3 bad data or weights: what a file holds; 4\n"
-        "diverged: the loss is no longer finite; 5 a file that was named cannot be\n"
-        "opened, or reading or writing failed, or the disk is full; 6 out of memory;\n"
-        "129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM with the run saved.\n"
-        ".SH ENVIRONMENT\n.TP\n.B THAW_WEIGHTS\nweights file, or a folder "
-        "with BACKBONE.h5, when \\-\\-weights is not given\n"
-        ".TP\n.B NO_COLOR\nif set and not empty, no colours");
+    puts(".SH EXIT STATUS\n"
+         "0 success; 1 failure; 2 usage: an option, name or command that does not\n"
+         "exist, an output that does; 3 bad data or weights: what a file holds; 4\n"
+         "diverged: the loss is no longer finite; 5 a file that was named cannot be\n"
+         "opened, or reading or writing failed, or the disk is full; 6 out of memory;\n"
+         "129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM with the run saved.\n"
+         ".SH ENVIRONMENT\n.TP\n.B THAW_WEIGHTS\nweights file, or a folder "
+         "with BACKBONE.h5, when \\-\\-weights is not given\n"
+         ".TP\n.B NO_COLOR\nif set and not empty, no colours");
 }
 
 /* ---- Completion ---- */

@@ -8,7 +8,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-static thaw_trainer *volatile signalled_trainer;
+static void (*volatile call_stop)(void *what);
+static void *volatile stopped_by_call;
 static volatile sig_atomic_t caught_signal;
 
 static void on_signal(int number)
@@ -16,13 +17,14 @@ static void on_signal(int number)
     if (caught_signal)
         _exit(128 + number);
     caught_signal = number;
-    thaw_trainer_stop(signalled_trainer);
+    call_stop(stopped_by_call);
 }
 
-static void catch_signals(thaw_trainer *t)
+void th_catch_signals(void (*stop)(void *what), void *what)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    signalled_trainer = t;
+    call_stop = stop;
+    stopped_by_call = what;
     for (int i = 0; i < 3; i++) {
         struct sigaction old,
             action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -33,6 +35,16 @@ static void catch_signals(thaw_trainer *t)
         if (numbers[i] != SIGHUP || old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
     }
+}
+
+int th_caught_signal(void)
+{
+    return caught_signal;
+}
+
+static void stop_trainer(void *trainer)
+{
+    thaw_trainer_stop(trainer);
 }
 
 static void print_json(const thaw_result *r, const char *run)
@@ -54,7 +66,7 @@ static void print_json(const thaw_result *r, const char *run)
 int th_run_trainer(thaw_trainer *t, const char *run, struct th_terminal *terminal)
 {
     thaw_result result = {0};
-    catch_signals(t);
+    th_catch_signals(stop_trainer, t);
     thaw_status status = thaw_trainer_run(t, &result);
     th_terminal_clear(terminal);
     if (status != THAW_OK)

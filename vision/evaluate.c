@@ -68,6 +68,9 @@ static void count(const struct th_evaluator *e, const struct th_batch *b,
         if (label < 0 || stands_in)
             continue;
         th_metrics_add(m, logits, label);
+        if (e->verdicts)
+            e->verdicts[b->ids[i]] =
+                th_argmax(logits, m->n_classes) == label ? TH_RIGHT : TH_WRONG;
         if (e->mistakes)
             th_mistakes_add(e->mistakes, logits, m->n_classes, label, b->ids[i]);
     }

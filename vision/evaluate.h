@@ -19,6 +19,8 @@ struct th_evaluator {
     float *images;                /* [batch][3][s][s], for padding */
     float *logits;                /* [batch][classes], of the last run */
     struct th_mistakes *mistakes; /* the caller's, of th_evaluate; NULL: not wanted */
+    /* Likewise, by sample id, of each image that was judged. */
+    enum th_verdict { TH_UNSEEN, TH_WRONG, TH_RIGHT } * verdicts;
 };
 
 /* On the values in `store`: the network's own or a mirror of it. Both outlive it. */

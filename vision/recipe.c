@@ -29,6 +29,13 @@ struct th_device_name th_option_device(const thaw_options *o)
     return name;
 }
 
+struct th_dataset_options th_recipe_data(const thaw_options *o)
+{
+    const char *seed = thaw_options_is_set(o, "val-seed") ? "val-seed" : "seed";
+    return (struct th_dataset_options){
+        .val = th_option_text(o, "val"), .seed = (uint64_t)th_option_int(o, seed)};
+}
+
 static struct th_optim read_optim(const thaw_options *o)
 {
     return (struct th_optim){

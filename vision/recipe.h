@@ -5,6 +5,7 @@
 #define TH_RECIPE_H
 
 #include "augment.h"
+#include "dataset.h"
 #include "mix.h"
 #include "plan.h"
 #include "schedule.h"
@@ -33,6 +34,9 @@ void th_recipe_release(struct th_recipe *r);
 /* What is done to the training images. THAW_E_USAGE for a --randaugment that does not
  * parse. */
 thaw_status th_recipe_augment(const thaw_options *o, struct th_augment *out);
+
+/* Which images are held back for validation. */
+struct th_dataset_options th_recipe_data(const thaw_options *o);
 
 /* "0": as many threads as there are cores. */
 int th_option_threads(const thaw_options *o, const char *name);

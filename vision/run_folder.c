@@ -163,6 +163,13 @@ thaw_status th_run_folder_create(struct th_run_folder *f, const char *path)
     return status;
 }
 
+thaw_status th_run_folder_claim(struct th_run_folder *f, const char *path)
+{
+    TRY(init(f, path));
+    TRY(th_file_mkdir(path));
+    return hold(f);
+}
+
 /* Remove RUN and those folders above it that were made for it, as far as they are empty. */
 static void remove_made(const struct th_run_folder *f)
 {

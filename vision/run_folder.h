@@ -21,6 +21,10 @@ thaw_status th_run_folder_check(const char *path);
  * its config.json was there. THAW_E_USAGE for one with something in it. */
 thaw_status th_run_folder_create(struct th_run_folder *f, const char *path);
 
+/* A folder for other things than a run, made where there is none, and its lock.
+ * THAW_E_USAGE where it is in use (by which process). */
+thaw_status th_run_folder_claim(struct th_run_folder *f, const char *path);
+
 /* Undo th_run_folder_create: what it and a run that could not begin wrote is removed. */
 void th_run_folder_abandon(struct th_run_folder *f);
 

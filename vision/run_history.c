@@ -96,11 +96,13 @@ static thaw_status add_line(
     const struct th_json *event = th_json_get(line, "event");
     const char *kind = event && event->kind == TH_JSON_STRING ? event->text : "";
     thaw_status status = THAW_OK;
+    h->peak_bytes = fmax(h->peak_bytes, number(line, "peak_bytes"));
     if (!strcmp(kind, "step"))
         status = add_step(&h->steps, line, every, seen);
     else if (!strcmp(kind, "epoch"))
         status = add_epoch(&h->epochs, line);
     else if (!strcmp(kind, "end")) {
+        h->ended = true;
         h->test_top1 = number(line, "test_top1");
         h->test_loss = number(line, "test_loss");
     }

@@ -22,7 +22,9 @@ struct th_epoch_history {
 struct th_run_history {
     struct th_step_history steps;
     struct th_epoch_history epochs;
+    bool ended;                  /* it says that the run came to its end */
     double test_top1, test_loss; /* of the end; NaN without */
+    double peak_bytes;           /* the highest that any line names; 0: none does */
 };
 
 /* Lines that are no such event, or damaged, are passed over. More steps than a curve has

@@ -56,7 +56,8 @@ enum {
     THAW_CMD_INSPECT = 16,
     THAW_CMD_CONVERT = 32,
     THAW_CMD_DOCTOR = 64,
-    THAW_CMD_ADAPT = 128
+    THAW_CMD_ADAPT = 128,
+    THAW_CMD_BENCH = 256
 };
 
 typedef struct thaw_option {
@@ -104,8 +105,8 @@ typedef struct thaw_progress {
 typedef struct thaw_events {
     void *context;
     /* One line of the report: topic "data", "weights", "input", "freeze", "forecast",
-     * "resume", "epoch", "bn", "adapt", "frozen", "best", "test", "next", "warning"; text without
-     * newline. */
+     * "resume", "epoch", "bn", "adapt", "frozen", "best", "test", "next", "warning",
+     * "bench"; text without newline. */
     void (*line)(void *context, const char *topic, const char *text);
     void (*progress)(void *context, const thaw_progress *p);
 } thaw_events;
@@ -175,8 +176,9 @@ typedef struct thaw_class_scores {
     thaw_scores scores;
 } thaw_class_scores;
 
-/* 95 % percentile interval of the bootstrap over images, 1,000 resamples drawn from a
- * fixed seed: the same evaluation has the same interval. NaN without images. */
+/* Of 95 %. In an evaluation: the percentile interval of the bootstrap over images, 1,000
+ * resamples drawn from a fixed seed: the same evaluation has the same interval. NaN
+ * without images. */
 typedef struct thaw_interval {
     double low, high;
 } thaw_interval;
@@ -210,8 +212,9 @@ THAW_API thaw_status thaw_evaluation_json(const thaw_evaluation *e,
 
 typedef struct thaw_adaptation {
     int64_t images, unreadable;
-    int layers, passes;  /* BatchNorms; passes over the images */
-    double shift, scale; /* how far statistics moved, mean over channels and layers: means
+    int layers, passes; /* BatchNorms; passes over the images */
+    double shift,
+        scale; /* how far statistics moved, mean over channels and layers: means
                             in old standard deviations, deviations as a factor */
 } thaw_adaptation;
 
@@ -231,6 +234,60 @@ THAW_API thaw_status thaw_model_write(const thaw_model *m, const char *path);
  * phase of the timetable, the plan's figures and its steps. */
 THAW_API thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,
     void (*write)(void *context, const char *text), void *context);
+
+/* ---- Comparing what to freeze ---- */
+
+typedef struct thaw_bench thaw_bench;
+
+/* One strategy, over the seeds that it was trained with. */
+typedef struct thaw_bench_row {
+    const char *strategy, *about;
+    const char *thaw, *bn; /* what it sets; NULL where it cannot be had here */
+    const char *command;   /* trains it again, of its best seed; for a shell */
+    /* "winner", "kept", "dropped" (clearly worse: it was not given the other seeds),
+     * "failed", "left out" or "not run"; and why, "" where there is nothing to say. */
+    const char *state, *note;
+    int seeds;            /* that ended well */
+    double top1;          /* validation, of best.h5, mean over seeds; NaN: none */
+    thaw_interval images; /* Wilson's 95 % for so many images */
+    double spread;        /* over seeds: half of Student's 95 %; NaN below two */
+    double difference;    /* to the winner, over the seeds that both have */
+    thaw_interval difference_interval; /* 95 %, paired by image and seed */
+    int64_t trained;                   /* values, in the phase that trains most */
+    double seconds;                    /* of training and validation, mean over seeds */
+    int64_t peak_bytes; /* of the process that trained, most over seeds */
+    bool fast, small;   /* none is as good in less time; in less memory */
+} thaw_bench_row;
+
+typedef struct thaw_bench_result {
+    const thaw_bench_row *rows; /* the best first, then what failed or was left out */
+    int n_rows;
+    int winner, cheapest; /* rows; -1: none. cheapest: the fastest not clearly worse */
+    int64_t val_images;
+    bool stopped;        /* by thaw_bench_stop; the same call goes on */
+    const char *model;   /* the winner's best model by validation; NULL: no winner */
+    int64_t test_images; /* 0: there are none, or it was not asked for */
+    double test_top1;    /* of that model, evaluated once */
+    thaw_interval test_interval;
+} thaw_bench_result;
+
+/* Compare freeze strategies on a data set (docs/bench.md): options "data", "out" (a folder
+ * for everything), "strategies", "seeds", "no-halving", "budget", and those of training.
+ * Each training is a process of its own: `program` is the path of the program `thaw`.
+ * A folder in which the same bench began is gone on with. THAW_E_USAGE, THAW_E_DATA,
+ * THAW_E_IO. */
+THAW_API thaw_status thaw_bench_new(const thaw_options *o, const char *program,
+    const thaw_events *events, thaw_bench **out);
+/* Train what has to be trained; write bench.html and bench.json. A training that fails is a
+ * row. The result is valid until thaw_bench_free. THAW_E_FAIL where no training ended well. */
+THAW_API thaw_status thaw_bench_run(thaw_bench *b, const thaw_bench_result **result);
+/* Ask it to save and return. Safe in a signal handler and from other threads. */
+THAW_API void thaw_bench_stop(thaw_bench *b);
+THAW_API void thaw_bench_free(thaw_bench *b);
+
+/* The result as one JSON object without newline, in one call of `write`. */
+THAW_API thaw_status thaw_bench_json(
+    const thaw_bench *b, void (*write)(void *context, const char *text), void *context);
 
 /* ---- Files, lists, the machine ---- */
 

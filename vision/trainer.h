@@ -153,6 +153,8 @@ void th_trainer_epoch_events(struct thaw_trainer *t, const struct th_epoch_log *
 
 /* ---- trainer_test.c ---- */
 
+/* Test images that the run evaluates at its end. */
+int64_t th_trainer_n_test(const struct thaw_trainer *t);
 /* best.h5 on the test split, or what is recorded where that model was there before.
  * *stopped: by the user, and nothing is recorded. */
 thaw_status th_trainer_test(

@@ -296,7 +296,7 @@ static thaw_status write_models(struct thaw_trainer *t)
 static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
 {
     struct th_test_log test = {0};
-    bool has_test = t->data.split[TH_SPLIT_TEST].n > 0;
+    bool has_test = th_trainer_n_test(t) > 0;
     TRY(th_certificate_verify_run(
         &t->certificate, &t->net.model, &t->net.store, &r->frozen_tensors));
     r->frozen_verified = true;

@@ -168,7 +168,7 @@ static thaw_status look_ahead(
         if (o->n++ == 0)
             f->training = training;
     }
-    f->seconds += th_forecast_eval(o->cost, t->data.split[TH_SPLIT_TEST].n, rates) +
+    f->seconds += th_forecast_eval(o->cost, th_trainer_n_test(t), rates) +
                   th_forecast_save(model, rates);
     return THAW_OK;
 }

@@ -18,8 +18,7 @@
 
 static thaw_status open_data(struct thaw_trainer *t)
 {
-    const struct th_dataset_options o = {
-        .val = th_option_text(t->options, "val"), .seed = t->recipe.seed};
+    const struct th_dataset_options o = th_recipe_data(t->options);
     const char *where = th_option_text(t->options, "data");
     char train[32], val[32], test[32];
     if (!where)
@@ -31,12 +30,11 @@ static thaw_status open_data(struct thaw_trainer *t)
         return th_fail(THAW_E_DATA, "%s: no training images", where);
     th_text_count(t->data.split[TH_SPLIT_TRAIN].n, train, sizeof train);
     th_text_count(t->data.split[TH_SPLIT_VAL].n, val, sizeof val);
-    th_text_count(t->data.split[TH_SPLIT_TEST].n, test, sizeof test);
+    th_text_count(th_trainer_n_test(t), test, sizeof test);
     th_say(&t->events, "data",
         "%d classes; %s images to train on, %s to validate%s%s%s", t->data.n_classes,
-        train, val, t->data.split[TH_SPLIT_TEST].n ? ", " : "",
-        t->data.split[TH_SPLIT_TEST].n ? test : "",
-        t->data.split[TH_SPLIT_TEST].n ? " to test at the end" : "");
+        train, val, th_trainer_n_test(t) ? ", " : "", th_trainer_n_test(t) ? test : "",
+        th_trainer_n_test(t) ? " to test at the end" : "");
     return THAW_OK;
 }
 

@@ -7,6 +7,7 @@
 
 #include "file.h"
 #include "mem.h"
+#include "options.h"
 #include "report.h"
 #include "scores.h"
 
@@ -185,6 +186,11 @@ static thaw_status run(struct thaw_trainer *t, struct th_store *best,
             "%s/%s cannot be read: the test images are evaluated again", t->folder.path,
             record);
     return evaluate_anew(t, best, key, log, stopped);
+}
+
+int64_t th_trainer_n_test(const struct thaw_trainer *t)
+{
+    return th_option_flag(t->options, "no-test") ? 0 : t->data.split[TH_SPLIT_TEST].n;
 }
 
 thaw_status th_trainer_test(
