@@ -37,6 +37,7 @@ struct th_call {
      * (or bytes, for an op without any) in the device's matrix product (or sum of two
      * tensors); 0 stands for 1. */
     double effort;
+    enum th_conv_algorithm algorithm; /* of a convolution, set by prepare */
 };
 
 struct th_kernel {
@@ -91,7 +92,8 @@ struct th_backend {
 struct th_device {
     const struct th_backend *backend;
     int threads;  /* at least 1 */
-    char isa[16]; /* what followed "cpu:", "" for the best; open checks it */
+    char isa[16]; /* what followed "cpu:", "" for the best; open checks it, and
+                     names what is in force */
     int block;    /* preferred channel block: 1, 8 or 16; set by open */
     bool int8;    /* conv_q is faster than conv here; set by open */
     void *state;  /* the backend's own */

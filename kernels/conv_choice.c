@@ -42,6 +42,13 @@ struct th_conv_choice th_conv_choice_of(const struct th_call *call)
     };
 }
 
+bool th_conv_choice_open(const struct th_conv_choice *c)
+{
+    const struct th_attr_conv *a = &c->attr;
+    return c->kh == 3 && c->kw == 3 && a->stride[0] == 1 && a->stride[1] == 1 &&
+           a->dilation[0] == 1 && a->dilation[1] == 1 && a->groups == 1;
+}
+
 static bool same_attr(const struct th_attr_conv *a, const struct th_attr_conv *b)
 {
     return a->groups == b->groups &&

@@ -29,6 +29,9 @@ struct th_call;
 /* The call's convolution; direct. */
 struct th_conv_choice th_conv_choice_of(const struct th_call *call);
 
+/* Whether there may be another than the direct one: 3x3, stride 1, one group. */
+bool th_conv_choice_open(const struct th_conv_choice *c);
+
 /* All but the algorithm. */
 bool th_conv_choice_same(
     const struct th_conv_choice *a, const struct th_conv_choice *b);

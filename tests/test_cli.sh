@@ -54,7 +54,7 @@ expect 2 "a mistyped command gets the nearest" trian x
 says "unknown command 'trian'; did you mean 'train'?"
 expect 2 "a command of a later version says so" features m d
 says "not in this version yet: thaw features"
-for c in train resume eval predict inspect convert bench list doctor help; do
+for c in train resume eval predict inspect convert bench list doctor tune help; do
     expect 0 "$c --help shows its usage" "$c" --help
     prints "^usage: thaw $c|^usage: thaw COMMAND"
 done
@@ -307,6 +307,28 @@ for signal in INT TERM; do
     expect 0 "a run stopped by SIG$signal goes on" resume "stopped_$signal"
     same_run "stopped_$signal" "stopped by SIG$signal"
 done
+# ---- tables of convolutions ----
+tune="tune --backbone resnet20 --image-size 8 --batch 4 --threads 2"
+# shellcheck disable=SC2086
+expect 0 "tune writes a table" $tune -o table.json
+prints '^conv_dw +64 x +2x2 +-> +64 .* GF/s: [a-z-]+$'
+# shellcheck disable=SC2086
+expect 2 "and never over one" $tune -o table.json
+# shellcheck disable=SC2086
+expect 0 "training by it" train images -o tuned $small --epochs 1 --conv-table table.json
+for file in config.json metrics.jsonl; do
+    check "$file has its hash" grep -qE '"conv[a-z-]+": ?"([a-z0-9]+, )?[0-9a-f]{16}"' tuned/$file
+done
+expect 0 "a resume by another one" resume tuned --epochs +1 --conv-table built-in
+says "built-in, until now by"
+says "bits may differ"
+echo '{"thaw_conv_table":1}' >bad.json
+# shellcheck disable=SC2086
+expect 3 "what is no table" train images -o untuned $small --conv-table bad.json
+says "bad.json: not a table of convolutions"
+# shellcheck disable=SC2086
+expect 5 "a table that is not there" train images -o untuned $small --conv-table none.json
+
 expect 0 "a finished run can be given more epochs" resume json --epochs +1
 check "two epochs in all" [ "$(grep -c '"event":"epoch"' json/metrics.jsonl)" -eq 2 ]
 

@@ -12,8 +12,9 @@ static thaw_status make_network(
     struct thaw_model *m, const struct th_weights *w, const thaw_options *o)
 {
     const struct th_device_name device = th_option_device(o);
-    struct th_network_spec spec = {
-        .device = device.text, .threads = th_option_threads(o, "threads")};
+    struct th_network_spec spec = {.device = device.text,
+        .threads = th_option_threads(o, "threads"),
+        .conv_table = th_option_text(o, "conv-table")};
     const struct th_load_spec load = {.where = m->path, .head = true};
     bool assumed = false;
     char **names = NULL;

@@ -4,6 +4,7 @@
 
 #include "mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static thaw_status add_params(const struct th_model *m, struct th_store *s)
@@ -18,7 +19,10 @@ static thaw_status add_params(const struct th_model *m, struct th_store *s)
 thaw_status th_network_init(struct th_network *n, const struct th_network_spec *spec)
 {
     *n = (struct th_network){0};
+    TRY(th_conv_table_read(&n->conv_table, spec->conv_table));
     TRY(th_device_open(spec->device, spec->threads, &n->device));
+    n->device->choices = n->conv_table.rows;
+    n->device->n_choices = n->conv_table.n;
     th_store_init(&n->store, n->device);
     th_arena_init(&n->arena, n->device);
     TRY(th_model_init(&n->model, spec->backbone, spec->variant, spec->head,
@@ -34,7 +38,17 @@ void th_network_release(struct th_network *n)
         th_store_release(&n->store);
     }
     th_device_close(n->device);
+    th_conv_table_release(&n->conv_table);
     *n = (struct th_network){0};
+}
+
+struct th_network_choices th_network_choices(const struct th_network *n)
+{
+    struct th_network_choices c;
+    const char *isa = n->device->isa;
+    snprintf(
+        c.text, sizeof c.text, "%s%s%s", isa, *isa ? ", " : "", n->conv_table.hash);
+    return c;
 }
 
 thaw_status th_network_mirror(struct th_network *n, struct th_store *s)

@@ -4,6 +4,7 @@
 #ifndef TH_NETWORK_H
 #define TH_NETWORK_H
 
+#include "conv_table.h"
 #include "plan.h"
 #include "preprocess.h"
 
@@ -12,6 +13,7 @@ struct th_network {
     struct th_model model;
     struct th_store store;
     struct th_arena arena; /* shared by all plans of the network */
+    struct th_conv_table conv_table;
 };
 
 struct th_network_spec {
@@ -23,11 +25,19 @@ struct th_network_spec {
     int n_classes;
     const char *device;
     int threads;
+    const char *conv_table; /* path; NULL or "built-in": none */
 };
 
 /* All parameters and buffers are in the store, zero. Release after failure, too. */
 thaw_status th_network_init(struct th_network *n, const struct th_network_spec *spec);
 void th_network_release(struct th_network *n);
+
+/* Instruction set and table by which convolutions are chosen: "avx2, built-in". With the
+ * thread count they decide the bits that a build computes. */
+struct th_network_choices {
+    char text[64];
+};
+struct th_network_choices th_network_choices(const struct th_network *n);
 
 /* Initial values drawn from the seed, of everything or of the head alone. */
 thaw_status th_network_randomise(struct th_network *n, uint64_t seed, bool head_only);

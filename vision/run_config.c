@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const changeable[] = {
-    "epochs", "threads", "workers", "isa", "memory", "quiet", "json", "out"};
+static const char *const changeable[] = {"epochs", "threads", "workers", "isa",
+    "memory", "conv-table", "conv-choices", "quiet", "json", "out"};
 
 static bool may_change(const char *name)
 {
@@ -65,7 +65,7 @@ static thaw_status copy_set(const thaw_options *o, thaw_options *to)
 
 thaw_status th_run_config_copy(const thaw_options *o, thaw_options **out)
 {
-    static const char *const paths[] = {"data", "val", "weights", "out"};
+    static const char *const paths[] = {"data", "val", "weights", "out", "conv-table"};
     TRY(thaw_options_new(out));
     TRY(copy_set(o, *out));
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
@@ -119,10 +119,11 @@ thaw_status th_run_config_override(thaw_options *o, const thaw_options *override
 {
     const char *epochs = thaw_options_get(overrides, "epochs");
     static const char *const names[] = {
-        "threads", "workers", "isa", "memory", "quiet", "json"};
+        "threads", "workers", "isa", "memory", "conv-table", "quiet", "json"};
     for (size_t i = 0; overrides && i < sizeof names / sizeof names[0]; i++)
         if (thaw_options_is_set(overrides, names[i]))
             TRY(thaw_options_set(o, names[i], thaw_options_get(overrides, names[i])));
+    TRY(make_absolute(o, "conv-table"));
     if (!overrides || !thaw_options_is_set(overrides, "epochs"))
         return THAW_OK;
     if (*epochs != '+')

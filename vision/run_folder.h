@@ -53,6 +53,7 @@ thaw_status th_run_log_cut(const struct th_run_folder *f, int64_t bytes);
 /* The first line: what the run is made of. */
 struct th_start_log {
     const char *backbone, *device; /* device: engine and instruction set, in words */
+    const char *convolutions;      /* chosen by: instruction set, hash of the table */
     int threads;
     const struct th_fingerprint *data;
 };

@@ -60,6 +60,7 @@ thaw_status th_run_log_start(
     th_json_put_string(&o, "version", thaw_version());
     th_json_put_string(&o, "backbone", s->backbone);
     th_json_put_string(&o, "device", s->device);
+    th_json_put_string(&o, "convolutions", s->convolutions);
     th_json_put_whole(&o, "threads", s->threads);
     th_json_put_string(&o, "data_fingerprint", th_fingerprint_text(s->data, text));
     th_json_key(&o, "images");

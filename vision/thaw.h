@@ -57,7 +57,8 @@ enum {
     THAW_CMD_CONVERT = 32,
     THAW_CMD_DOCTOR = 64,
     THAW_CMD_ADAPT = 128,
-    THAW_CMD_BENCH = 256
+    THAW_CMD_BENCH = 256,
+    THAW_CMD_TUNE = 512
 };
 
 typedef struct thaw_option {
@@ -130,7 +131,7 @@ THAW_API thaw_status thaw_trainer_new(
     const thaw_options *o, const thaw_events *events, thaw_trainer **out);
 /* Continue the run in folder `run` from its newest sound checkpoint, bit for bit.
  * `overrides` (may be NULL): "epochs" (also "+N"), "threads", "workers", "isa",
- * "quiet". */
+ * "conv-table", "quiet". */
 THAW_API thaw_status thaw_trainer_resume(const char *run, const thaw_options *overrides,
     const thaw_events *events, thaw_trainer **out);
 /* Train to the end or until stopped. THAW_E_DIVERGED, THAW_E_IO, THAW_E_DATA. */
@@ -145,7 +146,8 @@ THAW_API void thaw_trainer_free(thaw_trainer *t);
 typedef struct thaw_model thaw_model;
 
 /* MODEL: a model file, a bare weights file or a run folder (its best.h5). Options (may
- * be NULL): preprocessing, "backbone", "threads", "device", "isa", "batch". */
+ * be NULL): preprocessing, "backbone", "threads", "device", "isa",
+ * "conv-table", "batch". THAW_E_DATA for a table that is none. */
 THAW_API thaw_status thaw_model_open(
     const char *path, const thaw_options *o, thaw_model **out);
 THAW_API void thaw_model_free(thaw_model *m);
@@ -304,6 +306,12 @@ THAW_API bool thaw_list(
  * matrix product and the memory are; a line each, or with "json" one object in one call.
  * Takes half a second. */
 THAW_API thaw_status thaw_doctor(const thaw_options *o,
+    void (*write)(void *context, const char *text), void *context);
+
+/* Time every algorithm for the convolutions of "backbone" at "image-size" and "batch" on
+ * "threads", and write the fastest as a table for "conv-table" (JSON, durably); a line a
+ * convolution. THAW_E_USAGE for an unknown backbone; THAW_E_IO, THAW_E_MEMORY. */
+THAW_API thaw_status thaw_tune(const char *path, const thaw_options *o,
     void (*write)(void *context, const char *text), void *context);
 
 #ifdef __cplusplus

@@ -45,6 +45,7 @@ static void write_start(struct thaw_trainer *t)
     struct th_device *device = t->net.device;
     const struct th_start_log s = {.backbone = t->net.model.variant->name,
         .device = device->backend->describe(device),
+        .convolutions = th_option_text(t->options, "conv-choices"),
         .threads = device->threads,
         .data = &t->net.model.trained_on};
     th_trainer_say_lost_line(t, th_run_log_start(&t->folder, &s));

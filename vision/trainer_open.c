@@ -115,7 +115,8 @@ static thaw_status make_network(
     struct th_network_spec spec = {.classes = (const char *const *)t->data.classes,
         .n_classes = t->data.n_classes,
         .device = device.text,
-        .threads = t->recipe.threads};
+        .threads = t->recipe.threads,
+        .conv_table = th_option_text(t->options, "conv-table")};
     char **names = NULL;
     bool assumed = false, named = false;
     thaw_status status = th_pretrained_identify(w, t->options, &spec, &assumed);
@@ -195,7 +196,9 @@ static thaw_status restore_classes(
 static thaw_status restore_network(struct thaw_trainer *t, const struct th_weights *w)
 {
     const struct th_device_name device = th_option_device(t->options);
-    struct th_network_spec spec = {.device = device.text, .threads = t->recipe.threads};
+    struct th_network_spec spec = {.device = device.text,
+        .threads = t->recipe.threads,
+        .conv_table = th_option_text(t->options, "conv-table")};
     const struct th_load_spec load = {.where = "checkpoint", .head = true};
     bool assumed = false;
     TRY(restore_classes(t, w, &spec));
@@ -269,12 +272,26 @@ static thaw_status alloc_inputs(struct thaw_trainer *t)
     return t->target && t->keys ? THAW_OK : THAW_E_MEMORY;
 }
 
+/* Remember by what convolutions are chosen; another choice than before is said. */
+static thaw_status note_choices(struct thaw_trainer *t, bool resumed)
+{
+    const struct th_network_choices now = th_network_choices(&t->net);
+    const char *then = thaw_options_get(t->options, "conv-choices");
+    if (resumed && then && strcmp(then, now.text))
+        th_say(&t->events, "resume",
+            "convolutions are chosen by %s, until now by %s: bits may differ from an "
+            "uninterrupted run's",
+            now.text, then);
+    return thaw_options_set(t->options, "conv-choices", now.text);
+}
+
 thaw_status th_trainer_build(
     struct thaw_trainer *t, const struct th_weights *checkpoint)
 {
     TRY(th_recipe_init(&t->recipe, t->options));
     TRY(open_data(t));
     TRY(checkpoint ? restore_network(t, checkpoint) : open_network(t));
+    TRY(note_choices(t, checkpoint != NULL));
     t->net.model.dropout = t->recipe.dropout;
     TRY(weigh_classes(t));
     t->data_hash = th_dataset_hash(&t->data);

@@ -145,6 +145,8 @@ static thaw_status try_winograd(struct th_dnnl *d, struct conv_state *s)
     }
     if (s->step)
         s->desc = winograd;
+    else
+        s->algorithm = TH_CONV_DIRECT;
     return THAW_OK;
 }
 
@@ -251,6 +253,7 @@ static thaw_status prepare_state(struct th_call *call)
     describe(call, &s->desc);
     TRY(choose_step(call, cpu));
     bool plain = !s->step && !s->own.isa;
+    call->algorithm = s->algorithm;
     call->effort = th_conv_effort(&s->desc, s->algorithm, plain);
     if (s->own.isa) {
         call->scratch_bytes = sizeof(float) * (size_t)s->own.sizes.n_scratch;

@@ -66,6 +66,7 @@ static thaw_status cpu_open(struct th_device *device)
     snprintf(cpu->text, sizeof cpu->text, "cpu: oneDNN %s, %s, %d thread%s",
         th_dnnl_version(cpu->dnnl), cpu->isa->name, device->threads,
         device->threads == 1 ? "" : "s");
+    snprintf(device->isa, sizeof device->isa, "%s", cpu->isa->name);
     device->block = levels[level].block;
     device->int8 = th_has_vnni(level);
     device->state = cpu;
