@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the probe images and the average over BatchNorms. */
+ * Owns the average over BatchNorms. */
 #include "gap.h"
 
-#include "evaluate.h"
 #include "mem.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { SHARE = 50, LEAST = 16, MOST = 64 };
-
-/* ---- The probe ---- */
 
 static int probe_size(int64_t n)
 {
@@ -23,29 +20,16 @@ thaw_status th_gap_init(struct th_gap *g, const struct th_network *net,
     const struct th_dataset *d, int batch)
 {
     const struct th_samples *train = &d->split[TH_SPLIT_TRAIN];
-    const struct th_preprocess preprocess = th_network_preprocess(net);
-    size_t side = (size_t)preprocess.size, pixels = 3 * side * side;
     int n = probe_size(train->n);
     *g = (struct th_gap){.batch = batch < n ? batch : n};
     if (net->model.n_bns == 0)
         return THAW_OK;
-    uint8_t *rgb = th_alloc(pixels, 1);
-    g->images = th_alloc((size_t)n, pixels * sizeof *g->images);
-    thaw_status status = rgb && g->images ? THAW_OK : THAW_E_MEMORY;
-    for (int i = 0; i < n && status == THAW_OK; i++) {
-        const struct th_sample *s = &train->sample[i * train->n / n];
-        status = th_read_input(&preprocess, s, rgb, g->images + (size_t)g->n * pixels);
-        g->n += status == THAW_OK;
-        if (status != THAW_E_MEMORY)
-            status = THAW_OK;
-    }
-    th_free(rgb);
-    return status;
+    return th_probe_init(&g->probe, net, train, n, 0);
 }
 
 void th_gap_release(struct th_gap *g)
 {
-    th_free(g->images);
+    th_probe_release(&g->probe);
     *g = (struct th_gap){0};
 }
 
@@ -59,8 +43,8 @@ static thaw_status run(
     struct th_plan *plan = NULL;
     TRY(th_calibration_plan(c, n, &plan));
     thaw_status status = THAW_OK;
-    for (int i = from; i + n <= g->n && status == THAW_OK; i += n)
-        status = th_calibration_run(c, plan, g->images + (size_t)i * pixels, n);
+    for (int i = from; i + n <= g->probe.n && status == THAW_OK; i += n)
+        status = th_calibration_run(c, plan, g->probe.images + (size_t)i * pixels, n);
     th_plan_free(plan);
     return status;
 }
@@ -82,12 +66,12 @@ static thaw_status average(const struct th_calibration *c,
 static thaw_status measure(const struct th_gap *g, struct th_calibration *c,
     struct th_bn_place *place, struct th_bn_distance *out)
 {
-    int rest = g->n % g->batch, levels = 0;
+    int rest = g->probe.n % g->batch, levels = 0;
     TRY(th_bn_places(&c->net->model, place, &levels));
-    if (g->n >= g->batch)
+    if (g->probe.n >= g->batch)
         TRY(run(c, g, 0, g->batch));
     if (rest)
-        TRY(run(c, g, g->n - rest, rest));
+        TRY(run(c, g, g->probe.n - rest, rest));
     return average(c, place, out);
 }
 
@@ -97,7 +81,7 @@ thaw_status th_gap_measure(
     int n = net->model.n_bns;
     struct th_calibration c = {0};
     *out = (struct th_bn_distance){(double)NAN, (double)NAN};
-    if (n == 0 || g->n == 0)
+    if (n == 0 || g->probe.n == 0)
         return THAW_OK;
     struct th_bn_place *place = th_alloc((size_t)n, sizeof *place);
     bool *every = th_alloc((size_t)n, sizeof *every);

@@ -12,10 +12,11 @@
 #define TH_GAP_H
 
 #include "calibrate.h"
+#include "probe.h"
 
 struct th_gap {
-    int n, batch;  /* probe images; in a run */
-    float *images; /* [n][3][s][s] */
+    struct th_probe probe;
+    int batch; /* images of a run */
 };
 
 /* Takes a fiftieth of the training images, 16 to 64, evenly spaced in the listing; ones

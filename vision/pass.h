@@ -7,6 +7,7 @@
  *   grad    gradient nodes, only where something below trains
  *   update  optimizer and commit steps
  *   fuse    bn or conv + add + ReLU; ReLU's backward into BatchNorm's
+ *   int8    the frozen prefix's convolutions, where that is asked for
  *   recompute  what is cheap to make again is not kept for backward
  *   layout  channel blocks, reorders
  *   cut     below or above what nothing trains under, where one side is asked for
@@ -28,6 +29,9 @@ struct th_lowering {
     int n_dead;  /* gradients that were never built */
     int n_frontier;  /* values that the part below the cut hands up */
     int n_cut;   /* forward nodes below which nothing trains or is random */
+    bool *moves; /* [n_moves] with an int8 prefix: values that are no part of it */
+    int n_moves; /* values when they were marked */
+    int n_int8;  /* convolutions in int8 */
 };
 
 thaw_status th_pass_random(struct th_lowering *l);
@@ -37,6 +41,8 @@ thaw_status th_pass_grad(struct th_lowering *l);
 thaw_status th_pass_update(struct th_lowering *l);
 thaw_status th_pass_update_from_totals(struct th_lowering *l);
 thaw_status th_pass_fuse(struct th_lowering *l);
+thaw_status th_pass_int8_mark(struct th_lowering *l);
+thaw_status th_pass_int8(struct th_lowering *l);
 thaw_status th_pass_recompute(struct th_lowering *l);
 thaw_status th_pass_layout(struct th_lowering *l);
 thaw_status th_pass_cut(struct th_lowering *l);

@@ -33,7 +33,7 @@ static bool value_moves(const struct th_plan_spec *spec, const struct th_value *
     if (v->kind != TH_VALUE_STATE)
         return false; /* as what makes it */
     int param = th_model_param(spec->model, v->name);
-    return param < 0 || spec->moving[param];
+    return param < 0 ? !th_is_scale(v->name) : spec->moving[param];
 }
 
 static bool is_random(enum th_op op)
@@ -100,8 +100,8 @@ static bool better_above(const struct cut *c, int i)
 {
     const struct th_node *n = &c->g->nodes[i];
     size_t saved = 0, added = 0;
-    if (!c->below[i] || th_op_rule(n->op)->fn->macs)
-        return false;
+    if (!c->below[i] || th_op_rule(n->op)->fn->macs || n->op == TH_OP_dequantize)
+        return false; /* what is kept are floats */
     for (int k = 0; k < TH_MAX_OUT; k++) {
         if (n->out[k] >= 0 && is_read(c, n->out[k], true))
             return false;

@@ -11,10 +11,17 @@ static bool lasting_and_still(const struct th_graph *g, int value)
            (g->values[value].kind == TH_VALUE_STATE && !g->values[value].trainable);
 }
 
-/* The convolution that a bn_apply can be folded into, NULL if it cannot. */
-static struct th_node *foldable(struct th_graph *g, const struct th_node *bn)
+/* Where the int8 prefix ends between the two, in evaluation as in training. */
+static bool parted(const struct th_lowering *l, const struct th_node *bn)
 {
-    struct th_node *conv = th_graph_maker(g, bn->in[0]);
+    return l->moves && !l->moves[bn->in[0]] && l->moves[bn->out[0]];
+}
+
+/* The convolution that a bn_apply can be folded into, NULL if it cannot. */
+static struct th_node *foldable(struct th_lowering *l, const struct th_node *bn)
+{
+    struct th_graph *g = &l->graph;
+    struct th_node *conv = parted(l, bn) ? NULL : th_graph_maker(g, bn->in[0]);
     if (!conv || conv->op != TH_OP_conv || conv->host || conv->in[3] >= 0 || conv->attr.conv.relu ||
         g->values[bn->in[0]].wanted || th_graph_readers(g, bn->in[0]) != 1)
         return NULL;
@@ -41,7 +48,7 @@ thaw_status th_pass_fold(struct th_lowering *l)
     for (int i = 0; i < n;
          i++) { /* mark: the pair becomes one node at the bn's place */
         struct th_node *bn = &g->nodes[i];
-        struct th_node *conv = bn->op == TH_OP_bn_apply ? foldable(g, bn) : NULL;
+        struct th_node *conv = bn->op == TH_OP_bn_apply ? foldable(l, bn) : NULL;
         if (!conv)
             continue;
         int w = derived_value(g, &g->values[conv->in[1]].o);

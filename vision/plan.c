@@ -74,7 +74,7 @@ static thaw_status count_cut(struct th_lowering *l)
             if (n->out[k] >= 0)
                 above[n->out[k]] = moves;
         l->n_cut += !moves && n->phase == TH_FORWARD && n->op != TH_OP_bn_fold &&
-                    n->op != TH_OP_view;
+                    n->op != TH_OP_conv_q_weights && n->op != TH_OP_view;
     }
     th_free(above);
     return THAW_OK;
@@ -130,6 +130,8 @@ static thaw_status lower(struct th_lowering *l)
         l->graph.values[th_graph_find(&l->graph, "logits")].wanted = false;
     mark_trainable(l);
     TRY(th_pass_random(l));
+    if (spec->prefix_int8)
+        TRY(th_pass_int8_mark(l));
     TRY(th_pass_bn(l));
     if (!(spec->without & TH_PASS_FOLD))
         TRY(th_pass_fold(l));
@@ -138,6 +140,8 @@ static thaw_status lower(struct th_lowering *l)
     th_graph_sweep(&l->graph);
     if (!(spec->without & TH_PASS_FUSE))
         TRY(th_pass_fuse(l));
+    if (spec->prefix_int8)
+        TRY(th_pass_int8(l));
     TRY(th_pass_recompute(l));
     TRY(th_pass_layout(l));
     TRY(count_cut(l));
@@ -308,6 +312,8 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     p->keeps = spec->mode == TH_TRAIN;
     p->stats.n_cut = l.n_cut;
     p->stats.n_dead = l.n_dead;
+    p->stats.n_int8 = l.n_int8;
+    th_free(l.moves);
     th_free(l.grad);
     if (status == THAW_OK && spec->side != TH_WHOLE && l.n_frontier == 0) {
         *out = NULL;
@@ -367,7 +373,7 @@ static const char *const phase_names[] = {"forward", "backward", "commit"};
 /* Where a convolution's weight stands among its operands. */
 static const struct th_operand *conv_weight(const struct th_call *c)
 {
-    if (c->op == TH_OP_conv || c->op == TH_OP_conv_dx)
+    if (c->op == TH_OP_conv || c->op == TH_OP_conv_q || c->op == TH_OP_conv_dx)
         return &c->in[1];
     return c->op == TH_OP_conv_dw ? &c->out[0] : NULL;
 }

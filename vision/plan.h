@@ -77,7 +77,15 @@ struct th_plan_spec {
     enum th_side side;
     const bool *moving; /* [n_params]; with a side: what changes between steps or runs:
                            what trains, and running statistics that follow */
+    /* Convolutions below which nothing moves (by `freeze`, needed in every mode then) in
+     * int8, with scales from the store; or, with `observe`, in its place the values that
+     * such a plan would quantise as wanted outputs, named as their scales are, and nothing
+     * that they do not need. See pass_int8.c, int8.h. */
+    bool prefix_int8, observe;
 };
+
+/* Whether a state of this name is a scale of the int8 prefix. */
+bool th_is_scale(const char *state);
 
 struct th_plan;
 
@@ -115,6 +123,7 @@ struct th_plan_stats {
     int n_steps, n_derived, n_forward, n_backward, n_commit;
     int n_cut;          /* forward steps below which nothing trains */
     int n_dead;         /* gradients that were never built */
+    int n_int8;         /* convolutions in int8, or with `observe` that would be */
     int64_t macs;       /* multiply-adds of a run */
     size_t moved_bytes; /* of the operands of all steps of a run */
     size_t arena_bytes; /* peak */

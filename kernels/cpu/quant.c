@@ -130,9 +130,11 @@ static thaw_status conv_q_prepare(struct th_call *call)
     return status;
 }
 
+/* The layout has gaps that oneDNN leaves as they are: zero, so that they compare. */
 static thaw_status pack(const struct th_call *call, void *scratch, void *to)
 {
     const struct conv_q_state *s = call->state;
+    memset(to, 0, call->kept_bytes);
     void *ptr[TH_DNNL_ROLES] = {
         [TH_DNNL_X] = call->args[W], [TH_DNNL_Y] = to, [TH_DNNL_SCRATCH] = scratch};
     return th_dnnl_run(s->pack, ptr);
