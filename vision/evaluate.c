@@ -9,6 +9,12 @@
 thaw_status th_evaluator_init(
     struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch)
 {
+    return th_evaluator_init_int8(e, net, store, batch, NULL);
+}
+
+thaw_status th_evaluator_init_int8(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, int batch, const struct th_freeze *freeze)
+{
     size_t n = (size_t)batch, side = (size_t)net->model.input.size;
     *e = (struct th_evaluator){.net = net, .batch = batch, .pixels = 3 * side * side};
     e->images = th_alloc(n, e->pixels * sizeof *e->images);
@@ -16,7 +22,8 @@ thaw_status th_evaluator_init(
     if (!e->images || !e->logits)
         return THAW_E_MEMORY;
     const struct th_plan_spec spec = {
-        .model = &net->model, .mode = TH_EVAL, .batch = batch};
+        .model = &net->model, .mode = TH_EVAL, .batch = batch,
+        .freeze = freeze, .prefix_int8 = freeze != NULL};
     return th_plan_new(&spec, store, &net->arena, &e->plan);
 }
 

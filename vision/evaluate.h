@@ -26,6 +26,10 @@ struct th_evaluator {
 /* On the values in `store`: the network's own or a mirror of it. Both outlive it. */
 thaw_status th_evaluator_init(
     struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch);
+/* The same with the int8 prefix that training with this freeze state has (NULL: without);
+ * its scales are in the store. */
+thaw_status th_evaluator_init_int8(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, int batch, const struct th_freeze *freeze);
 void th_evaluator_release(struct th_evaluator *e);
 
 /* An image as the network's input, [3][s][s], prepared as for evaluation; rgb [s][s][3]

@@ -29,7 +29,7 @@ enum { N_OPTIONS = sizeof table / sizeof table[0] };
 
 /* Promised by the design, not built yet. */
 static const char *const later[] = {
-    "lora", "cache", "views", "prefix", "cache-limit", "adapter"};
+    "lora", "cache", "views", "cache-limit", "adapter"};
 
 enum { N_LATER = sizeof later / sizeof later[0] };
 

@@ -105,6 +105,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
         .keep_head = th_option_flag(o, "keep-head"),
         .shuffle = !th_option_flag(o, "no-shuffle"),
         .balanced = th_option_flag(o, "balanced"),
+        .prefix_int8 = !strcmp(th_option_text(o, "prefix"), "int8"),
         .max_bad = th_option_real(o, "max-bad"),
         .mix = {th_option_real(o, "mixup"), th_option_real(o, "cutmix")},
         .bn = th_option_text(o, "bn"),

@@ -82,6 +82,7 @@ struct th_test_log {
 
 struct th_end_log {
     double best_top1; /* NaN without validation */
+    double best_top1_fp32; /* of the same model with a prefix in fp32; NaN: it had that */
     int frozen_tensors;
     const struct th_test_log *test;   /* NULL without a test split */
     double forecast_seconds, seconds; /* NaN where nothing was forecast */

@@ -112,6 +112,8 @@ thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_lo
     struct th_json_out o = {0};
     begin(&o, "end");
     th_json_put_real(&o, "best_top1", e->best_top1);
+    if (!isnan(e->best_top1_fp32))
+        th_json_put_real(&o, "best_top1_fp32", e->best_top1_fp32);
     th_json_put_whole(&o, "frozen_tensors", e->frozen_tensors);
     th_json_key(&o, "frozen_verified");
     th_json_bool(&o, true); /* a run that is not verified fails before it ends */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, nine files: trainer.c is the public face,
+ * The trainer, inside. One struct, ten files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
  * trainer_finish.c validates, keeps the best, saves and ends, trainer_test.c evaluates the
  * test split, trainer_events.c tells TensorBoard, trainer_forecast.c says before what it will
- * take, trainer_report.c writes report.html.
+ * take, trainer_report.c writes report.html, trainer_int8.c has the scales of an int8 prefix
+ * and says what it costs.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
  * position alone; saving changes nothing; the stop flag is polled in every loop, between
@@ -65,6 +66,8 @@ struct thaw_trainer {
     struct th_gap probe; /* no images: not read yet */
     struct th_bn_distance gap;
     bool gap_known, gap_said; /* in this phase */
+
+    int most_int8; /* convolutions in int8 in the phase that has most of them */
 
     /* Not part of the state: time and saving. */
     double train_seconds, epoch_seconds; /* this epoch: in steps, in all */
@@ -151,10 +154,29 @@ void th_trainer_step_events(struct thaw_trainer *t, double loss, double lr);
 /* Of the epoch just done: written, with the steps before it. */
 void th_trainer_epoch_events(struct thaw_trainer *t, const struct th_epoch_log *e);
 
+/* ---- trainer_int8.c ---- Nothing without --prefix int8. */
+
+/* Count what a phase with this freeze state would have in int8. */
+thaw_status th_trainer_survey_int8(struct thaw_trainer *t, const struct th_freeze *f);
+/* THAW_E_USAGE where no phase has any, or this machine would not gain. */
+thaw_status th_trainer_check_int8(const struct thaw_trainer *t);
+/* The scales for this phase: calibrated where it begins, else the checkpoint's. Before
+ * its plans are made. */
+thaw_status th_trainer_enter_int8(struct thaw_trainer *t, bool begins);
+/* best.h5 on the validation images in fp32, as thaw eval has it: *top1, NaN where nothing
+ * was validated. *stopped: by the user. */
+thaw_status th_trainer_best_in_fp32(struct thaw_trainer *t, double *top1, bool *stopped);
+
 /* ---- trainer_test.c ---- */
 
 /* Test images that the run evaluates at its end. */
 int64_t th_trainer_n_test(const struct thaw_trainer *t);
+/* The values of best.h5 into a mirror of the network's store. */
+thaw_status th_trainer_read_best(struct thaw_trainer *t, struct th_store *into);
+/* A split on these values, in fp32. */
+thaw_status th_trainer_judge(struct thaw_trainer *t, struct th_store *values,
+    enum th_split split, thaw_evaluation *e, bool *stopped);
+
 /* best.h5 on the test split, or what is recorded where that model was there before.
  * *stopped: by the user, and nothing is recorded. */
 thaw_status th_trainer_test(

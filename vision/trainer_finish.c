@@ -264,12 +264,13 @@ static void say_end(
     th_say(&t->events, "next", "thaw predict %s photo.jpg", run);
 }
 
-static thaw_status log_end(
-    const struct thaw_trainer *t, const thaw_result *r, const struct th_test_log *test)
+static thaw_status log_end(const struct thaw_trainer *t, const thaw_result *r,
+    const struct th_test_log *test, double fp32)
 {
     const struct th_trainer_forecast *f = &t->forecast;
     bool made = f->seconds > 0;
     const struct th_end_log e = {.best_top1 = r->best_top1,
+        .best_top1_fp32 = fp32,
         .frozen_tensors = r->frozen_tensors,
         .test = test,
         .forecast_seconds = made ? f->seconds : (double)NAN,
@@ -296,16 +297,18 @@ static thaw_status write_models(struct thaw_trainer *t)
 static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
 {
     struct th_test_log test = {0};
+    double fp32 = (double)NAN;
     bool has_test = th_trainer_n_test(t) > 0;
     TRY(th_certificate_verify_run(
         &t->certificate, &t->net.model, &t->net.store, &r->frozen_tensors));
     r->frozen_verified = true;
     TRY(write_models(t));
-    if (has_test)
+    TRY(th_trainer_best_in_fp32(t, &fp32, &r->stopped));
+    if (has_test && !r->stopped)
         TRY(th_trainer_test(t, &test, &r->stopped));
     if (r->stopped) /* the last epoch's checkpoint is there: a resume ends the run */
         return THAW_OK;
-    TRY(log_end(t, r, has_test ? &test : NULL));
+    TRY(log_end(t, r, has_test ? &test : NULL, fp32));
     th_trainer_report(t, r->frozen_tensors);
     say_end(t, r, has_test ? &test : NULL);
     return THAW_OK;

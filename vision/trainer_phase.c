@@ -67,12 +67,13 @@ static thaw_status survey_phase(
     TRY(freeze_of(t, phase, &f));
     t->phase_steps[phase] = count_steps(t, &f);
     *steps += epochs * t->phase_steps[phase];
+    thaw_status status = epochs ? th_trainer_survey_int8(t, &f) : THAW_OK;
     for (int i = 0; epochs && i < f.n_params; i++)
         trained[i] = trained[i] || f.trainable[i];
     if (epochs)
         th_certificate_restrict(&t->certificate, &t->net.model, &f);
     th_freeze_release(&f);
-    return THAW_OK;
+    return status;
 }
 
 /* A tensor of a new head that stayed random would make every training worthless. */
@@ -102,6 +103,8 @@ thaw_status th_trainer_survey(struct thaw_trainer *t)
     if (status == THAW_OK) {
         t->lr = th_recipe_lr(&t->recipe, total, t->phase_steps[0]);
         status = check_new_head(t, trained);
+        if (status == THAW_OK)
+            status = th_trainer_check_int8(t);
     }
     th_free(trained);
     return status;
@@ -231,6 +234,7 @@ static struct th_plan_spec plan_spec(
         .mode = TH_TRAIN,
         .part = t->recipe.accumulate > 1 ? TH_PART_GATHER : TH_PART_ALL,
         .batch = (int)batch,
+        .prefix_int8 = t->recipe.prefix_int8,
         .optim = &t->recipe.optim,
         .keep = t->recipe.keep};
 }
@@ -263,7 +267,8 @@ static thaw_status make_plans(struct thaw_trainer *t)
         TRY(add_plan(t, used++, joined ? batch + 1 : last));
     TRY(make_update(t, &t->freeze, &t->net.store, &t->net.arena, &t->update));
     struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
-    return th_evaluator_init(&t->evaluator, &t->net, values, t->recipe.batch);
+    return th_evaluator_init_int8(&t->evaluator, &t->net, values, t->recipe.batch,
+        t->recipe.prefix_int8 ? &t->freeze : NULL);
 }
 
 void th_trainer_bad_image(void *context, const struct th_bad_image *bad)
@@ -350,7 +355,7 @@ static void say_verified(const struct thaw_trainer *t)
 thaw_status th_trainer_enter(struct thaw_trainer *t)
 {
     int phase = th_timetable_phase(&t->recipe.timetable, (int)t->at.epoch);
-    bool resumed = !t->entered && t->at.phase >= 0;
+    bool resumed = !t->entered && t->at.phase >= 0, begins = t->at.phase != phase;
     if (t->entered && t->at.phase == phase)
         return THAW_OK;
     if (resumed) { /* verify the phase that the checkpoint was in, then it may end */
@@ -371,6 +376,7 @@ thaw_status th_trainer_enter(struct thaw_trainer *t)
     t->gap_known = t->gap_said = false;
     drop_slots(t);
     TRY(begin_copies(t));
+    TRY(th_trainer_enter_int8(t, begins));
     TRY(make_plans(t));
     say_freeze(t);
     return open_loader(t);

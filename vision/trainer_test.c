@@ -20,7 +20,7 @@ static const char record[] = "test.json";
 
 /* ---- The best model ---- */
 
-static thaw_status read_best(struct thaw_trainer *t, struct th_store *into)
+thaw_status th_trainer_read_best(struct thaw_trainer *t, struct th_store *into)
 {
     struct th_weights w;
     char *path = th_run_folder_path(&t->folder, "best.h5");
@@ -55,16 +55,16 @@ static thaw_status key_of(
     return THAW_OK;
 }
 
-static thaw_status evaluate(
-    struct thaw_trainer *t, struct th_store *best, thaw_evaluation *e, bool *stopped)
+thaw_status th_trainer_judge(struct thaw_trainer *t, struct th_store *values,
+    enum th_split split, thaw_evaluation *e, bool *stopped)
 {
     struct th_evaluator evaluator = {0};
     struct th_loader *loader = NULL;
     struct th_metrics m;
-    const struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_TEST);
+    const struct th_loader_options o = th_trainer_judge_options(t, split);
     thaw_status status = th_metrics_init(&m, t->net.model.n_classes);
     if (status == THAW_OK)
-        status = th_evaluator_init(&evaluator, &t->net, best, t->recipe.batch);
+        status = th_evaluator_init(&evaluator, &t->net, values, t->recipe.batch);
     if (status == THAW_OK)
         status = th_loader_open(&t->data, &o, &loader);
     if (status == THAW_OK)
@@ -152,7 +152,7 @@ static thaw_status evaluate_anew(struct thaw_trainer *t, struct th_store *best,
     const char *key, struct th_test_log *log, bool *stopped)
 {
     thaw_evaluation e = {0};
-    thaw_status status = evaluate(t, best, &e, stopped);
+    thaw_status status = th_trainer_judge(t, best, TH_SPLIT_TEST, &e, stopped);
     if (status == THAW_OK && !*stopped)
         status = write_record(t, &e, key);
     *log = (struct th_test_log){.images = e.images,
@@ -170,7 +170,7 @@ static thaw_status run(struct thaw_trainer *t, struct th_store *best,
     struct th_test_log *log, bool *stopped)
 {
     char key[KEY_TEXT], then[KEY_TEXT] = "";
-    TRY(read_best(t, best));
+    TRY(th_trainer_read_best(t, best));
     TRY(key_of(t, best, key));
     bool readable = read_record(t, log, then);
     if (readable && !strcmp(key, then))
