@@ -85,6 +85,9 @@ struct th_backend {
     /* Make pages read-only or writable again; a write then traps. NULL: cannot. */
     thaw_status (*protect)(
         struct th_device *device, void *p, size_t bytes, bool readonly);
+    /* The contents are not needed any more; the memory is again when it is next touched, and
+     * until then others may use it. NULL: cannot. */
+    void (*discard)(struct th_device *device, void *p, size_t bytes);
     /* One line for people: engine, version, instruction set. */
     const char *(*describe)(struct th_device *device);
 };

@@ -15,6 +15,10 @@ size_t th_host_pages(size_t bytes)
     return bytes == 0 ? page : (bytes + page - 1) / page * page;
 }
 
+/* From here on a slab is asked to be in pages of 2 MiB: a step walks through all of it, and
+ * with small pages every 4096th byte is a miss in the translation buffer. */
+enum { LARGE = 2 << 20 };
+
 void *th_host_alloc(struct th_device *device, size_t bytes)
 {
     (void)device;
@@ -24,6 +28,8 @@ void *th_host_alloc(struct th_device *device, size_t bytes)
     }
     void *p = mmap(NULL, th_host_pages(bytes), PROT_READ | PROT_WRITE,
         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p != MAP_FAILED && bytes >= LARGE)
+        madvise(p, th_host_pages(bytes), MADV_HUGEPAGE); /* a wish: it may fail */
     if (p != MAP_FAILED)
         return p;
     th_fail_errno(THAW_E_MEMORY, "%zu bytes of device memory: cannot map them", bytes);
@@ -44,6 +50,13 @@ thaw_status th_host_copy(
     if (bytes != 0)
         memcpy(dst, src, bytes);
     return THAW_OK;
+}
+
+void th_host_discard(struct th_device *device, void *p, size_t bytes)
+{
+    (void)device;
+    madvise(
+        p, th_host_pages(bytes), MADV_DONTNEED); /* where it fails, nothing is lost */
 }
 
 thaw_status th_host_protect(

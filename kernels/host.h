@@ -13,6 +13,8 @@ thaw_status th_host_copy(
 thaw_status th_host_protect(
     struct th_device *device, void *p, size_t bytes, bool readonly);
 
+void th_host_discard(struct th_device *device, void *p, size_t bytes);
+
 /* Bytes rounded up to whole pages, at least one. */
 size_t th_host_pages(size_t bytes);
 

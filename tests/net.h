@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,11 @@ struct net {
     struct th_plan *plan;
     int batch;
 };
+
+/* Every device that a build may have. */
+static const char *const net_devices[] = {
+    "ref", "far", "cpu:avx512", "cpu:avx2", "cpu:base"};
+enum { NET_DEVICES = sizeof net_devices / sizeof *net_devices };
 
 #define must(call)                                                                     \
     do {                                                                               \
@@ -172,6 +178,38 @@ static inline void net_close(struct net *n)
     th_arena_release(&n->arena);
     th_store_release(&n->store);
     th_device_close(n->device);
+}
+
+/* Gradients of all parameters that train, one after the other. */
+static inline float *net_gradients(enum th_keep keep, const char *device,
+    unsigned without, const char *thaw, const char *bn, int64_t *count, float *loss)
+{
+    struct net n;
+    net_open(&n, device, "resnet20", 16, 5, 7);
+    net_plan(&n,
+        (struct th_plan_spec){.mode = TH_TRAIN,
+            .batch = 3,
+            .keep_gradients = true,
+            .no_update = true,
+            .keep = keep,
+            .without = without},
+        thaw, bn);
+    net_run(&n, 1, 0.0F);
+    must(th_plan_get(n.plan, "loss", loss));
+    *count = 0;
+    for (int i = 0; i < n.model.n_params; i++)
+        *count += n.freeze.trainable[i] ? th_shape_count(&n.model.params[i].shape) : 0;
+    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
+    for (int i = 0; i < n.model.n_params; i++) {
+        char name[160];
+        if (!n.freeze.trainable[i])
+            continue;
+        snprintf(name, sizeof name, "grad/%s", n.model.params[i].name);
+        must(th_plan_get(n.plan, name, at));
+        at += th_shape_count(&n.model.params[i].shape);
+    }
+    net_close(&n);
+    return all;
 }
 
 /* ||a - b|| / ||b|| */

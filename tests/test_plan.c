@@ -7,10 +7,6 @@
 
 #include <stdio.h>
 
-static const char *const devices[] = {
-    "ref", "far", "cpu:avx512", "cpu:avx2", "cpu:base"};
-enum { N_DEVICES = sizeof devices / sizeof *devices };
-
 /* Every tensor of the model, one after the other. */
 static float *snapshot(struct net *n, int64_t *count)
 {
@@ -81,42 +77,10 @@ static void timing_a_plan_changes_no_tensor(void **state)
     net_close(&n);
 }
 
-/* Gradients of all parameters that train, one after the other. */
-static float *gradients_keeping(enum th_keep keep, const char *device, unsigned without,
-    const char *thaw, const char *bn, int64_t *count, float *loss)
-{
-    struct net n;
-    net_open(&n, device, "resnet20", 16, 5, 7);
-    net_plan(&n,
-        (struct th_plan_spec){.mode = TH_TRAIN,
-            .batch = 3,
-            .keep_gradients = true,
-            .no_update = true,
-            .keep = keep,
-            .without = without},
-        thaw, bn);
-    net_run(&n, 1, 0.0F);
-    must(th_plan_get(n.plan, "loss", loss));
-    *count = 0;
-    for (int i = 0; i < n.model.n_params; i++)
-        *count += n.freeze.trainable[i] ? th_shape_count(&n.model.params[i].shape) : 0;
-    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
-    for (int i = 0; i < n.model.n_params; i++) {
-        char name[160];
-        if (!n.freeze.trainable[i])
-            continue;
-        snprintf(name, sizeof name, "grad/%s", n.model.params[i].name);
-        must(th_plan_get(n.plan, name, at));
-        at += th_shape_count(&n.model.params[i].shape);
-    }
-    net_close(&n);
-    return all;
-}
-
 static float *gradients(const char *device, unsigned without, const char *thaw,
     const char *bn, int64_t *count, float *loss)
 {
-    return gradients_keeping(TH_KEEP_NORMAL, device, without, thaw, bn, count, loss);
+    return net_gradients(TH_KEEP_NORMAL, device, without, thaw, bn, count, loss);
 }
 
 static void expect_close(const char *device, unsigned without, const char *thaw,
@@ -149,63 +113,12 @@ static void each_pass_alone_and_each_device_keep_the_gradients(void **state)
         float *want = gradients("ref", none, specs[s][0], specs[s][1], &n, &loss);
         for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
             expect_close("cpu", sets[i], specs[s][0], specs[s][1], want, n, loss);
-        for (size_t d = 0; d < N_DEVICES; d++)
-            if (net_has_device(devices[d]))
-                expect_close(devices[d], 0, specs[s][0], specs[s][1], want, n, loss);
+        for (size_t d = 0; d < NET_DEVICES; d++)
+            if (net_has_device(net_devices[d]))
+                expect_close(
+                    net_devices[d], 0, specs[s][0], specs[s][1], want, n, loss);
         th_free(want);
     }
-}
-
-static void what_is_made_again_has_the_same_bits(void **state)
-{
-    (void)state;
-    static const char *const specs[][2] = {{"all", "train"}, {"all", "affine"},
-        {"stem,stage2", "stats"}, {"stage1,head", "auto"}};
-    for (size_t s = 0; s < sizeof specs / sizeof *specs; s++)
-        for (size_t d = 0; d < N_DEVICES; d++) {
-            int64_t n = 0, m = 0;
-            float loss = 0, other = 0;
-            if (!net_has_device(devices[d]))
-                continue;
-            float *all = gradients_keeping(
-                TH_KEEP_ALL, devices[d], 0, specs[s][0], specs[s][1], &n, &loss);
-            for (int keep = TH_KEEP_NORMAL; keep <= TH_KEEP_LITTLE; keep++) {
-                float *g = gradients_keeping((enum th_keep)keep, devices[d], 0,
-                    specs[s][0], specs[s][1], &m, &other);
-                assert_int_equal(n, m);
-                assert_true(loss == other);
-                assert_memory_equal(all, g, (size_t)n * sizeof *g);
-                th_free(g);
-            }
-            th_free(all);
-        }
-}
-
-/* Of a training step of `variant`. */
-static size_t saved_bytes(const char *variant, const char *thaw, enum th_keep keep)
-{
-    struct net n;
-    net_open(&n, "ref", variant, 64, 5, 7);
-    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 16, .keep = keep},
-        thaw, "auto");
-    size_t bytes = n.plan->stats.saved_bytes;
-    assert_true(n.plan->stats.arena_bytes <= n.plan->stats.live_bytes * 105 / 100);
-    net_close(&n);
-    return bytes;
-}
-
-/* A bottleneck of width w has six values a position and channel of w: x1, y1, x2, y2, and
- * x3, y3 of 4w each. Normally y1 and y2 go, 2 of 12; with --memory low y3 too. */
-static void less_is_kept_for_backward_where_asked(void **state)
-{
-    (void)state;
-    size_t high = saved_bytes("resnet50", "all", TH_KEEP_ALL);
-    size_t normal = saved_bytes("resnet50", "all", TH_KEEP_NORMAL);
-    size_t low = saved_bytes("resnet50", "all", TH_KEEP_LITTLE);
-    assert_in_range(normal * 100 / high, 80, 86);
-    assert_in_range(low * 100 / high, 50, 60);
-    /* biases alone: a bit a ReLU, a byte a pooled value, and the head's input */
-    assert_true(saved_bytes("resnet50", "bias,head", TH_KEEP_NORMAL) * 40 < high);
 }
 
 static const char *const thaws[] = {"all", "head", "stage3,head", "stem", "none", "bn"};
@@ -305,12 +218,12 @@ static void frozen_prefix_is_folded_and_keeps_nothing_for_backward(void **state)
 static void a_step_that_is_not_finite_changes_nothing_at_all(void **state)
 {
     (void)state;
-    for (size_t d = 0; d < N_DEVICES; d++) {
+    for (size_t d = 0; d < NET_DEVICES; d++) {
         struct net n;
         int64_t count = 0;
-        if (!net_has_device(devices[d]))
+        if (!net_has_device(net_devices[d]))
             continue;
-        net_open(&n, devices[d], "resnet20", 16, 5, 7);
+        net_open(&n, net_devices[d], "resnet20", 16, 5, 7);
         net_plan(
             &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "all", "train");
         float *before = snapshot(&n, &count);
@@ -403,9 +316,9 @@ static void check_group(const char *device, float clip)
 static void a_group_with_a_batch_that_is_not_finite_changes_nothing_at_all(void **state)
 {
     (void)state;
-    for (size_t d = 0; d < N_DEVICES; d++)
-        for (int clip = 0; net_has_device(devices[d]) && clip < 2; clip++)
-            check_group(devices[d], (float)clip);
+    for (size_t d = 0; d < NET_DEVICES; d++)
+        for (int clip = 0; net_has_device(net_devices[d]) && clip < 2; clip++)
+            check_group(net_devices[d], (float)clip);
 }
 
 static float *state_of(struct net *n, const char *name, int64_t *count)
@@ -490,42 +403,6 @@ static void evaluation_follows_training_through_the_derived_weights(void **state
     net_close(&n);
 }
 
-/* What plans other than training's keep of the weights lies in the arena: whoever uses
- * the arena between two runs, the results are the same. */
-static void plans_that_share_an_arena_do_not_disturb_each_other(void **state)
-{
-    (void)state;
-    struct net n;
-    net_open(&n, "cpu", "resnet20", 16, 10, 7);
-    struct th_plan *plans[2] = {NULL};
-    float logits[2][3][40];
-    for (int i = 0; i < 2; i++) {
-        struct th_plan_spec spec = {
-            .model = &n.model, .mode = TH_EVAL, .batch = i ? 4 : 3};
-        must(th_plan_new(&spec, &n.store, &n.arena, &plans[i]));
-    }
-    for (int turn = 0; turn < 6; turn++) {
-        int i = turn % 2;
-        n.plan = plans[i];
-        net_upload_random(&n, "image", 3, "images");
-        n.plan = plans[!i]; /* an upload uses the arena, too */
-        if (turn == 3)
-            net_upload_random(&n, "image", 4, "images");
-        n.plan = plans[i];
-        net_upload_random(&n, "image", 3, "images");
-        must(th_plan_run(plans[i]));
-        must(th_plan_verify(plans[i]));
-        must(th_plan_get(plans[i], "logits", logits[i][turn / 2]));
-    }
-    for (int i = 0; i < 2; i++)
-        for (int k = 1; k < 3; k++)
-            assert_memory_equal(
-                logits[i][0], logits[i][k], (size_t)(i ? 40 : 30) * sizeof(float));
-    th_plan_free(plans[0]);
-    n.plan = plans[1];
-    net_close(&n);
-}
-
 /* One value of a derived tensor changes behind the plan's back. */
 static void overwrite(struct net *n, const struct th_place *place)
 {
@@ -540,11 +417,11 @@ static void overwrite(struct net *n, const struct th_place *place)
 static void every_derived_tensor_that_was_overwritten_is_found(void **state)
 {
     (void)state;
-    for (size_t d = 0; d < N_DEVICES; d++) {
+    for (size_t d = 0; d < NET_DEVICES; d++) {
         struct net n;
-        if (!net_has_device(devices[d]))
+        if (!net_has_device(net_devices[d]))
             continue;
-        net_open(&n, devices[d], "resnet20", 16, 5, 7);
+        net_open(&n, net_devices[d], "resnet20", 16, 5, 7);
         net_plan(
             &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "head", "frozen");
         net_run(&n, 1, 0.1F);
@@ -582,8 +459,6 @@ int main(void)
         cmocka_unit_test(a_frozen_tensor_is_bitwise_unchanged),
         cmocka_unit_test(timing_a_plan_changes_no_tensor),
         cmocka_unit_test(each_pass_alone_and_each_device_keep_the_gradients),
-        cmocka_unit_test(what_is_made_again_has_the_same_bits),
-        cmocka_unit_test(less_is_kept_for_backward_where_asked),
         cmocka_unit_test(no_step_has_all_its_outputs_unread),
         cmocka_unit_test(two_storages_alive_together_share_no_byte),
         cmocka_unit_test(frozen_prefix_is_folded_and_keeps_nothing_for_backward),
@@ -593,7 +468,6 @@ int main(void)
         cmocka_unit_test(the_average_of_what_is_frozen_again_goes_on_to_its_value),
         cmocka_unit_test(dropping_a_tensor_leaves_longer_names),
         cmocka_unit_test(evaluation_follows_training_through_the_derived_weights),
-        cmocka_unit_test(plans_that_share_an_arena_do_not_disturb_each_other),
         cmocka_unit_test(every_derived_tensor_that_was_overwritten_is_found),
         cmocka_unit_test(batch_statistics_of_a_single_value_are_an_error),
     };

@@ -195,7 +195,8 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* A save holds the values, HDF5's image of them, and a copy of that. */
+/* A save holds the values, HDF5's image of them, and a copy of that; the arena has been given
+ * back by then. */
 enum { SAVE_COPIES = 3 };
 
 /* Pages of libraries that the first steps touch, oneDNN's above all. */
@@ -210,10 +211,11 @@ int64_t th_forecast_peak(
         const struct th_plan_stats *train = &phases[i].train, *eval = &phases[i].eval;
         size_t of_train = train->kept_bytes + train->derived_bytes;
         arena = larger(arena, larger(train->arena_bytes, eval->arena_bytes));
-        size_t plans = arena + (size_t)phases[i].n_plans * of_train + eval->kept_bytes +
-                       eval->derived_bytes;
+        size_t kept = (size_t)phases[i].n_plans * of_train + eval->kept_bytes +
+                      eval->derived_bytes;
         int64_t saving = SAVE_COPIES * (m->params + phases[i].slot_bytes);
-        int64_t here = (int64_t)plans + phases[i].slot_bytes + saving;
+        int64_t transient = saving > (int64_t)arena ? saving : (int64_t)arena;
+        int64_t here = (int64_t)kept + phases[i].slot_bytes + transient;
         highest = here > highest ? here : highest;
     }
     int64_t shadow = m->shadow ? m->params : 0;

@@ -29,6 +29,13 @@ void th_arena_release(struct th_arena *a)
     *a = (struct th_arena){0};
 }
 
+void th_arena_discard(struct th_arena *a)
+{
+    a->turn++;
+    if (a->base && a->device->backend->discard)
+        a->device->backend->discard(a->device, a->base, a->bytes);
+}
+
 /* At least `bytes`; what was in it is lost, and plans bind their pointers again. */
 static thaw_status arena_grow(struct th_arena *a, size_t bytes)
 {

@@ -17,6 +17,8 @@ struct th_arena {
 
 void th_arena_init(struct th_arena *a, struct th_device *device);
 void th_arena_release(struct th_arena *a);
+/* Between runs: give the memory back to the system until a plan next uses it. */
+void th_arena_discard(struct th_arena *a);
 
 enum th_optimizer { TH_SGD, TH_ADAMW };
 

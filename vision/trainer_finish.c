@@ -39,6 +39,7 @@ thaw_status th_trainer_save(struct thaw_trainer *t)
 {
     double began = th_seconds();
     TRY(put_best(t));
+    th_arena_discard(&t->net.arena); /* an image of all tensors: not on top of a step */
     struct th_checkpoint c = {.at = t->at, .data_hash = t->data_hash};
     c.config = th_options_json(t->options);
     c.certificate = th_certificate_text(&t->certificate);
@@ -113,6 +114,7 @@ static thaw_status write_model(
     struct thaw_trainer *t, const char *name, const struct th_store *values)
 {
     char *path = th_run_folder_path(&t->folder, name);
+    th_arena_discard(&t->net.arena);
     thaw_status status =
         path ? th_model_file_write(path, &t->net.model, values) : THAW_E_MEMORY;
     th_free(path);
@@ -124,6 +126,7 @@ static thaw_status keep_best(struct thaw_trainer *t)
 {
     th_free(t->best_image);
     t->best_image = NULL;
+    th_arena_discard(&t->net.arena);
     TRY(th_model_file_image(&t->net.model, judged(t), &t->best_image, &t->best_bytes));
     if (put_best(t) != THAW_OK)
         th_say(&t->events, "warning",

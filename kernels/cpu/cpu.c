@@ -145,5 +145,6 @@ const struct th_backend th_backend_cpu = {
     .upload = th_host_copy,
     .download = th_host_copy,
     .protect = th_host_protect,
+    .discard = th_host_discard,
     .describe = cpu_describe,
 };
