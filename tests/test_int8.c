@@ -30,7 +30,8 @@ enum { PROBE = 5 };
 /* Scales from random images. */
 static int calibrate(struct net *n, const char *thaw, const char *bn)
 {
-    struct th_network view = {n->device, n->model, n->store, n->arena};
+    struct th_network view = {
+        .device = n->device, .model = n->model, .store = n->store, .arena = n->arena};
     int64_t pixels = 3 * (int64_t)n->model.input.size * n->model.input.size;
     struct th_probe probe = {.n = PROBE};
     struct th_freeze freeze = {0};
