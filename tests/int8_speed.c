@@ -67,7 +67,8 @@ static void time_plan(struct th_plan *p, struct table *t, int which)
 
 static void calibrate(struct net *n)
 {
-    struct th_network view = {n->device, n->model, n->store, n->arena};
+    struct th_network view = {
+        .device = n->device, .model = n->model, .store = n->store, .arena = n->arena};
     size_t pixels = 3 * (size_t)n->model.input.size * (size_t)n->model.input.size;
     struct th_probe probe = {.n = 2};
     int count = 0;
