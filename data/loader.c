@@ -38,6 +38,8 @@ struct slot {
     int32_t *labels;          /* [capacity] */
     int64_t *ids;             /* [capacity] */
     int64_t *occurrence;      /* [capacity] */
+    int64_t *entry;           /* [capacity] */
+    bool *known;              /* [capacity] */
     struct problem **problem; /* [capacity], in the order they were met */
     thaw_status status;       /* of the first item that failed */
     int64_t failed_item;
@@ -107,16 +109,39 @@ static thaw_status note_problem(
     return THAW_OK;
 }
 
+/* With a number of views they are what tells an image's variants apart; without one each
+ * epoch, and each time in it, has its own. */
+static struct th_view variant_of(
+    const struct th_loader *l, int64_t sample, int64_t occurrence)
+{
+    struct th_view v = {.seed = l->o.seed,
+        .epoch = l->epoch,
+        .sample = l->samples->sample[sample].id,
+        .occurrence = occurrence};
+    if (l->o.views > 0) {
+        int64_t repeat = occurrence >> REPEAT_SHIFT;
+        v.epoch = (l->epoch + repeat) % l->o.views;
+        v.occurrence -= repeat << REPEAT_SHIFT;
+    }
+    return v;
+}
+
+static void label_item(const struct th_loader *l, struct slot *slot, int64_t item,
+    int64_t sample, int64_t occurrence)
+{
+    const struct th_sample *s = &l->samples->sample[sample];
+    slot->labels[item] = s->label;
+    slot->ids[item] = s->id;
+    slot->occurrence[item] = occurrence;
+}
+
 /* Decode a sample and make the item's input of it. */
 static thaw_status make_input(const struct th_loader *l, struct slot *slot,
     int64_t item, int64_t sample, int64_t occurrence, uint8_t *pixels)
 {
     const struct th_sample *s = &l->samples->sample[sample];
     size_t n = (size_t)l->o.preprocess.size;
-    struct th_view variant = {.seed = l->o.seed,
-        .epoch = l->o.views > 0 ? l->epoch % l->o.views : l->epoch,
-        .sample = s->id,
-        .occurrence = occurrence};
+    struct th_view variant = variant_of(l, sample, occurrence);
     struct th_image image = {0};
     bool damaged = false;
     thaw_status status = th_sample_read(s, &image, &damaged);
@@ -127,9 +152,7 @@ static thaw_status make_input(const struct th_loader *l, struct slot *slot,
         status = th_augment_input(&l->o.preprocess, &l->o.augment, &variant, &image,
             pixels, slot->images + (size_t)item * CHANNELS * n * n);
     th_image_release(&image);
-    slot->labels[item] = s->label;
-    slot->ids[item] = s->id;
-    slot->occurrence[item] = occurrence;
+    label_item(l, slot, item, sample, occurrence);
     return status;
 }
 
@@ -170,11 +193,19 @@ static thaw_status make_item(
     struct slot *slot = &l->slot[batch % l->n_slots];
     int64_t place = batch * l->o.batch + item, sample = l->order.sample[place];
     int64_t repeat = l->order.repeat ? l->order.repeat[place] : 0;
+    int64_t view = variant_of(l, sample, repeat << REPEAT_SHIFT).epoch;
+    slot->entry[item] = l->o.views > 0 ? sample * l->o.views + view : -1;
+    slot->known[item] = l->o.knows && l->o.knows(l->o.knows_context, slot->entry[item]);
+    if (slot->known[item]) {
+        label_item(l, slot, item, sample, repeat << REPEAT_SHIFT);
+        return THAW_OK;
+    }
     thaw_status status =
         make_input(l, slot, item, sample, repeat << REPEAT_SHIFT, pixels);
     if (status == THAW_OK || status == THAW_E_MEMORY)
         return status;
     TRY(note_problem(&slot->problem[item], sample, true, thaw_error()));
+    slot->entry[item] = -1;
     return make_substitute(l, slot, item, sample, repeat, pixels);
 }
 
@@ -316,7 +347,9 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
         .images = slot->images,
         .labels = slot->labels,
         .ids = slot->ids,
-        .occurrence = slot->occurrence};
+        .occurrence = slot->occurrence,
+        .entry = slot->entry,
+        .known = slot->known};
     return THAW_OK;
 }
 
@@ -353,9 +386,11 @@ static thaw_status init_slots(struct th_loader *l)
         slot->labels = th_alloc(n, sizeof *slot->labels);
         slot->ids = th_alloc(n, sizeof *slot->ids);
         slot->occurrence = th_alloc(n, sizeof *slot->occurrence);
+        slot->entry = th_alloc(n, sizeof *slot->entry);
+        slot->known = th_alloc(n, sizeof *slot->known);
         slot->problem = th_alloc(n, sizeof *slot->problem);
         if (!slot->images || !slot->labels || !slot->ids || !slot->occurrence ||
-            !slot->problem)
+            !slot->entry || !slot->known || !slot->problem)
             return THAW_E_MEMORY;
     }
     return THAW_OK;
@@ -371,6 +406,8 @@ static void slots_release(struct th_loader *l)
         th_free(slot->labels);
         th_free(slot->ids);
         th_free(slot->occurrence);
+        th_free(slot->entry);
+        th_free(slot->known);
         th_free(slot->problem);
     }
     th_free(l->slot);
@@ -408,6 +445,9 @@ static thaw_status check_options(
             o->prefetch, MAX_PREFETCH);
     if (o->balanced && !o->shuffle)
         return th_fail(THAW_E_USAGE, "a balanced order is drawn: it needs shuffle");
+    if (o->knows && o->views < 1)
+        return th_fail(THAW_E_USAGE, "endless views of images cannot be known: "
+                                     "give a number of views");
     if (!data->split[o->split].n)
         return th_fail(
             THAW_E_DATA, "the dataset has no %s images", th_split_name(o->split));

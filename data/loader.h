@@ -38,7 +38,8 @@ struct th_loader_options {
     struct th_augment augment;
     struct th_preprocess preprocess;
     int64_t
-        views; /* augmented views of an image: epoch % views; 0: new ones each epoch */
+        views;    /* augmented views of an image: (epoch + repeat in the epoch) % views;
+                  0: new ones each epoch */
     int workers;  /* 0: one a core */
     int prefetch; /* batches decoded ahead; 0: 2 */
     double
@@ -47,7 +48,11 @@ struct th_loader_options {
     /* Called in the thread of th_loader_next, once a file, in the order of the batches.
      * What it is given is valid during the call. */
     void (*report)(void *context, const struct th_bad_image *bad);
-    void *context;
+    /* Whether the caller knows already what it wants of an entry (sample of the split x
+     * views + view): its image is not read. In any thread; needs views. NULL: never. */
+    bool (*knows)(void *context, int64_t entry);
+    void *context; /* of report */
+    void *knows_context;
 };
 
 /* Valid until the next call on the loader. */
@@ -61,6 +66,8 @@ struct th_batch {
     const int64_t *occurrence; /* [n], tells repeats of an image in an epoch apart: how
                                   often its place's image came before, << 32, + 1 + the id
                                   of that image where this one stands in for it */
+    const int64_t *entry;      /* [n]; -1: endless views, or it stands in for another */
+    const bool *known;         /* [n]: options.knows said so, and images has nothing */
 };
 
 /* The dataset is borrowed and must stay as it is. THAW_E_USAGE for options that make no

@@ -6,6 +6,19 @@
 
 #include <string.h>
 
+static thaw_status init(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, const struct th_plan_spec *spec)
+{
+    size_t n = (size_t)spec->batch, side = (size_t)net->model.input.size;
+    *e = (struct th_evaluator){
+        .net = net, .batch = spec->batch, .pixels = 3 * side * side};
+    e->images = th_alloc(n, e->pixels * sizeof *e->images);
+    e->logits = th_alloc(n * (size_t)net->model.n_classes, sizeof *e->logits);
+    if (!e->images || !e->logits)
+        return THAW_E_MEMORY;
+    return th_plan_new(spec, store, &net->arena, &e->plan);
+}
+
 thaw_status th_evaluator_init(
     struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch)
 {
@@ -15,16 +28,22 @@ thaw_status th_evaluator_init(
 thaw_status th_evaluator_init_int8(struct th_evaluator *e, struct th_network *net,
     struct th_store *store, int batch, const struct th_freeze *freeze)
 {
-    size_t n = (size_t)batch, side = (size_t)net->model.input.size;
-    *e = (struct th_evaluator){.net = net, .batch = batch, .pixels = 3 * side * side};
-    e->images = th_alloc(n, e->pixels * sizeof *e->images);
-    e->logits = th_alloc(n * (size_t)net->model.n_classes, sizeof *e->logits);
-    if (!e->images || !e->logits)
-        return THAW_E_MEMORY;
-    const struct th_plan_spec spec = {
-        .model = &net->model, .mode = TH_EVAL, .batch = batch,
-        .freeze = freeze, .prefix_int8 = freeze != NULL};
-    return th_plan_new(&spec, store, &net->arena, &e->plan);
+    const struct th_plan_spec spec = {.model = &net->model,
+        .mode = TH_EVAL,
+        .batch = batch,
+        .freeze = freeze,
+        .prefix_int8 = freeze != NULL};
+    return init(e, net, store, &spec);
+}
+
+thaw_status th_evaluator_init_above(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, struct th_cut *cut, const struct th_plan_spec *whole)
+{
+    struct th_plan_spec spec = *whole;
+    spec.side = TH_ABOVE;
+    TRY(init(e, net, store, &spec));
+    e->cut = cut;
+    return THAW_OK;
 }
 
 void th_evaluator_release(struct th_evaluator *e)
@@ -65,6 +84,17 @@ thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_
     return th_plan_get(e->plan, "logits", e->logits);
 }
 
+static thaw_status run_above(
+    struct th_evaluator *e, const struct th_batch *b, bool *again)
+{
+    TRY(th_cut_run(e->cut, b, b->images, e->events, again));
+    if (*again)
+        return THAW_OK;
+    TRY(th_cut_set(e->cut, e->plan, b->n, e->batch));
+    TRY(th_plan_run(e->plan));
+    return th_plan_get(e->plan, "logits", e->logits);
+}
+
 static void count(const struct th_evaluator *e, const struct th_batch *b,
     const int32_t *map, struct th_metrics *m)
 {
@@ -87,6 +117,7 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
     const int32_t *map, const atomic_bool *stop, struct th_metrics *m, bool *stopped)
 {
     struct th_batch batch;
+    bool again = false;
     th_metrics_reset(m);
     if (e->mistakes)
         e->mistakes->n = 0;
@@ -96,8 +127,12 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
         *stopped = stop && atomic_load(stop);
         if (*stopped)
             return THAW_OK;
-        TRY(th_evaluator_run(e, batch.images, batch.n));
-        count(e, &batch, map, m);
+        TRY(e->cut ? run_above(e, &batch, &again)
+                   : th_evaluator_run(e, batch.images, batch.n));
+        if (again)
+            TRY(th_loader_start(loader, 0, batch.index));
+        else
+            count(e, &batch, map, m);
         TRY(th_loader_next(loader, &batch));
     }
     return th_plan_verify(e->plan); /* now: another plan may use the arena next */

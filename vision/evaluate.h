@@ -4,6 +4,7 @@
 #ifndef TH_EVALUATE_H
 #define TH_EVALUATE_H
 
+#include "cut.h"
 #include "loader.h"
 #include "metrics.h"
 #include "mistakes.h"
@@ -14,6 +15,8 @@
 struct th_evaluator {
     struct th_network *net;
     struct th_plan *plan;
+    struct th_cut *cut;        /* what runs below the plan; NULL: the plan is whole */
+    const thaw_events *events; /* for its warnings; may be NULL */
     int batch;
     size_t pixels;                /* values of one image */
     float *images;                /* [batch][3][s][s], for padding */
@@ -30,6 +33,9 @@ thaw_status th_evaluator_init(
  * its scales are in the store. */
 thaw_status th_evaluator_init_int8(struct th_evaluator *e, struct th_network *net,
     struct th_store *store, int batch, const struct th_freeze *freeze);
+/* By `cut`, and the part above it of the same plan: `whole`, at cut->batch. */
+thaw_status th_evaluator_init_above(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, struct th_cut *cut, const struct th_plan_spec *whole);
 void th_evaluator_release(struct th_evaluator *e);
 
 /* An image as the network's input, [3][s][s], prepared as for evaluation; rgb [s][s][3]

@@ -157,30 +157,52 @@ static const double between_kernels = 1.2;
  * copied, hashed, written. Measured with ResNet-18; a slow disk is not foreseen. */
 static const double file_effort = 80;
 
-/* Seconds of a run of `n` batches, while workers make `images`: the slower of both, or
- * what their work takes on the cores that they share. */
-static double pass(const struct th_plan_stats *plan, double n, int64_t images,
-    const struct th_rates *r)
+static double seconds_of(const struct th_plan_stats *plan, const struct th_rates *r)
 {
-    double step = plan->work_macs / r->macs + plan->work_bytes / r->bytes;
-    double computing = between_kernels * step * n;
-    double loading = r->image * (double)images;
+    return between_kernels * (plan->work_macs / r->macs + plan->work_bytes / r->bytes);
+}
+
+/* Seconds of so much computing, while workers make `images`: the slower of both, or what
+ * their work takes on the cores that they share. */
+static double pass(double computing, double images, const struct th_rates *r)
+{
+    double loading = r->image * images;
     double shared = (computing * r->threads + loading) / r->cores;
     return fmax(fmax(computing, loading / r->workers), shared);
 }
 
-double th_forecast_train(const struct th_phase_cost *p, const struct th_rates *r)
+/* `share` of the images goes through what is below the cut. */
+static double train_share(
+    const struct th_phase_cost *p, double share, const struct th_rates *r)
 {
-    return pass(&p->train, (double)p->images / (double)p->batch, p->images, r);
+    double n = (double)p->images / (double)p->batch;
+    double step = seconds_of(&p->train, r) + share * seconds_of(&p->below, r);
+    return pass(n * step, share * (double)p->images, r);
 }
 
 /* Validation's last batch is padded. */
+static double eval_share(const struct th_phase_cost *p, int64_t images, double share,
+    const struct th_rates *r)
+{
+    double n = ceil((double)images / (double)p->val_batch);
+    double run = seconds_of(&p->eval, r) + share * seconds_of(&p->eval_below, r);
+    return images ? pass(n * run, share * (double)images, r) : 0;
+}
+
+double th_forecast_train(const struct th_phase_cost *p, const struct th_rates *r)
+{
+    return train_share(p, 1, r);
+}
+
 double th_forecast_eval(
     const struct th_phase_cost *p, int64_t images, const struct th_rates *r)
 {
-    return images
-               ? pass(&p->eval, ceil((double)images / (double)p->val_batch), images, r)
-               : 0;
+    return eval_share(p, images, 1, r);
+}
+
+double th_forecast_kept(const struct th_phase_cost *p, const struct th_rates *r)
+{
+    return train_share(p, p->missing, r) + eval_share(p, p->val_images, p->missing, r);
 }
 
 double th_forecast_save(int64_t bytes, const struct th_rates *r)
@@ -209,13 +231,17 @@ int64_t th_forecast_peak(
     size_t arena = 0; /* it only grows */
     for (int i = 0; i < n; i++) {
         const struct th_plan_stats *train = &phases[i].train, *eval = &phases[i].eval;
+        const struct th_plan_stats *below = &phases[i].below;
         size_t of_train = train->kept_bytes + train->derived_bytes;
         arena = larger(arena, larger(train->arena_bytes, eval->arena_bytes));
+        arena =
+            larger(arena, larger(below->arena_bytes, phases[i].eval_below.arena_bytes));
         size_t kept = (size_t)phases[i].n_plans * of_train + eval->kept_bytes +
-                      eval->derived_bytes;
+                      eval->derived_bytes + below->kept_bytes + below->derived_bytes;
         int64_t saving = SAVE_COPIES * (m->params + phases[i].slot_bytes);
         int64_t transient = saving > (int64_t)arena ? saving : (int64_t)arena;
-        int64_t here = (int64_t)kept + phases[i].slot_bytes + transient;
+        int64_t here =
+            (int64_t)kept + phases[i].slot_bytes + transient + phases[i].cache_bytes;
         highest = here > highest ? here : highest;
     }
     int64_t shadow = m->shadow ? m->params : 0;

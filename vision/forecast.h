@@ -30,14 +30,21 @@ struct th_phase_cost {
     int64_t images, val_images; /* an epoch */
     int64_t batch, val_batch;   /* of the plans */
     struct th_plan_stats train, eval;
-    int n_plans;        /* for training: full batches and a last one of another size */
-    int64_t slot_bytes; /* of the store: all but parameters and buffers */
+    /* With a cache, beside these the plans below the cut: they run in `full` epochs for
+     * every image, later for the share that has no room. No work without a cache. */
+    struct th_plan_stats below, eval_below;
+    double full, missing;
+    int64_t cache_bytes; /* of memory */
+    int n_plans;         /* for training: full batches and a last one of another size */
+    int64_t slot_bytes;  /* of the store: all but parameters and buffers */
 };
 
 /* Seconds of an epoch's training, and of its validation. */
 double th_forecast_train(const struct th_phase_cost *p, const struct th_rates *rates);
 double th_forecast_eval(
     const struct th_phase_cost *p, int64_t images, const struct th_rates *rates);
+/* Of both, in an epoch that finds features in the cache. */
+double th_forecast_kept(const struct th_phase_cost *p, const struct th_rates *rates);
 /* And of writing so many bytes of checkpoints and models. */
 double th_forecast_save(int64_t bytes, const struct th_rates *rates);
 

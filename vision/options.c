@@ -28,8 +28,7 @@ static const struct range {
 enum { N_OPTIONS = sizeof table / sizeof table[0] };
 
 /* Promised by the design, not built yet. */
-static const char *const later[] = {
-    "lora", "cache", "views", "cache-limit", "adapter"};
+static const char *const later[] = {"lora", "adapter"};
 
 enum { N_LATER = sizeof later / sizeof later[0] };
 

@@ -111,8 +111,9 @@ static bool better_above(const struct cut *c, int i)
     for (int k = 0; k < TH_MAX_IN; k++) {
         if (n->in[k] < 0 || !c->shows[n->in[k]] || crosses(c, n->in[k]))
             continue;
-        if (c->g->values[n->in[k]].kind == TH_VALUE_INPUT)
-            return false; /* the image is what is not to be kept */
+        if (c->g->values[n->in[k]].kind == TH_VALUE_INPUT ||
+            c->g->values[n->in[k]].o.dtype != TH_F32)
+            return false; /* the image is what is not to be kept, and floats are */
         added += th_operand_bytes(&c->g->values[n->in[k]].o);
     }
     return n->op == TH_OP_view || n->op == TH_OP_reorder || added < saved;

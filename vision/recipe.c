@@ -118,6 +118,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
             "--balanced draws which images an epoch shows: it cannot go with "
             "--no-shuffle");
     TRY(th_recipe_augment(o, &r->augment));
+    TRY(th_recipe_cache(o, r));
     TRY(th_freeze_check_bn(r->bn));
     TRY(check(r, o));
     return th_timetable_init(&r->timetable, th_option_text(o, "thaw"));

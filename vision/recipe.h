@@ -6,6 +6,7 @@
 
 #include "augment.h"
 #include "dataset.h"
+#include "feature_cache.h"
 #include "mix.h"
 #include "plan.h"
 #include "schedule.h"
@@ -21,6 +22,13 @@ struct th_recipe {
     bool keep_head, shuffle, balanced, class_weights, prefix_int8;
     double max_bad;
     struct th_augment augment;
+    /* Views of a training image: 1 where augmentation draws nothing, 0: endless. cache:
+     * never TH_CACHE_AUTO; its limit 0: half of what is free; dir NULL: the run's own. */
+    int64_t views;
+    enum th_cache_place cache;
+    bool cache_asked, cache_half;
+    size_t cache_limit;
+    const char *cache_dir;
     struct th_mix mix;
     struct th_timetable timetable;
     const char *bn; /* the options' */
@@ -37,6 +45,11 @@ thaw_status th_recipe_augment(const thaw_options *o, struct th_augment *out);
 
 /* Which images are held back for validation. */
 struct th_dataset_options th_recipe_data(const thaw_options *o);
+/* Whether two views of an image differ. */
+bool th_augment_is_random(const struct th_augment *a);
+
+/* Views and --cache of a recipe that has its augmentation and mixing. THAW_E_USAGE. */
+thaw_status th_recipe_cache(const thaw_options *o, struct th_recipe *r);
 
 /* "0": as many threads as there are cores. */
 int th_option_threads(const thaw_options *o, const char *name);

@@ -44,6 +44,22 @@ static thaw_status make_absolute(thaw_options *o, const char *name)
     return status;
 }
 
+/* The folder of a shared cache need not exist yet. */
+static thaw_status place_cache(thaw_options *o)
+{
+    const char *dir = thaw_options_get(o, "cache-dir");
+    if (!dir || *dir == '/')
+        return THAW_OK;
+    char *here = realpath(".", NULL);
+    char *path = here ? th_format("%s/%s", here, dir) : NULL;
+    thaw_status status =
+        path ? thaw_options_set(o, "cache-dir", path)
+             : th_fail_errno(THAW_E_IO, "the current folder has no path");
+    free(here);
+    th_free(path);
+    return status;
+}
+
 static thaw_status set_int(thaw_options *o, const char *name, int value)
 {
     char text[24];
@@ -70,6 +86,7 @@ thaw_status th_run_config_copy(const thaw_options *o, thaw_options **out)
     TRY(copy_set(o, *out));
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         TRY(make_absolute(*out, paths[i]));
+    TRY(place_cache(*out));
     return set_int(*out, "threads", th_option_threads(*out, "threads"));
 }
 

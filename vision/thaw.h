@@ -105,8 +105,8 @@ typedef struct thaw_progress {
 
 typedef struct thaw_events {
     void *context;
-    /* One line of the report: topic "data", "weights", "input", "freeze", "forecast",
-     * "resume", "epoch", "bn", "adapt", "frozen", "best", "test", "next", "warning",
+    /* One line of the report: topic "data", "weights", "input", "freeze", "cache",
+     * "forecast", "resume", "epoch", "bn", "adapt", "frozen", "best", "test", "next", "warning",
      * "bench"; text without newline. */
     void (*line)(void *context, const char *topic, const char *text);
     void (*progress)(void *context, const thaw_progress *p);

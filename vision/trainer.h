@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, ten files: trainer.c is the public face,
- * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_epoch.c runs steps,
+ * The trainer, inside. One struct, eleven files: trainer.c is the public face,
+ * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_cache.c says what is kept below
+ * what trains, trainer_epoch.c runs steps,
  * trainer_finish.c validates, keeps the best, saves and ends, trainer_test.c evaluates the
  * test split, trainer_events.c tells TensorBoard, trainer_forecast.c says before what it will
  * take, trainer_report.c writes report.html, trainer_int8.c has the scales of an int8 prefix
@@ -26,6 +27,7 @@ enum { TH_MAX_PLANS = 2 }; /* batch sizes of a phase: full, and the last one */
 struct th_train_plan {
     int batch;
     struct th_plan *plan;
+    bool above; /* its input is what the cut hands up, not the image */
 };
 
 struct thaw_trainer {
@@ -49,6 +51,10 @@ struct thaw_trainer {
     struct th_train_plan plans[TH_MAX_PLANS];
     struct th_plan *update; /* after a group of batches; NULL: plans have their own */
     struct th_loader *loader;
+    /* Below what moves in training, and in validation (where averages move, too): with
+     * --cache, and for batches that are not full ones (P7). Nothing below: no plan. */
+    bool *moving, *val_moving; /* [n_params] */
+    struct th_cut cut, val_cut;
 
     /* One step's inputs. */
     float *target; /* [batch][classes] */
@@ -121,6 +127,33 @@ struct th_loader_options th_trainer_judge_options(
 /* Free what the phase holds. */
 void th_trainer_release_phase(struct thaw_trainer *t);
 
+/* A training plan of this phase, or of another freeze state. */
+struct th_plan_spec th_trainer_plan_spec(
+    const struct thaw_trainer *t, const struct th_freeze *f, int64_t batch);
+/* And a validation plan, on what this phase's validation finds still. */
+struct th_plan_spec th_trainer_val_spec(
+    const struct thaw_trainer *t, const struct th_freeze *f);
+/* Images of a full batch. */
+int th_trainer_batch(const struct thaw_trainer *t);
+/* The epochs of a phase that this run reaches. */
+int64_t th_trainer_phase_epochs(const struct thaw_trainer *t, int phase);
+
+/* ---- trainer_cache.c ---- */
+
+/* What of this phase is below its cut, and whether it is kept; says so. */
+thaw_status th_trainer_open_cuts(struct thaw_trainer *t);
+void th_trainer_close_cuts(struct thaw_trainer *t);
+/* What the cache changes in the cost of this phase, or of one that comes, with `freeze`,
+ * planned on `store` and `arena`. c->epochs is known. */
+void th_trainer_cache_cost(const struct thaw_trainer *t, struct th_phase_cost *c);
+thaw_status th_trainer_later_cache_cost(const struct thaw_trainer *t,
+    const struct th_freeze *freeze, struct th_store *store, struct th_arena *arena,
+    struct th_phase_cost *c);
+/* The phase is over: what is kept in the run's own folder goes. */
+void th_trainer_drop_cache(struct thaw_trainer *t);
+/* For the validation loader: options.knows. */
+bool th_trainer_knows_val(void *trainer, int64_t entry);
+
 /* ---- trainer_epoch.c ---- */
 
 /* Steps from t->at.step to the epoch's end, or to a stop. */
@@ -165,7 +198,8 @@ thaw_status th_trainer_check_int8(const struct thaw_trainer *t);
 thaw_status th_trainer_enter_int8(struct thaw_trainer *t, bool begins);
 /* best.h5 on the validation images in fp32, as thaw eval has it: *top1, NaN where nothing
  * was validated. *stopped: by the user. */
-thaw_status th_trainer_best_in_fp32(struct thaw_trainer *t, double *top1, bool *stopped);
+thaw_status th_trainer_best_in_fp32(
+    struct thaw_trainer *t, double *top1, bool *stopped);
 
 /* ---- trainer_test.c ---- */
 

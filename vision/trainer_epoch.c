@@ -14,11 +14,11 @@
 /* So many steps in a row that are not finite end the run. */
 enum { TH_MOST_IN_A_ROW = 10 };
 
-static struct th_plan *plan_for(struct thaw_trainer *t, int64_t batch)
+static const struct th_train_plan *plan_for(struct thaw_trainer *t, int64_t batch)
 {
     for (int i = 0; i < TH_MAX_PLANS; i++)
         if (t->plans[i].plan && t->plans[i].batch == batch)
-            return t->plans[i].plan;
+            return &t->plans[i];
     return NULL;
 }
 
@@ -53,11 +53,24 @@ struct group {
     bool skipped;
 };
 
+/* The images, or what the cut makes of them or knows of them. *again: what it knew is
+ * damaged, and nothing is set. */
+static thaw_status set_images(struct thaw_trainer *t, const struct th_train_plan *p,
+    const struct th_batch *b, const float *images, bool *again)
+{
+    *again = false;
+    if (!p->above)
+        return th_plan_set(p->plan, "image", images);
+    TRY(th_cut_run(&t->cut, b, images, &t->events, again));
+    return *again ? THAW_OK : th_cut_set(&t->cut, p->plan, b->n, b->n);
+}
+
 /* *weight: what the batch's loss is the mean over: its images, or their weights' sum.
  * Weighing comes before mixing, which is linear: the result is the same. */
-static thaw_status set_inputs(struct thaw_trainer *t, struct th_plan *plan,
-    const struct th_batch *b, double *weight)
+static thaw_status set_inputs(struct thaw_trainer *t, const struct th_train_plan *p,
+    const struct th_batch *b, double *weight, bool *again)
 {
+    struct th_plan *plan = p->plan;
     int n_classes = t->net.model.n_classes;
     const float *images = b->images, *target = t->target;
     const int32_t *labels = t->mixer.target ? NULL : b->labels;
@@ -65,7 +78,9 @@ static thaw_status set_inputs(struct thaw_trainer *t, struct th_plan *plan,
     *weight =
         th_class_weights_apply(t->class_weight, n_classes, labels, b->n, t->target);
     mix(t, b, &images, &target);
-    TRY(th_plan_set(plan, "image", images));
+    TRY(set_images(t, p, b, images, again));
+    if (*again)
+        return THAW_OK;
     if (th_plan_has(plan, "target"))
         TRY(th_plan_set(plan, "target", target));
     if (!th_plan_has(plan, "keys"))
@@ -142,17 +157,19 @@ static void log_step(struct thaw_trainer *t, double loss, float lr)
 /* One batch: a whole step, or in a group its share of the gradients: each image's times
  * its weight, which the update divides by the group's sum of weights. */
 static thaw_status run_batch(
-    struct thaw_trainer *t, const struct th_batch *b, struct group *g)
+    struct thaw_trainer *t, const struct th_batch *b, struct group *g, bool *again)
 {
     float loss = 0;
     double weight = 0;
-    struct th_plan *plan = plan_for(t, b->n);
-    if (!plan)
+    const struct th_train_plan *p = plan_for(t, b->n);
+    if (!p)
         return th_fail(THAW_E_FAIL, "no plan for a batch of %lld", (long long)b->n);
-    TRY(set_inputs(t, plan, b, &weight));
+    TRY(set_inputs(t, p, b, &weight, again));
+    if (*again)
+        return THAW_OK;
     TRY(put_scalars(t, g, t->update ? weight : 1, 1));
-    TRY(th_plan_run(plan));
-    TRY(th_plan_get(plan, "loss", &loss));
+    TRY(th_plan_run(p->plan));
+    TRY(th_plan_get(p->plan, "loss", &loss));
     TRY(get_skipped(t, (double)loss, &g->skipped));
     g->batches++;
     g->images += b->n;
@@ -196,11 +213,14 @@ static thaw_status next_step(struct thaw_trainer *t, bool *more)
 {
     struct group g = {0};
     struct th_batch batch = {.n = 1};
+    bool again = false;
     double began = th_seconds();
     while (batch.n && g.batches < t->recipe.accumulate) {
         TRY(th_loader_next(t->loader, &batch));
         if (batch.n)
-            TRY(run_batch(t, &batch, &g));
+            TRY(run_batch(t, &batch, &g, &again));
+        if (again)
+            TRY(th_loader_start(t->loader, t->at.epoch, batch.index));
     }
     *more = g.batches > 0;
     if (!*more)
@@ -219,6 +239,8 @@ thaw_status th_trainer_steps(struct thaw_trainer *t)
     bool more = t->at.step < steps;
     t->train_seconds = 0;
     t->timed_images = t->timed_steps = 0;
+    if (t->cut.cache)
+        th_feature_cache_refresh(t->cut.cache);
     if (more)
         TRY(th_loader_start(t->loader, t->at.epoch, t->at.step * t->recipe.accumulate));
     while (more && t->at.step < steps && !atomic_load(&t->stop)) {

@@ -84,7 +84,8 @@ static int64_t params_bytes(const struct thaw_trainer *t)
 static struct th_memory memory_of(const struct thaw_trainer *t,
     const struct th_phase_cost *now, const struct image_cost *image, int workers)
 {
-    int64_t kept = now->n_plans * (int64_t)now->train.kept_bytes;
+    int64_t kept =
+        now->n_plans * (int64_t)now->train.kept_bytes + (int64_t)now->below.kept_bytes;
     int64_t resumed = t->at.global ? now->slot_bytes : 0; /* they have their values */
     return (struct th_memory){.params = params_bytes(t),
         .base = th_resident_bytes() - kept - (int64_t)now->eval.kept_bytes - resumed,
@@ -147,8 +148,8 @@ static void say(const struct thaw_trainer *t, const double *epoch, int n)
 /* Phases from this one on that the run reaches: their costs and seconds an epoch. */
 struct outlook {
     struct th_phase_cost *cost;
-    double *epoch;
-    int n;
+    double *epoch; /* of each phase: one that computes all; one that finds it kept */
+    int n, n_epoch;
 };
 
 static thaw_status look_ahead(
@@ -162,11 +163,17 @@ static thaw_status look_ahead(
             break;
         TRY(th_trainer_phase_cost(t, i, c));
         double training = th_forecast_train(c, rates);
-        o->epoch[o->n] = training + th_forecast_eval(c, c->val_images, rates) +
-                         th_forecast_save(2 * model + c->slot_bytes, rates);
-        f->seconds += c->epochs * o->epoch[o->n];
+        double save = th_forecast_save(2 * model + c->slot_bytes, rates);
+        double all = training + th_forecast_eval(c, c->val_images, rates) + save;
+        double kept = th_forecast_kept(c, rates) + save;
+        double full = c->full < c->epochs ? c->full : c->epochs;
+        if (full > 0)
+            o->epoch[o->n_epoch++] = all;
+        if (c->epochs > full)
+            o->epoch[o->n_epoch++] = kept;
+        f->seconds += full * all + (c->epochs - full) * kept;
         if (o->n++ == 0)
-            f->training = training;
+            f->training = full > 0 ? training : kept;
     }
     f->seconds += th_forecast_eval(o->cost, th_trainer_n_test(t), rates) +
                   th_forecast_save(model, rates);
@@ -188,7 +195,7 @@ static thaw_status make_forecast(struct thaw_trainer *t, struct outlook *o)
     f->peak_bytes = th_forecast_peak(o->cost, o->n, &memory);
     int64_t until_now = th_peak_bytes();
     f->peak_bytes = f->peak_bytes > until_now ? f->peak_bytes : until_now;
-    say(t, o->epoch, o->n);
+    say(t, o->epoch, o->n_epoch);
     check_memory(t, o->cost);
     check_disk(t, th_forecast_disk(o->cost, o->n, &memory));
     return THAW_OK;
@@ -201,7 +208,7 @@ void th_trainer_forecast(struct thaw_trainer *t)
     if (t->forecast.began > 0)
         return;
     o.cost = th_alloc(n, sizeof *o.cost);
-    o.epoch = th_alloc(n, sizeof *o.epoch);
+    o.epoch = th_alloc(2 * n, sizeof *o.epoch);
     if (!o.cost || !o.epoch || make_forecast(t, &o) != THAW_OK)
         th_say(&t->events, "warning", "no forecast: %s", thaw_error());
     th_free(o.cost);

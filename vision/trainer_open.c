@@ -232,7 +232,10 @@ static thaw_status take_fingerprint(
 
 static thaw_status open_validation(struct thaw_trainer *t)
 {
-    const struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_VAL);
+    struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_VAL);
+    o.views = 1;
+    o.knows = th_trainer_knows_val;
+    o.knows_context = t;
     TRY(th_metrics_init(&t->val, t->net.model.n_classes));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));

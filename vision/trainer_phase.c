@@ -12,7 +12,7 @@
 
 /* ---- Before the run ---- */
 
-static int batch_of(const struct thaw_trainer *t)
+int th_trainer_batch(const struct thaw_trainer *t)
 {
     int64_t n = t->data.split[TH_SPLIT_TRAIN].n;
     return n < t->recipe.batch ? (int)n : t->recipe.batch;
@@ -21,8 +21,8 @@ static int batch_of(const struct thaw_trainer *t)
 static thaw_status freeze_of(
     const struct thaw_trainer *t, int64_t phase, struct th_freeze *f)
 {
-    return th_freeze_init(
-        f, &t->net.model, t->recipe.timetable.spec[phase], t->recipe.bn, batch_of(t));
+    return th_freeze_init(f, &t->net.model, t->recipe.timetable.spec[phase],
+        t->recipe.bn, th_trainer_batch(t));
 }
 
 /* Running statistics are updated with the batch's wherever these are computed. */
@@ -37,19 +37,18 @@ static bool takes_statistics(const struct th_freeze *f)
 /* A last batch of one image joins the batch before it where statistics come from it. */
 static bool joins(const struct thaw_trainer *t, const struct th_freeze *f)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t);
     return takes_statistics(f) && n > 1 && n % batch == 1 && batch > 1;
 }
 
 static int64_t count_steps(const struct thaw_trainer *t, const struct th_freeze *f)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t);
     int64_t batches = (n + batch - 1) / batch - joins(t, f);
     return (batches + t->recipe.accumulate - 1) / t->recipe.accumulate;
 }
 
-/* The epochs of a phase that this run reaches. */
-static int64_t epochs_of(const struct thaw_trainer *t, int phase)
+int64_t th_trainer_phase_epochs(const struct thaw_trainer *t, int phase)
 {
     const struct th_timetable *table = &t->recipe.timetable;
     int64_t from = table->epoch[phase], to = t->recipe.epochs;
@@ -63,7 +62,7 @@ static thaw_status survey_phase(
     struct thaw_trainer *t, int phase, bool *trained, int64_t *steps)
 {
     struct th_freeze f = {0};
-    int64_t epochs = epochs_of(t, phase);
+    int64_t epochs = th_trainer_phase_epochs(t, phase);
     TRY(freeze_of(t, phase, &f));
     t->phase_steps[phase] = count_steps(t, &f);
     *steps += epochs * t->phase_steps[phase];
@@ -130,6 +129,7 @@ void th_trainer_release_phase(struct thaw_trainer *t)
     th_evaluator_release(&t->evaluator);
     th_loader_close(t->loader);
     t->loader = NULL;
+    th_trainer_close_cuts(t);
     th_freeze_release(&t->freeze);
     t->freeze = (struct th_freeze){0};
 }
@@ -140,6 +140,10 @@ thaw_status th_trainer_verify(struct thaw_trainer *t)
     for (int i = 0; i < TH_MAX_PLANS; i++)
         if (t->plans[i].plan)
             TRY(th_plan_verify(t->plans[i].plan));
+    if (t->cut.below)
+        TRY(th_plan_verify(t->cut.below));
+    if (t->val_cut.below)
+        TRY(th_plan_verify(t->val_cut.below));
     return t->evaluator.plan ? th_plan_verify(t->evaluator.plan) : THAW_OK;
 }
 
@@ -149,6 +153,8 @@ thaw_status th_trainer_leave(struct thaw_trainer *t)
         return THAW_OK;
     t->entered = false;
     thaw_status status = th_trainer_verify(t);
+    if (status == THAW_OK)
+        th_trainer_drop_cache(t);
     th_trainer_release_phase(t);
     return status;
 }
@@ -226,7 +232,7 @@ static thaw_status begin_copies(struct thaw_trainer *t)
     return THAW_OK;
 }
 
-static struct th_plan_spec plan_spec(
+struct th_plan_spec th_trainer_plan_spec(
     const struct thaw_trainer *t, const struct th_freeze *f, int64_t batch)
 {
     return (struct th_plan_spec){.model = &t->net.model,
@@ -241,8 +247,14 @@ static struct th_plan_spec plan_spec(
 
 static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
 {
-    const struct th_plan_spec spec = plan_spec(t, &t->freeze, batch);
+    struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, batch);
+    bool full = batch == th_trainer_batch(t);
     t->plans[i].batch = (int)batch;
+    t->plans[i].above = t->cut.below && (t->recipe.cache != TH_CACHE_OFF || !full);
+    if (t->plans[i].above) {
+        spec.side = TH_ABOVE;
+        spec.moving = t->moving;
+    }
     return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->plans[i].plan);
 }
 
@@ -250,7 +262,7 @@ static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
 static thaw_status make_update(const struct thaw_trainer *t, const struct th_freeze *f,
     struct th_store *store, struct th_arena *arena, struct th_plan **out)
 {
-    struct th_plan_spec spec = plan_spec(t, f, 0);
+    struct th_plan_spec spec = th_trainer_plan_spec(t, f, 0);
     spec.part = TH_PART_UPDATE;
     return t->recipe.accumulate > 1 ? th_plan_new(&spec, store, arena, out) : THAW_OK;
 }
@@ -258,17 +270,24 @@ static thaw_status make_update(const struct thaw_trainer *t, const struct th_fre
 /* A plan for full batches, and one for a last batch of another size. */
 static thaw_status make_plans(struct thaw_trainer *t)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t), last = n % batch;
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t),
+            last = n % batch;
     bool joined = joins(t, &t->freeze);
     int used = 0;
+    TRY(th_trainer_open_cuts(t));
     if (n / batch - joined > 0)
         TRY(add_plan(t, used++, batch));
     if (last)
         TRY(add_plan(t, used++, joined ? batch + 1 : last));
     TRY(make_update(t, &t->freeze, &t->net.store, &t->net.arena, &t->update));
     struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
-    return th_evaluator_init_int8(&t->evaluator, &t->net, values, t->recipe.batch,
-        t->recipe.prefix_int8 ? &t->freeze : NULL);
+    if (!t->val_cut.below)
+        return th_evaluator_init_int8(&t->evaluator, &t->net, values, t->recipe.batch,
+            t->recipe.prefix_int8 ? &t->freeze : NULL);
+    const struct th_plan_spec judging = th_trainer_val_spec(t, &t->freeze);
+    TRY(th_evaluator_init_above(&t->evaluator, &t->net, values, &t->val_cut, &judging));
+    t->evaluator.events = &t->events;
+    return THAW_OK;
 }
 
 void th_trainer_bad_image(void *context, const struct th_bad_image *bad)
@@ -304,12 +323,15 @@ struct th_loader_options th_trainer_judge_options(
 struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
 {
     struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_TRAIN);
-    o.batch = batch_of(t);
+    o.batch = th_trainer_batch(t);
     o.seed = t->recipe.seed;
     o.shuffle = t->recipe.shuffle;
     o.balanced = t->recipe.balanced;
     o.join_single = joins(t, &t->freeze);
     o.augment = t->recipe.augment;
+    o.views = t->recipe.views;
+    o.knows = t->cut.cache ? th_cut_knows : NULL;
+    o.knows_context = &t->cut;
     return o;
 }
 
@@ -396,7 +418,7 @@ static int64_t slot_bytes(const struct thaw_trainer *t, const struct th_store *s
 static thaw_status plan_cost(const struct thaw_trainer *t, const struct th_freeze *f,
     struct th_store *store, struct th_arena *arena, struct th_phase_cost *c)
 {
-    const struct th_plan_spec spec = plan_spec(t, f, batch_of(t));
+    const struct th_plan_spec spec = th_trainer_plan_spec(t, f, th_trainer_batch(t));
     struct th_plan *plan = NULL, *update = NULL;
     TRY(th_plan_new(&spec, store, arena, &plan));
     thaw_status status = make_update(t, f, store, arena, &update);
@@ -404,7 +426,8 @@ static thaw_status plan_cost(const struct thaw_trainer *t, const struct th_freez
     c->slot_bytes = slot_bytes(t, store);
     th_plan_free(update);
     th_plan_free(plan);
-    return status;
+    return status == THAW_OK ? th_trainer_later_cache_cost(t, f, store, arena, c)
+                             : status;
 }
 
 /* With a store and an arena of its own, whose pages nobody touches. */
@@ -428,21 +451,25 @@ static thaw_status later_cost(
 thaw_status th_trainer_phase_cost(
     struct thaw_trainer *t, int phase, struct th_phase_cost *c)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = batch_of(t);
+    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t);
     int64_t begun = t->at.epoch - t->recipe.timetable.epoch[phase];
     double part = (double)t->at.step / (double)t->phase_steps[t->at.phase];
-    *c = (struct th_phase_cost){.epochs = (double)epochs_of(t, phase),
+    *c = (struct th_phase_cost){.epochs = (double)th_trainer_phase_epochs(t, phase),
         .images = n,
         .val_images = t->val_loader ? t->data.split[TH_SPLIT_VAL].n : 0,
         .batch = batch,
         .val_batch = t->recipe.batch,
         .n_plans = 1 + (n > batch && n % batch > 0)};
     th_plan_stats(t->evaluator.plan, &c->eval);
+    c->full = c->epochs;
+    c->missing = 1;
     if (phase != t->at.phase)
         return later_cost(t, phase, c);
     c->epochs -= (double)begun + part;
+    c->full = c->epochs;
     c->slot_bytes = slot_bytes(t, &t->net.store);
     th_plan_stats(t->plans[0].plan, &c->train);
     c->batch = t->plans[0].batch;
+    th_trainer_cache_cost(t, c);
     return THAW_OK;
 }
