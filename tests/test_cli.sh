@@ -177,6 +177,12 @@ expect 0 "inspect --json prints one object" inspect run --thaw '0:head 1:all' --
 prints '^\{"model":"run.best.h5","backbone":"resnet20",.*"epoch":1,"thaw":"all",.*\}$'
 prints '"macs":[1-9][0-9]*,"moved_bytes":[1-9][0-9]*,"saved_bytes":[0-9]+,"arena_bytes":'
 prints '"op":"conv","name":"[^"]+","macs":[0-9]+,"bytes":[0-9]+,"kernel":\[3,3\],"stride":'
+expect 0 "inspect --json of a plan without derived steps" inspect run --thaw all --bn train --json
+for sum in macs/macs moved_bytes/bytes; do
+    check "its ${sum#*/} add up" awk -v RS=, -F: -v total="\"${sum%/*}\"" -v part="\"${sum#*/}\"" '
+        $1 == total && !all { all = $2; next } $1 == part { found += $2 }
+        END { exit !(all > 0 && all == found) }' out
+done
 expect 0 "inspect --time says where the time goes" inspect run --thaw head --time 1
 prints 'where the time goes'
 prints '^  conv  *19 steps '

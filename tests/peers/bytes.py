@@ -113,7 +113,8 @@ def run_thaw(args, folder: str, case: Case, batch: int, size: int) -> tuple[dict
     with tempfile.TemporaryDirectory() as out:
         done = child.run([args.thaw, "train", f"csv:{folder}/{batch}.csv", "-o",
                           os.path.join(out, "run"), "--weights", weights, "--keep-head",
-                          "--augment", "none", "--val", "0", "--epochs", "1", "--lr", "0.0001",
+                          "--augment", "none", "--cache", "off", "--val", "0", "--epochs", "1",
+                          "--lr", "0.0001",
                           *options],
                          out, machine.environment(args.threads, "auto"))
     return plan, foreseen(done.out + done.err), done.peak
