@@ -40,53 +40,66 @@ TH_INLINE float nearest(float v, float least, float most)
     return v < most ? v : most;
 }
 
-TH_INLINE void quantize_u8(const float *restrict x, int64_t n, int64_t x_step,
-    int64_t y_step, float inverse, uint8_t *restrict y)
+TH_INLINE void quantize_u8(const float *restrict x, int64_t n, int64_t step,
+    float inverse, uint8_t *restrict y)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i * y_step] = (uint8_t)(int)nearest(x[i * x_step] * inverse, 0, UINT8_MAX);
+        y[i] = (uint8_t)(int)nearest(x[i * step] * inverse, 0, UINT8_MAX);
 }
 
-TH_INLINE void quantize_i8(const float *restrict x, int64_t n, int64_t x_step,
-    int64_t y_step, float inverse, int8_t *restrict y)
+TH_INLINE void quantize_i8(
+    const float *restrict x, int64_t n, int64_t step, float inverse, int8_t *restrict y)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i * y_step] =
-            (int8_t)(int)nearest(x[i * x_step] * inverse, INT8_MIN, INT8_MAX);
+        y[i] = (int8_t)(int)nearest(x[i * step] * inverse, INT8_MIN, INT8_MAX);
 }
 
-/* n values that lie x_step and y_step apart; steps of 1 get a copy of their own. */
-static void quantize_row(const struct th_call *call, int64_t from, int64_t to,
-    int64_t n, int64_t x_step, int64_t y_step)
+/* n values that lie `step` apart, to neighbours; a step of 1 gets a copy of its own. */
+static void quantize_dense(
+    const struct th_call *call, int64_t from, int64_t n, int64_t step, void *y)
 {
     const struct th_args_quantize *a = (const void *)call->args;
     const float *x = (const float *)a->x + from;
     float inverse = 1 / *(const float *)a->scale;
-    bool dense = x_step == 1 && y_step == 1;
-    if (call->out[0].dtype == TH_I8) {
-        int8_t *y = (int8_t *)a->y + to;
-        dense ? quantize_i8(x, n, 1, 1, inverse, y)
-              : quantize_i8(x, n, x_step, y_step, inverse, y);
-        return;
+    if (call->out[0].dtype == TH_I8 && step == 1)
+        quantize_i8(x, n, 1, inverse, y);
+    else if (call->out[0].dtype == TH_I8)
+        quantize_i8(x, n, step, inverse, y);
+    else if (step == 1)
+        quantize_u8(x, n, 1, inverse, y);
+    else
+        quantize_u8(x, n, step, inverse, y);
+}
+
+/* One channel of an image, by way of the stack, so that only whole bytes are scattered. */
+static void quantize_channel(
+    const struct th_call *call, struct run_of from, struct run_of to, int64_t n)
+{
+    const struct th_args_quantize *a = (const void *)call->args;
+    uint8_t dense[512], *y = (uint8_t *)a->y + to.at;
+    for (int64_t i = 0; i < n; i += (int64_t)sizeof dense) {
+        int64_t left = n - i, most = (int64_t)sizeof dense;
+        int64_t count = left < most ? left : most;
+        quantize_dense(call, from.at + i * from.step, count, from.step, dense);
+        for (int64_t k = 0; k < count; k++)
+            y[(i + k) * to.step] = dense[k];
     }
-    uint8_t *y = (uint8_t *)a->y + to;
-    dense ? quantize_u8(x, n, 1, 1, inverse, y)
-          : quantize_u8(x, n, x_step, y_step, inverse, y);
 }
 
 /* One image. */
 static void quantize_part(const struct th_call *call, int64_t n)
 {
+    uint8_t *y_at = ((const struct th_args_quantize *)(const void *)call->args)->y;
     const struct th_operand *x = &call->in[0], *y = &call->out[0];
     const int64_t *d = x->shape.dim, plane = d[2] * d[3];
     for (int64_t c = 0; c < d[1];) {
         int64_t lanes = neighbours(x, y, c);
         struct run_of from = channel(x, n, c), to = channel(y, n, c);
         if (lanes == 1)
-            quantize_row(call, from.at, to.at, plane, from.step, to.step);
+            quantize_channel(call, from, to, plane);
         for (int64_t p = 0; lanes > 1 && p < plane; p++)
-            quantize_row(
-                call, from.at + p * from.step, to.at + p * to.step, lanes, 1, 1);
+            quantize_dense(
+                call, from.at + p * from.step, lanes, 1, y_at + to.at + p * to.step);
         c += lanes;
     }
 }
