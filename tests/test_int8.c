@@ -232,6 +232,20 @@ static void a_stopped_run_ends_with_the_same_bits(void **state)
     }
 }
 
+static void kept_features_change_no_bit(void **state)
+{
+    (void)state;
+    thaw_result r;
+    if (!has_vnni())
+        skip();
+    must(train(make_options("again", RECIPE, "augment", "none", "cache", "off", NULL),
+        NULL, &r));
+    must(train(make_options("kept", RECIPE, "augment", "none", "cache", "memory", NULL),
+        NULL, &r));
+    assert_same_model("again", "kept", "last.h5");
+    assert_same_model("again", "kept", "best.h5");
+}
+
 static void assert_refused(thaw_options *o, const char *because)
 {
     thaw_result r;
@@ -337,6 +351,7 @@ int main(void)
         cmocka_unit_test(evaluation_has_the_prefix_of_training),
         cmocka_unit_test(what_is_derived_is_verified),
         cmocka_unit_test(a_stopped_run_ends_with_the_same_bits),
+        cmocka_unit_test(kept_features_change_no_bit),
         cmocka_unit_test(it_is_refused_where_nothing_is_gained),
         cmocka_unit_test(on_real_images_it_says_what_fp32_says),
     };
