@@ -18,6 +18,7 @@ struct halves {
     struct th_plan *below, *above;
     struct th_frontier f;
     float *rows[TH_MAX_FRONTIER]; /* [BATCH][values] */
+    int side;                     /* pixels */
 };
 
 static struct th_plan *side(
@@ -33,11 +34,11 @@ static struct th_plan *side(
     return p;
 }
 
-static void halves_open(struct halves *h, const char *device, struct th_plan_spec spec,
-    const char *thaw, const char *bn)
+static void halves_open_at(struct halves *h, int pixels, const char *device,
+    struct th_plan_spec spec, const char *thaw, const char *bn)
 {
-    *h = (struct halves){0};
-    net_open(&h->n, device, "resnet20", SIDE, 5, 7);
+    *h = (struct halves){.side = pixels};
+    net_open(&h->n, device, "resnet20", pixels, 5, 7);
     net_plan(&h->n, spec, thaw, bn);
     h->moving = th_alloc((size_t)h->n.model.n_params, sizeof *h->moving);
     for (int i = 0; i < h->n.model.n_params; i++)
@@ -49,6 +50,12 @@ static void halves_open(struct halves *h, const char *device, struct th_plan_spe
         th_plan_frontier(h->below, &h->f);
     for (int i = 0; i < h->f.n; i++)
         h->rows[i] = th_alloc((size_t)h->f.values[i] * BATCH, sizeof(float));
+}
+
+static void halves_open(struct halves *h, const char *device, struct th_plan_spec spec,
+    const char *thaw, const char *bn)
+{
+    halves_open_at(h, SIDE, device, spec, thaw, bn);
 }
 
 static void halves_close(struct halves *h)
@@ -64,7 +71,7 @@ static void halves_close(struct halves *h)
 /* Image of place i of the batch: number `order[i]` of those drawn from the seed. */
 static void run_below(struct halves *h, uint64_t seed, const int order[BATCH])
 {
-    size_t pixels = (size_t)3 * SIDE * SIDE;
+    size_t pixels = (size_t)3 * (size_t)h->side * (size_t)h->side;
     float *x = th_alloc(pixels * BATCH, sizeof *x);
     uint64_t key = th_rng_mix_name(seed, "images");
     for (int i = 0; i < BATCH; i++)
@@ -168,32 +175,39 @@ static void both_parts_give_the_whole_plans_logits(void **state)
 
 /* P7: what a sample's features are does not depend on where in the batch it stands, nor
  * on what stands beside it. */
+static void move_images(
+    const char *device, int pixels, const char *thaw, const char *bn)
+{
+    static const int orders[][BATCH] = {
+        {5, 4, 3, 2, 1, 0}, {2, 2, 2, 2, 2, 2}, {1, 0, 1, 0, 1, 0}, {4, 5, 0, 1, 2, 3}};
+    struct halves h;
+    halves_open_at(&h, pixels, device,
+        (struct th_plan_spec){.mode = TH_TRAIN, .batch = BATCH}, thaw, bn);
+    size_t n = (size_t)h.f.values[0], bytes = n * sizeof(float);
+    float *want = th_alloc(BATCH, bytes);
+    run_below(&h, 3, in_order);
+    memcpy(want, h.rows[0], BATCH * bytes);
+    for (size_t o = 0; o < sizeof orders / sizeof *orders; o++) {
+        run_below(&h, 3, orders[o]);
+        for (int i = 0; i < BATCH; i++)
+            if (memcmp(
+                    h.rows[0] + (size_t)i * n, want + (size_t)orders[o][i] * n, bytes))
+                fail_msg("%s --thaw %s, %d pixels: image %d at place %d differs",
+                    device, thaw, pixels, orders[o][i], i);
+    }
+    th_free(want);
+    halves_close(&h);
+}
+
 static void features_do_not_depend_on_the_neighbours(void **state)
 {
     (void)state;
-    static const int orders[][BATCH] = {
-        {5, 4, 3, 2, 1, 0}, {2, 2, 2, 2, 2, 2}, {1, 0, 1, 0, 1, 0}, {4, 5, 0, 1, 2, 3}};
     for (size_t d = 0; d < N_DEVICES; d++)
-        for (size_t c = 0; net_has_device(devices[d]) && c < 3; c++) {
-            struct halves h;
-            halves_open(&h, devices[d],
-                (struct th_plan_spec){.mode = TH_TRAIN, .batch = BATCH}, cuts[c][0],
-                cuts[c][1]);
-            size_t n = (size_t)h.f.values[0], bytes = n * sizeof(float);
-            float *want = th_alloc(BATCH, bytes);
-            run_below(&h, 3, in_order);
-            memcpy(want, h.rows[0], BATCH * bytes);
-            for (size_t o = 0; o < sizeof orders / sizeof *orders; o++) {
-                run_below(&h, 3, orders[o]);
-                for (int i = 0; i < BATCH; i++)
-                    if (memcmp(h.rows[0] + (size_t)i * n,
-                            want + (size_t)orders[o][i] * n, bytes))
-                        fail_msg("%s --thaw %s: image %d at place %d differs",
-                            devices[d], cuts[c][0], orders[o][i], i);
-            }
-            th_free(want);
-            halves_close(&h);
-        }
+        for (size_t c = 0; net_has_device(devices[d]) && c < 3; c++)
+            move_images(devices[d], SIDE, cuts[c][0], cuts[c][1]);
+    for (size_t d = 2; d < N_DEVICES; d++) /* where Winograd's kernels begin, and odd */
+        for (int pixels = 32; net_has_device(devices[d]) && pixels <= 37; pixels += 5)
+            move_images(devices[d], pixels, "head", "auto");
 }
 
 static void the_frontier_is_what_costs_the_fewest_bytes(void **state)

@@ -8,6 +8,8 @@
 #include "kept.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 enum { ENTRIES = 7, VALUES = 5 };
 
@@ -246,6 +248,40 @@ static void foreign_short_and_other_files_are_replaced(void **state)
     forget("foreign");
 }
 
+/* As long as the file may not grow, which is what a full disk looks like. */
+static void a_full_disk_is_told_once_and_what_is_kept_stays(void **state)
+{
+    (void)state;
+    char dir[256], path[600];
+    float x[VALUES];
+    struct rlimit before;
+    run_path(dir, "full");
+    struct th_cache_spec spec = spec_of(TH_CACHE_DISK, dir);
+    struct th_feature_cache *c = open_noting(&spec, false);
+    file_of(dir, path);
+    make_entry(0, x);
+    must(th_feature_cache_put(c, 0, x));
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const struct rlimit least = {.rlim_cur = 200, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &least), 0);
+    make_entry(5, x);
+    thaw_status first = th_feature_cache_put(c, 5, x);
+    thaw_status second = th_feature_cache_put(c, 6, x);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(first, THAW_E_IO);
+    assert_int_equal(second, THAW_OK);
+    assert_int_equal(th_feature_cache_filled(c), 1);
+    expect_entry(c, 0);
+    th_feature_cache_close(c);
+    c = open_noting(&spec, false); /* room again */
+    put_all(c);
+    assert_int_equal(th_feature_cache_filled(c), ENTRIES);
+    th_feature_cache_close(c);
+    forget("full");
+}
+
 static void a_folder_that_cannot_be_made_is_said_to_be(void **state)
 {
     (void)state;
@@ -266,6 +302,7 @@ int main(void)
         cmocka_unit_test(a_file_is_used_again_by_others_at_the_same_time_too),
         cmocka_unit_test(no_damaged_byte_passes_for_a_feature),
         cmocka_unit_test(foreign_short_and_other_files_are_replaced),
+        cmocka_unit_test(a_full_disk_is_told_once_and_what_is_kept_stays),
         cmocka_unit_test(a_folder_that_cannot_be_made_is_said_to_be),
     };
     return cmocka_run_group_tests(tests, setup, remove_data);
