@@ -213,8 +213,8 @@ static thaw_status check_regular(int fd, const char *path, size_t limit, size_t 
     return THAW_OK;
 }
 
-thaw_status th_file_read(
-    const char *path, size_t limit, unsigned char **bytes, size_t *n)
+thaw_status th_file_read_into(const char *path, size_t limit, struct th_block *block,
+    unsigned char **bytes, size_t *n)
 {
     thaw_status status;
     *bytes = NULL;
@@ -224,14 +224,24 @@ thaw_status th_file_read(
         return th_fail_errno(THAW_E_IO, "%s: cannot be opened", path);
     if ((status = check_regular(fd, path, limit, n)) != THAW_OK)
         goto out;
-    *bytes = th_alloc(*n + 1, 1);
+    *bytes = th_block_take(block, *n + 1);
     status = *bytes ? read_all(fd, path, *bytes, *n) : THAW_E_MEMORY;
+    if (status == THAW_OK)
+        (*bytes)[*n] = 0;
+    else
+        *bytes = NULL;
 out:
     close(fd); /* read-only: nothing can be lost */
-    if (status != THAW_OK) {
-        th_free(*bytes);
-        *bytes = NULL;
-    }
+    return status;
+}
+
+thaw_status th_file_read(
+    const char *path, size_t limit, unsigned char **bytes, size_t *n)
+{
+    struct th_block block = {0};
+    thaw_status status = th_file_read_into(path, limit, &block, bytes, n);
+    if (status != THAW_OK)
+        th_block_release(&block);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #ifndef TH_FILE_H
 #define TH_FILE_H
 
+#include "mem.h"
 #include "thaw.h"
 
 #include <stdbool.h>
@@ -35,6 +36,10 @@ thaw_status th_file_write_atomic(
  * allocated and zero, so text is terminated. */
 thaw_status th_file_read(
     const char *path, size_t limit, unsigned char **bytes, size_t *n);
+
+/* Likewise, into memory that is kept; valid until the block is used again. */
+thaw_status th_file_read_into(const char *path, size_t limit, struct th_block *block,
+    unsigned char **bytes, size_t *n);
 
 /* That `path` is a regular file, or a folder, that can be opened: THAW_E_IO says why not.
  * Every path that the user typed fails in this one way. */

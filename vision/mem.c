@@ -5,6 +5,7 @@
 #include "error.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,4 +67,22 @@ char *th_format(const char *fmt, ...)
 void th_free(void *p)
 {
     free(p);
+}
+
+void *th_block_take(struct th_block *block, size_t bytes)
+{
+    if (block->p && bytes <= block->bytes)
+        return block->p;
+    /* When it grows an eighth more, so that sizes which creep up soon fit. */
+    size_t more = block->p && bytes < SIZE_MAX / 2 ? bytes + bytes / 8 : bytes;
+    th_block_release(block);
+    block->p = th_alloc(more, 1);
+    block->bytes = block->p ? more : 0;
+    return block->p;
+}
+
+void th_block_release(struct th_block *block)
+{
+    th_free(block->p);
+    *block = (struct th_block){0};
 }

@@ -27,6 +27,18 @@ char *th_format(const char *fmt, ...)
 
 void th_free(void *p);
 
+/* Memory kept from one use to the next, for work that is done again and again; zero
+ * before its first use. */
+struct th_block {
+    void *p;
+    size_t bytes;
+};
+
+/* At least `bytes` of it, holding anything; what was taken before is no longer valid.
+ * NULL and an error sentence on failure. */
+void *th_block_take(struct th_block *block, size_t bytes);
+void th_block_release(struct th_block *block);
+
 /* Bytes rounded up to TH_ALIGN. */
 static inline size_t th_align_up(size_t bytes)
 {
