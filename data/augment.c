@@ -144,16 +144,44 @@ static void erase(uint64_t key, size_t n, float *out)
     }
 }
 
-/* torchvision's RandomResizedCrop to n x n. */
-static thaw_status resized_crop(uint64_t key, double scale,
-    const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb)
+/* The resize that the input's pixels are: torchvision's RandomResizedCrop, or what
+ * evaluation does. */
+static thaw_status resize_of(
+    const struct th_example *example, int w, int h, struct th_resize *r)
 {
-    struct th_resize r = {.from = th_augment_crop(key, scale, src->w, src->h),
+    const struct th_preprocess *p = example->preprocess;
+    const struct th_augment *a = example->augment;
+    if (!a->crop || a->pad)
+        return th_preprocess_resize(p, w, h, r);
+    *r = (struct th_resize){
+        .from = th_augment_crop(th_view_key(&example->view), a->scale, w, h),
         .w = p->size,
         .h = p->size,
         .part = {0, 0, p->size, p->size},
         .filter = p->filter};
-    return th_image_resize_part(src, &r, rgb, (size_t)p->size * CHANNELS);
+    return THAW_OK;
+}
+
+/* Where nothing can be made of the picture, all of it: making it will say why. */
+static struct th_box part_wanted(const void *context, int w, int h)
+{
+    struct th_resize r;
+    struct th_box box;
+    if (resize_of(context, w, h, &r) != THAW_OK ||
+        th_resize_reads(&r, w, h, &box) != THAW_OK)
+        return (struct th_box){0, 0, w, h};
+    return box;
+}
+
+struct th_wanted th_example_wants(const struct th_example *example)
+{
+    return (struct th_wanted){.part = part_wanted, .context = example};
+}
+
+void th_example_maker_release(struct th_example_maker *maker)
+{
+    th_block_release(&maker->pixels);
+    th_block_release(&maker->resizer.memory);
 }
 
 static int within(int v, int least, int most)
@@ -203,21 +231,27 @@ static void change(uint64_t key, const struct th_augment *a, struct th_image *im
         jitter(key, a, image);
 }
 
-thaw_status th_augment_input(const struct th_preprocess *p, const struct th_augment *a,
-    const struct th_view *variant, const struct th_image *src, uint8_t *scratch,
-    float *out)
+thaw_status th_example_make(struct th_example_maker *maker,
+    const struct th_example *example, const struct th_picture *src, float *out)
 {
-    size_t n = (size_t)p->size;
-    uint64_t key = th_view_key(variant);
-    struct th_image image = {p->size, p->size, scratch};
-    TRY(a->crop && !a->pad ? resized_crop(key, a->scale, p, src, scratch)
-                           : th_preprocess_pixels(p, src, scratch));
+    const struct th_preprocess *p = example->preprocess;
+    const struct th_augment *a = example->augment;
+    size_t n = (size_t)p->size, bytes = n * n * CHANNELS;
+    uint64_t key = th_view_key(&example->view);
+    struct th_resize r;
+    TRY(resize_of(example, src->w, src->h, &r));
+    /* The pixels, and a copy of them for RandAugment. */
+    uint8_t *rgb = th_block_take(&maker->pixels, 2 * bytes);
+    if (!rgb)
+        return THAW_E_MEMORY;
+    struct th_image image = {.w = p->size, .h = p->size, .rgb = rgb};
+    TRY(th_picture_resize(&maker->resizer, src, &r, rgb, n * CHANNELS));
     if (a->pad)
-        shift(key, a->pad, p->size, scratch);
+        shift(key, a->pad, p->size, rgb);
     /* Only RandAugment sees left and right; otherwise normalising mirrors for nothing. */
     bool mirror = happens(key, "mirror", a->mirror), waits = a->n_ops == 0;
-    change(key, a, &image, scratch + n * n * CHANNELS, mirror && !waits);
-    th_preprocess_normalise(p, scratch, mirror && waits, out);
+    change(key, a, &image, rgb + bytes, mirror && !waits);
+    th_preprocess_normalise(p, rgb, mirror && waits, out);
     if (a->erase > 0 && happens(key, "erase?", a->erase))
         erase(th_rng_mix_name(key, "erase"), n, out);
     return THAW_OK;

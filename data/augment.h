@@ -41,15 +41,27 @@ thaw_status th_augment_named(const char *name, struct th_augment *out);
 struct th_box th_augment_crop(uint64_t key, double scale, int w, int h);
 uint64_t th_view_key(const struct th_view *v);
 
-/* Bytes of scratch that an n x n input needs: two images. */
-static inline size_t th_augment_scratch(int n)
-{
-    return (size_t)n * (size_t)n * 3 * 2;
-}
+/* An input to be made: which variant of which sample, and how. */
+struct th_example {
+    const struct th_preprocess *preprocess;
+    const struct th_augment *augment;
+    struct th_view view;
+};
 
-/* out[3][N][N], normalised; scratch[th_augment_scratch(N)] begins with its pixels. */
-thaw_status th_augment_input(const struct th_preprocess *p, const struct th_augment *a,
-    const struct th_view *variant, const struct th_image *src, uint8_t *scratch,
-    float *out);
+/* Memory in which inputs are made one after the other; zero at first. */
+struct th_example_maker {
+    struct th_block pixels;
+    struct th_resizer resizer;
+};
+void th_example_maker_release(struct th_example_maker *maker);
+
+/* The part of a picture that the input needs: a function of its size and of what is drawn,
+ * never of pixels. */
+struct th_wanted th_example_wants(const struct th_example *example);
+
+/* out[3][N][N], normalised, from a picture that holds at least what the input wants;
+ * maker->pixels begins with its 8-bit pixels. */
+thaw_status th_example_make(struct th_example_maker *maker,
+    const struct th_example *example, const struct th_picture *src, float *out);
 
 #endif

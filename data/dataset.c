@@ -449,19 +449,31 @@ thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out)
     return status;
 }
 
-thaw_status th_sample_read(
-    const struct th_sample *sample, struct th_image *image, bool *damaged)
+thaw_status th_sample_read_part(const struct th_sample *sample,
+    struct th_image_reader *reader, const struct th_wanted *wanted, bool *damaged)
 {
+    struct th_image *image = &reader->picture.held;
     if (sample->path) {
-        *image = (struct th_image){0};
         TRY(check_stamp(sample));
-        return th_image_read(sample->path, image, damaged);
+        return th_image_read_part(reader, sample->path, wanted, damaged);
     }
-    TRY(th_image_init(image, sample->w, sample->h));
+    TRY(th_image_reuse(image, sample->w, sample->h));
     size_t n = (size_t)sample->w * (size_t)sample->h;
     for (size_t i = 0; i < n; i++)
         memset(image->rgb + i * 3, sample->pixels[i], 3);
-    if (damaged)
-        *damaged = false;
+    reader->picture = th_picture_of(image);
+    *damaged = false;
     return THAW_OK;
+}
+
+thaw_status th_sample_read(
+    const struct th_sample *sample, struct th_image *image, bool *damaged)
+{
+    bool unused;
+    struct th_image_reader reader = {0};
+    thaw_status status =
+        th_sample_read_part(sample, &reader, NULL, damaged ? damaged : &unused);
+    th_block_release(&reader.file);
+    *image = reader.picture.held;
+    return status;
 }

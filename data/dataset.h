@@ -67,6 +67,10 @@ void th_dataset_close(struct th_dataset *d);
 thaw_status th_sample_read(
     const struct th_sample *sample, struct th_image *image, bool *damaged);
 
+/* As th_image_read_part does; an image in memory is given whole. */
+thaw_status th_sample_read_part(const struct th_sample *sample,
+    struct th_image_reader *reader, const struct th_wanted *wanted, bool *damaged);
+
 /* Write OUT/train/CLASS/00000.png ..., and val and test where there are any; the first
  * per_class images of each class, 0: all. OUT must not exist yet. */
 thaw_status th_dataset_export_folder(

@@ -11,9 +11,8 @@
 
 enum { MAX_FILE_BYTES = 1 << 30, CHANNELS = 3 };
 
-thaw_status th_image_init(struct th_image *image, int w, int h)
+thaw_status th_image_check_size(int w, int h)
 {
-    *image = (struct th_image){0};
     if (w < 1 || h < 1)
         return th_fail(THAW_E_DATA, "the image is empty (%dx%d)", w, h);
     if (w > TH_IMAGE_MAX_SIDE || h > TH_IMAGE_MAX_SIDE ||
@@ -21,18 +20,37 @@ thaw_status th_image_init(struct th_image *image, int w, int h)
         return th_fail(THAW_E_DATA,
             "the image claims %dx%d pixels; at most %d a side and %d in all are read",
             w, h, TH_IMAGE_MAX_SIDE, TH_IMAGE_MAX_PIXELS);
-    image->rgb = th_alloc((size_t)w * (size_t)h, CHANNELS);
-    if (!image->rgb)
-        return THAW_E_MEMORY;
-    image->w = w;
-    image->h = h;
     return THAW_OK;
+}
+
+thaw_status th_image_reuse(struct th_image *image, int w, int h)
+{
+    TRY(th_image_check_size(w, h));
+    struct th_block block = {image->rgb, image->bytes};
+    image->rgb = th_block_take(&block, (size_t)w * (size_t)h * CHANNELS);
+    image->bytes = block.bytes;
+    image->w = image->rgb ? w : 0;
+    image->h = image->rgb ? h : 0;
+    return image->rgb ? THAW_OK : THAW_E_MEMORY;
+}
+
+thaw_status th_image_init(struct th_image *image, int w, int h)
+{
+    *image = (struct th_image){0};
+    return th_image_reuse(image, w, h);
 }
 
 void th_image_release(struct th_image *image)
 {
     th_free(image->rgb);
     *image = (struct th_image){0};
+}
+
+void th_image_reader_release(struct th_image_reader *reader)
+{
+    th_block_release(&reader->file);
+    th_image_release(&reader->picture.held);
+    *reader = (struct th_image_reader){0};
 }
 
 /* Pillow's division by 255, rounded. */
@@ -90,35 +108,67 @@ static const char *unread_type(const uint8_t *bytes, size_t n)
     return "its first bytes are none of JPEG, PNG, BMP, GIF, TGA or PNM";
 }
 
+/* The decoder of a file's first bytes, or NULL and why there is none. */
+static const struct th_decoder *decoder_of(const uint8_t *bytes, size_t n_bytes)
+{
+    if (n_bytes == 0) {
+        th_fail(THAW_E_DATA, "the file is empty");
+        return NULL;
+    }
+    for (const struct th_decoder *const *d = th_decoder_list; *d; d++)
+        if ((*d)->recognises(bytes, n_bytes))
+            return *d;
+    th_fail(THAW_E_DATA, "not a readable image: %s", unread_type(bytes, n_bytes));
+    return NULL;
+}
+
+thaw_status th_picture_decode(const uint8_t *bytes, size_t n_bytes,
+    const struct th_wanted *wanted, struct th_picture *picture, bool *damaged)
+{
+    const struct th_decoder *d = decoder_of(bytes, n_bytes);
+    thaw_status status = THAW_E_DATA;
+    *damaged = false;
+    if (d && d->decode_part && wanted) {
+        status = d->decode_part(bytes, n_bytes, wanted, picture, damaged);
+    } else if (d) {
+        status = d->decode(bytes, n_bytes, &picture->held, damaged);
+        *picture = th_picture_of(&picture->held);
+    }
+    if (status != THAW_OK)
+        th_image_release(&picture->held);
+    return status;
+}
+
 thaw_status th_image_decode(
     const uint8_t *bytes, size_t n_bytes, struct th_image *image, bool *damaged)
 {
     bool unused;
-    damaged = damaged ? damaged : &unused;
+    struct th_picture picture = {0};
+    thaw_status status =
+        th_picture_decode(bytes, n_bytes, NULL, &picture, damaged ? damaged : &unused);
+    *image = picture.held;
+    return status;
+}
+
+thaw_status th_image_read_part(struct th_image_reader *reader, const char *path,
+    const struct th_wanted *wanted, bool *damaged)
+{
+    uint8_t *bytes;
+    size_t n_bytes;
     *damaged = false;
-    *image = (struct th_image){0};
-    if (n_bytes == 0)
-        return th_fail(THAW_E_DATA, "the file is empty");
-    for (const struct th_decoder *const *d = th_decoder_list; *d; d++)
-        if ((*d)->recognises(bytes, n_bytes)) {
-            thaw_status status = (*d)->decode(bytes, n_bytes, image, damaged);
-            if (status != THAW_OK)
-                th_image_release(image);
-            return status;
-        }
-    return th_fail(
-        THAW_E_DATA, "not a readable image: %s", unread_type(bytes, n_bytes));
+    TRY(th_file_read_into(path, MAX_FILE_BYTES, &reader->file, &bytes, &n_bytes));
+    thaw_status status =
+        th_picture_decode(bytes, n_bytes, wanted, &reader->picture, damaged);
+    return status == THAW_OK ? THAW_OK : th_fail(status, "%s: %s", path, thaw_error());
 }
 
 thaw_status th_image_read(const char *path, struct th_image *image, bool *damaged)
 {
-    *image = (struct th_image){0};
-    if (damaged)
-        *damaged = false;
-    uint8_t *bytes;
-    size_t n_bytes;
-    TRY(th_file_read(path, MAX_FILE_BYTES, &bytes, &n_bytes));
-    thaw_status status = th_image_decode(bytes, n_bytes, image, damaged);
-    th_free(bytes);
-    return status == THAW_OK ? THAW_OK : th_fail(status, "%s: %s", path, thaw_error());
+    bool unused;
+    struct th_image_reader reader = {0};
+    thaw_status status =
+        th_image_read_part(&reader, path, NULL, damaged ? damaged : &unused);
+    th_block_release(&reader.file);
+    *image = reader.picture.held;
+    return status;
 }

@@ -2,7 +2,8 @@
  * Owns the worker threads and the ring of batches they fill.
  *
  * Invariants. L1 which image, which variant and which substitute stands at a place of an
- * epoch is a function of (seed, epoch, place) and of the files, never of threads. L2 a
+ * epoch is a function of (seed, epoch, place) and of the files, never of threads: that a
+ * file was found sound before saves time and changes nothing. L2 a
  * slot's arrays are written by workers that took one of its items, and read only after
  * all of them are done; everything else is guarded by the mutex. L3 workers take items of
  * batches [kept, kept + n_slots) only, kept being the oldest batch that the caller may
@@ -18,6 +19,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { REPEAT_SHIFT = 32 }; /* of th_batch.occurrence */
@@ -53,6 +55,7 @@ struct th_loader {
     int64_t n_batches, capacity; /* batches an epoch; most images a batch */
     struct th_order order;       /* of the epoch */
     bool *known;                 /* [n], already reported */
+    atomic_bool *sound;          /* [n], once read to its end without fault */
     int64_t n_unreadable, max_unreadable;
     char *first_unreadable; /* its sentence */
     int n_slots;
@@ -135,30 +138,39 @@ static void label_item(const struct th_loader *l, struct slot *slot, int64_t ite
     slot->occurrence[item] = occurrence;
 }
 
+/* What a worker keeps from item to item: nothing is allocated for an image but libjpeg's
+ * own, once it has met the largest. */
+struct bench {
+    struct th_image_reader reader;
+    struct th_example_maker maker;
+};
+
 /* Decode a sample and make the item's input of it. */
-static thaw_status make_input(const struct th_loader *l, struct slot *slot,
-    int64_t item, int64_t sample, int64_t occurrence, uint8_t *pixels)
+static thaw_status make_input(struct th_loader *l, struct slot *slot, int64_t item,
+    int64_t sample, int64_t occurrence, struct bench *bench)
 {
     const struct th_sample *s = &l->samples->sample[sample];
     size_t n = (size_t)l->o.preprocess.size;
-    struct th_view variant = variant_of(l, sample, occurrence);
-    struct th_image image = {0};
+    const struct th_example input = {
+        &l->o.preprocess, &l->o.augment, variant_of(l, sample, occurrence)};
+    struct th_wanted wanted = th_example_wants(&input);
     bool damaged = false;
-    thaw_status status = th_sample_read(s, &image, &damaged);
+    wanted.sound = atomic_load(&l->sound[sample]);
+    thaw_status status = th_sample_read_part(s, &bench->reader, &wanted, &damaged);
+    atomic_store(&l->sound[sample], status == THAW_OK && !damaged);
     if (status == THAW_OK && damaged)
         status = note_problem(&slot->problem[item], sample, false,
             "damaged near its end; used all the same");
     if (status == THAW_OK)
-        status = th_augment_input(&l->o.preprocess, &l->o.augment, &variant, &image,
-            pixels, slot->images + (size_t)item * CHANNELS * n * n);
-    th_image_release(&image);
+        status = th_example_make(&bench->maker, &input, &bench->reader.picture,
+            slot->images + (size_t)item * CHANNELS * n * n);
     label_item(l, slot, item, sample, occurrence);
     return status;
 }
 
 /* Another image of the same class: the first readable one from a drawn place on. */
-static thaw_status make_substitute(const struct th_loader *l, struct slot *slot,
-    int64_t item, int64_t sample, int64_t repeat, uint8_t *pixels)
+static thaw_status make_substitute(struct th_loader *l, struct slot *slot, int64_t item,
+    int64_t sample, int64_t repeat, struct bench *bench)
 {
     const struct th_sample *s = &l->samples->sample[sample];
     int32_t class = s->label < 0 ? 0 : s->label;
@@ -172,7 +184,7 @@ static thaw_status make_substitute(const struct th_loader *l, struct slot *slot,
         int64_t other = member[(from + i) % n];
         if (other == sample)
             continue;
-        thaw_status status = make_input(l, slot, item, other, occurrence, pixels);
+        thaw_status status = make_input(l, slot, item, other, occurrence, bench);
         if (status == THAW_OK || status == THAW_E_MEMORY)
             return status;
         TRY(note_problem(&slot->problem[item], other, true, thaw_error()));
@@ -188,7 +200,7 @@ static bool is_replaced(int64_t occurrence)
 }
 
 static thaw_status make_item(
-    const struct th_loader *l, int64_t batch, int64_t item, uint8_t *pixels)
+    struct th_loader *l, int64_t batch, int64_t item, struct bench *bench)
 {
     struct slot *slot = &l->slot[batch % l->n_slots];
     int64_t place = batch * l->o.batch + item, sample = l->order.sample[place];
@@ -201,12 +213,12 @@ static thaw_status make_item(
         return THAW_OK;
     }
     thaw_status status =
-        make_input(l, slot, item, sample, repeat << REPEAT_SHIFT, pixels);
+        make_input(l, slot, item, sample, repeat << REPEAT_SHIFT, bench);
     if (status == THAW_OK || status == THAW_E_MEMORY)
         return status;
     TRY(note_problem(&slot->problem[item], sample, true, thaw_error()));
     slot->entry[item] = -1;
-    return make_substitute(l, slot, item, sample, repeat, pixels);
+    return make_substitute(l, slot, item, sample, repeat, bench);
 }
 
 /* ---- the ring; the mutex is held ---- */
@@ -266,7 +278,7 @@ static void finish_item(
 static void *run_worker(void *argument)
 {
     struct th_loader *l = argument;
-    uint8_t *pixels = th_alloc(th_augment_scratch(l->o.preprocess.size), 1);
+    struct bench bench = {0};
     pthread_mutex_lock(&l->mutex);
     for (;;) {
         int64_t batch, item;
@@ -277,12 +289,13 @@ static void *run_worker(void *argument)
         take_item(l, &batch, &item);
         l->n_busy++;
         pthread_mutex_unlock(&l->mutex);
-        thaw_status status = pixels ? make_item(l, batch, item, pixels) : THAW_E_MEMORY;
+        thaw_status status = make_item(l, batch, item, &bench);
         pthread_mutex_lock(&l->mutex);
         finish_item(l, batch, item, status);
     }
     pthread_mutex_unlock(&l->mutex);
-    th_free(pixels);
+    th_image_reader_release(&bench.reader);
+    th_example_maker_release(&bench.maker);
     return NULL;
 }
 
@@ -474,7 +487,8 @@ static thaw_status loader_init(struct th_loader *l)
     plan_batches(l);
     l->n_slots = (l->o.prefetch ? l->o.prefetch : DEFAULT_PREFETCH) + 1;
     l->known = th_alloc(n, sizeof *l->known);
-    if (!l->known)
+    l->sound = th_alloc(n, sizeof *l->sound);
+    if (!l->known || !l->sound)
         return THAW_E_MEMORY;
     TRY(th_order_init(&l->order,
         l->o.balanced  ? TH_ORDER_BALANCED
@@ -524,6 +538,7 @@ void th_loader_close(struct th_loader *l)
     slots_release(l);
     th_order_release(&l->order);
     th_free(l->known);
+    th_free(l->sound);
     th_free(l->first_unreadable);
     th_free(l);
 }

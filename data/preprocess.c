@@ -41,21 +41,28 @@ static int centre(int of, int n)
     return (int)lrint((of - n) / 2.0);
 }
 
+thaw_status th_preprocess_resize(
+    const struct th_preprocess *p, int w, int h, struct th_resize *r)
+{
+    int shorter = (int)floor(p->size / p->crop);
+    int narrow = w < h ? w : h, wide = w < h ? h : w;
+    double longer = (double)((int64_t)shorter * wide) / narrow;
+    if (narrow < 1 || longer >= INT32_MAX)
+        return th_fail(
+            THAW_E_DATA, "an image of %dx%d is too narrow to be resized", w, h);
+    *r = (struct th_resize){.from = {0, 0, w, h}, .filter = p->filter};
+    r->w = w <= h ? shorter : (int)longer;
+    r->h = w <= h ? (int)longer : shorter;
+    r->part =
+        (struct th_box){centre(r->w, p->size), centre(r->h, p->size), p->size, p->size};
+    return THAW_OK;
+}
+
 thaw_status th_preprocess_pixels(
     const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb)
 {
-    int shorter = (int)floor(p->size / p->crop);
-    int narrow = src->w < src->h ? src->w : src->h;
-    int wide = src->w < src->h ? src->h : src->w;
-    double longer = (double)((int64_t)shorter * wide) / narrow;
-    if (narrow < 1 || longer >= INT32_MAX)
-        return th_fail(THAW_E_DATA, "an image of %dx%d is too narrow to be resized",
-            src->w, src->h);
-    struct th_resize r = {.from = {0, 0, src->w, src->h}, .filter = p->filter};
-    r.w = src->w <= src->h ? shorter : (int)longer;
-    r.h = src->w <= src->h ? (int)longer : shorter;
-    r.part =
-        (struct th_box){centre(r.w, p->size), centre(r.h, p->size), p->size, p->size};
+    struct th_resize r;
+    TRY(th_preprocess_resize(p, src->w, src->h, &r));
     return th_image_resize_part(src, &r, rgb, (size_t)p->size * CHANNELS);
 }
 

@@ -18,6 +18,11 @@ struct th_preprocess th_preprocess_imagenet(int size);
 /* THAW_E_USAGE for sizes, crops and deviations that make no sense. */
 thaw_status th_preprocess_check(const struct th_preprocess *p);
 
+/* The resize that an evaluation input of a w x h picture is. THAW_E_DATA for one that is too
+ * narrow. */
+thaw_status th_preprocess_resize(
+    const struct th_preprocess *p, int w, int h, struct th_resize *r);
+
 /* Evaluation: rgb[N][N][3] = torchvision's Resize(floor(N / crop)), CenterCrop(N). */
 thaw_status th_preprocess_pixels(
     const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb);

@@ -2,27 +2,25 @@
  * Owns the resize. Separable: horizontal, then vertical, with 8-bit pixels between and
  * 22-bit fixed-point weights, as Pillow's src/libImaging/Resample.c computes, so that
  * the same file gives the same pixels as in a PyTorch pipeline. A pass whose extent does
- * not change is left out. Only the rows and columns of the wanted part are computed. */
+ * not change is left out. Only the rows and columns of the wanted part are computed, and
+ * only those that they need are read. The inner loops are resize_*.c's.
+ *
+ * All that a resize needs is cut out of one block: sizes first, then pointers. */
 #include "resize.h"
 
 #include "error.h"
 #include "mem.h"
+#include "resize_pass.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { PRECISION_BITS = 22, CHANNELS = 3 };
-
-/* For each of n outputs: its first source index, how many, and their weights. */
-struct weights {
-    int n, stride;
-    int *first, *count; /* [n] */
-    int32_t *weight;    /* [n][stride] */
-};
+enum { CHANNELS = TH_RESIZE_CHANNELS, QUAD = 4 };
 
 /* One axis: n_src pixels become n_dst, of which [from, from + n) are wanted. */
 struct axis {
     int n_src, n_dst, from, n;
+    enum th_filter filter;
 };
 
 static double triangle(double x)
@@ -43,101 +41,148 @@ static double cubic(double x)
     return 0.0;
 }
 
-static void weights_release(struct weights *k)
-{
-    th_free(k->first);
-    th_free(k->count);
-    th_free(k->weight);
-}
+/* How far an output pixel of an axis sees. */
+struct sight {
+    double scale, stretch,
+        support; /* source pixels an output; of the kernel; its reach */
+};
 
-static thaw_status weights_init(
-    struct weights *k, const struct axis *axis, enum th_filter filter)
+static struct sight sight_of(const struct axis *axis)
 {
-    double (*kernel)(double) = filter == TH_BICUBIC ? cubic : triangle;
     double scale = (double)axis->n_src / axis->n_dst;
     double stretch = scale < 1.0 ? 1.0 : scale;
-    double support = (filter == TH_BICUBIC ? 2.0 : 1.0) * stretch;
-    *k = (struct weights){.n = axis->n, .stride = (int)ceil(support) * 2 + 1};
-    k->first = th_alloc((size_t)k->n, sizeof *k->first);
-    k->count = th_alloc((size_t)k->n, sizeof *k->count);
-    k->weight = th_alloc((size_t)k->n * (size_t)k->stride, sizeof *k->weight);
-    double *exact = th_alloc((size_t)k->stride, sizeof *exact);
-    if (!k->first || !k->count || !k->weight || !exact) {
-        th_free(exact);
-        weights_release(k);
-        return THAW_E_MEMORY;
+    return (struct sight){
+        scale, stretch, (axis->filter == TH_BICUBIC ? 2.0 : 1.0) * stretch};
+}
+
+static double centre_of(const struct axis *axis, const struct sight *s, int i)
+{
+    return (axis->from + i + 0.5) * s->scale;
+}
+
+/* Output i sees the source pixels [from, to). */
+static void span(
+    const struct axis *axis, const struct sight *s, int i, int *from, int *to)
+{
+    double centre = centre_of(axis, s, i);
+    *from = (int)(centre - s->support + 0.5);
+    *to = (int)(centre + s->support + 0.5);
+    *from = *from < 0 ? 0 : *from;
+    *to = *to > axis->n_src ? axis->n_src : *to;
+}
+
+static bool is_copied(const struct axis *axis)
+{
+    return axis->n_src == axis->n_dst;
+}
+
+/* The source pixels [first, first + n) that the axis's outputs see. */
+static void axis_reads(const struct axis *axis, int *first, int *n)
+{
+    struct sight s = sight_of(axis);
+    int unused, end;
+    *first = axis->from;
+    *n = axis->n;
+    if (is_copied(axis))
+        return;
+    span(axis, &s, 0, first, &unused);
+    span(axis, &s, axis->n - 1, &unused, &end);
+    *n = end - *first;
+}
+
+/* ---- weights ---- */
+
+static struct th_resize_taps taps_of(const struct axis *axis)
+{
+    struct th_resize_taps k = {.n = axis->n};
+    k.padded = (axis->n + QUAD - 1) / QUAD * QUAD;
+    k.stride = (int)ceil(sight_of(axis).support) * 2 + 1;
+    k.n_pairs = (k.stride + 1) / 2; /* at most */
+    return k;
+}
+
+/* Memory that is being cut up; without any, how much it takes is counted. */
+struct sheet {
+    uint8_t *memory;
+    size_t used;
+};
+
+static void *cut(struct sheet *sheet, size_t n, size_t size)
+{
+    void *p = sheet->memory ? sheet->memory + sheet->used : NULL;
+    sheet->used += th_align_up(n * size);
+    return p;
+}
+
+/* The arrays of what taps_of said. */
+static void cut_taps(struct th_resize_taps *k, struct sheet *at)
+{
+    size_t n = (size_t)k->padded;
+    k->first = cut(at, n, sizeof *k->first);
+    k->count = cut(at, n, sizeof *k->count);
+    k->weight = cut(at, n * (size_t)k->stride, sizeof *k->weight);
+    k->pair = cut(at, n * (size_t)k->n_pairs * 2, sizeof *k->pair);
+}
+
+/* The weights of output i, as doubles into exact[stride] and as Pillow rounds them. */
+static void weigh(struct th_resize_taps *k, const struct axis *axis,
+    const struct sight *s, int i, double *exact)
+{
+    double (*kernel)(double) = axis->filter == TH_BICUBIC ? cubic : triangle;
+    double centre = centre_of(axis, s, i), sum = 0.0;
+    int32_t *weight = k->weight + (size_t)i * (size_t)k->stride;
+    for (int j = 0; j < k->count[i]; j++)
+        sum += exact[j] = kernel((j + k->first[i] - centre + 0.5) * (1.0 / s->stretch));
+    for (int j = 0; j < k->count[i]; j++) {
+        double w = (sum != 0.0 ? exact[j] / sum : exact[j]) * (1 << TH_WEIGHT_BITS);
+        weight[j] = (int32_t)(w < 0 ? w - 0.5 : w + 0.5);
     }
-    for (int i = 0; i < k->n; i++) {
-        double centre = (axis->from + i + 0.5) * scale, sum = 0.0;
-        int from = (int)(centre - support + 0.5), to = (int)(centre + support + 0.5);
-        from = from < 0 ? 0 : from;
-        to = to > axis->n_src ? axis->n_src : to;
-        for (int j = 0; j < to - from; j++)
-            sum += exact[j] = kernel((j + from - centre + 0.5) * (1.0 / stretch));
-        for (int j = 0; j < to - from; j++) {
-            double w = (sum != 0.0 ? exact[j] / sum : exact[j]) * (1 << PRECISION_BITS);
-            k->weight[(size_t)i * (size_t)k->stride + (size_t)j] =
-                (int32_t)(w < 0 ? w - 0.5 : w + 0.5);
+}
+
+/* Output i's weights in pairs, low and high parts. */
+static void pair_up(struct th_resize_taps *k, int i)
+{
+    const int32_t *weight = k->weight + (size_t)i * (size_t)k->stride;
+    int32_t *pair = k->pair + (size_t)i * (size_t)k->n_pairs * 2;
+    for (int j = 0; j < 2 * k->n_pairs; j += 2, pair += 2) {
+        uint32_t low = 0, high = 0;
+        for (int t = 0; t < 2 && j + t < k->count[i]; t++) {
+            int32_t w = weight[j + t];
+            low |= ((uint32_t)w & ((1u << TH_LOW_BITS) - 1)) << 16 * t;
+            high |= ((uint32_t)(w >> TH_LOW_BITS) & 0xFFFF) << 16 * t;
         }
-        k->first[i] = from;
-        k->count[i] = to - from;
-    }
-    th_free(exact);
-    return THAW_OK;
-}
-
-static inline uint8_t rounded(int32_t sum)
-{
-    sum >>= PRECISION_BITS;
-    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
-}
-
-/* One row: dst[k->n][3] from src[..][3]. */
-static void resample_row(const struct weights *k, const uint8_t *src, uint8_t *dst)
-{
-    for (int i = 0; i < k->n; i++, dst += CHANNELS) {
-        const int32_t *w = k->weight + (size_t)i * (size_t)k->stride;
-        const uint8_t *p = src + (size_t)k->first[i] * CHANNELS;
-        int32_t r = 1 << (PRECISION_BITS - 1), g = r, b = r;
-        for (int j = 0, n = k->count[i]; j < n; j++, p += CHANNELS) {
-            r += p[0] * w[j];
-            g += p[1] * w[j];
-            b += p[2] * w[j];
-        }
-        dst[0] = rounded(r);
-        dst[1] = rounded(g);
-        dst[2] = rounded(b);
+        pair[0] = (int32_t)low;
+        pair[1] = (int32_t)high;
     }
 }
 
-/* Output row i of the vertical pass. Sums of a strip of bytes stay in the first-level
- * cache while the source rows go by. */
-static void resample_column(const struct weights *k, int i, const uint8_t *src,
-    size_t src_step, uint8_t *dst, size_t n_bytes)
+/* Fill the arrays; source indices count from `base` on. */
+static void fill_taps(
+    struct th_resize_taps *k, const struct axis *axis, int base, double *exact)
 {
-    enum { STRIP = 256 };
-    const int32_t *w = k->weight + (size_t)i * (size_t)k->stride;
-    src += (size_t)k->first[i] * src_step;
-    for (size_t at = 0; at < n_bytes; at += STRIP) {
-        size_t n = n_bytes - at < STRIP ? n_bytes - at : STRIP;
-        int32_t sum[STRIP];
-        for (size_t b = 0; b < n; b++)
-            sum[b] = 1 << (PRECISION_BITS - 1);
-        for (int j = 0; j < k->count[i]; j++) {
-            const uint8_t *p = src + (size_t)j * src_step + at;
-            for (size_t b = 0; b < n; b++)
-                sum[b] += p[b] * w[j];
-        }
-        for (size_t b = 0; b < n; b++)
-            dst[at + b] = rounded(sum[b]);
+    struct sight s = sight_of(axis);
+    int most = 0;
+    for (int i = 0; i < k->padded; i++) {
+        int to;
+        span(axis, &s, i < k->n ? i : k->n - 1, &k->first[i], &to);
+        k->count[i] = to - k->first[i];
+        most = k->count[i] > most ? k->count[i] : most;
     }
+    k->n_pairs = (most + 1) / 2;
+    for (int i = 0; i < k->padded; i++) {
+        if (i < k->n)
+            weigh(k, axis, &s, i, exact);
+        else
+            memcpy(k->weight + (size_t)i * (size_t)k->stride,
+                k->weight + (size_t)(k->n - 1) * (size_t)k->stride,
+                (size_t)k->count[i] * sizeof *k->weight);
+        pair_up(k, i);
+    }
+    for (int i = 0; i < k->padded; i++)
+        k->first[i] -= base;
 }
 
-static bool sticks_out(const struct th_box *box, int w, int h)
-{
-    return box->x < 0 || box->y < 0 || box->w < 1 || box->h < 1 || box->w > w ||
-           box->h > h || box->x > w - box->w || box->y > h - box->h;
-}
+/* ---- the two passes ---- */
 
 /* Pixels on their way through the two passes. */
 struct lines {
@@ -150,88 +195,146 @@ struct destination {
     size_t row_bytes;
 };
 
-/* The first and the number of box rows that the vertical pass will read. */
-static void rows_needed(
-    const struct th_resize *r, const struct weights *ky, int *y, int *n)
+/* A resize under way. */
+struct work {
+    const struct th_resize *r;
+    const struct th_resize_pass *pass;
+    struct axis ax, ay;
+    struct th_resize_taps x, y;
+    struct th_box reads; /* of the picture */
+    double *exact;       /* [largest stride] */
+    uint8_t *between;    /* [reads.h][between_step] */
+    size_t between_step;
+    uint8_t *spare; /* [2][spare_bytes], for lines behind which memory ends */
+    size_t spare_bytes;
+};
+
+static void cut_work(struct work *w, struct sheet *at)
 {
-    *y = r->part.y;
-    *n = r->part.h;
-    if (ky->n) {
-        *y = ky->first[0];
-        *n = ky->first[ky->n - 1] + ky->count[ky->n - 1] - *y;
-    }
+    size_t stride = (size_t)(w->x.stride > w->y.stride ? w->x.stride : w->y.stride);
+    cut_taps(&w->x, at);
+    cut_taps(&w->y, at);
+    w->exact = cut(at, stride, sizeof *w->exact);
+    w->spare = cut(at, 2, w->spare_bytes);
+    w->between = cut(at, (size_t)w->reads.h, w->between_step);
 }
 
-/* Horizontal pass over rows [y, y + n) of the box: afterwards `lines` are those rows, cut
- * to the part's columns. *owned, NULL before, is what they lie in if they were computed. */
-static thaw_status pass_rows(
-    const struct th_resize *r, int y, int n, struct lines *lines, uint8_t **owned)
+static thaw_status work_init(
+    struct work *w, const struct th_resize *r, struct th_resizer *resizer)
 {
-    lines->first += (size_t)y * lines->step;
-    if (r->from.w == r->w) {
-        lines->first += (size_t)r->part.x * CHANNELS;
-        return THAW_OK;
-    }
-    struct weights k;
-    const struct axis x = {r->from.w, r->w, r->part.x, r->part.w};
-    size_t row = (size_t)r->part.w * CHANNELS;
-    if (!(*owned = th_alloc((size_t)n, row)))
+    struct sheet count = {0}, sheet = {0};
+    w->r = r;
+    w->pass = resizer->pass ? resizer->pass : th_resize_fastest();
+    w->ax = (struct axis){r->from.w, r->w, r->part.x, r->part.w, r->filter};
+    w->ay = (struct axis){r->from.h, r->h, r->part.y, r->part.h, r->filter};
+    w->x = taps_of(&w->ax);
+    w->y = taps_of(&w->ay);
+    /* A line as long as `across` may read and write; see th_resize_taps_reach, _room. */
+    w->spare_bytes =
+        th_align_up(((size_t)w->reads.w + 2 * (size_t)w->x.n_pairs) * CHANNELS + 8);
+    w->between_step = th_align_up(th_resize_taps_room(&w->x));
+    cut_work(w, &count);
+    if (!(sheet.memory = th_block_take(&resizer->memory, count.used)))
         return THAW_E_MEMORY;
-    TRY(weights_init(&k, &x, r->filter));
-    for (int i = 0; i < n; i++)
-        resample_row(
-            &k, lines->first + (size_t)i * lines->step, *owned + (size_t)i * row);
-    weights_release(&k);
-    *lines = (struct lines){*owned, row};
+    cut_work(w, &sheet);
+    if (!is_copied(&w->ax))
+        fill_taps(&w->x, &w->ax, w->reads.x - r->from.x, w->exact);
+    if (!is_copied(&w->ay))
+        fill_taps(&w->y, &w->ay, w->reads.y - r->from.y, w->exact);
     return THAW_OK;
 }
 
-/* Vertical pass; line 0 is row y of the box. Without weights the rows are copied. */
-static void pass_columns(const struct th_resize *r, struct weights *k, int y,
-    struct lines lines, struct destination dst)
+/* A source line that may be read as far as th_resize_taps_reach says. */
+static const uint8_t *line_at(
+    struct work *w, const struct lines *lines, const uint8_t *end, int y)
 {
-    size_t row = (size_t)r->part.w * CHANNELS;
-    for (int i = 0; i < r->part.h; i++) {
+    const uint8_t *line = lines->first + (size_t)y * lines->step;
+    if ((size_t)(end - line) >= th_resize_taps_reach(&w->x))
+        return line;
+    uint8_t *copy = w->spare + (size_t)(y & 1) * w->spare_bytes;
+    memcpy(copy, line, (size_t)w->reads.w * CHANNELS);
+    return copy;
+}
+
+/* Horizontal pass over the rows that are read, two at a time; memory ends at `end`. */
+static void pass_across(struct work *w, struct lines *lines, const uint8_t *end)
+{
+    if (is_copied(&w->ax))
+        return;
+    for (int y = 0; y < w->reads.h; y += 2) {
+        int second = y + 1 < w->reads.h ? y + 1 : y;
+        const uint8_t *const src[2] = {
+            line_at(w, lines, end, y), line_at(w, lines, end, second)};
+        uint8_t *const dst[2] = {w->between + (size_t)y * w->between_step,
+            w->between + (size_t)second * w->between_step};
+        w->pass->across(&w->x, src, dst);
+    }
+    *lines = (struct lines){w->between, w->between_step};
+}
+
+static void pass_down(struct work *w, struct lines lines, struct destination dst)
+{
+    size_t row = (size_t)w->r->part.w * CHANNELS;
+    for (int i = 0; i < w->r->part.h; i++) {
         uint8_t *to = dst.rgb + (size_t)i * dst.row_bytes;
-        if (k->n) {
-            k->first[i] -= y;
-            resample_column(k, i, lines.first, lines.step, to, row);
-        } else {
+        if (is_copied(&w->ay))
             memcpy(to, lines.first + (size_t)i * lines.step, row);
-        }
+        else
+            w->pass->down(&w->y, i, lines.first + (size_t)w->y.first[i] * lines.step,
+                lines.step, to, row);
     }
 }
 
-static thaw_status check(const struct th_image *src, const struct th_resize *r)
+/* ---- */
+
+static bool sticks_out(const struct th_box *box, int w, int h)
 {
-    if (!sticks_out(&r->from, src->w, src->h) && !sticks_out(&r->part, r->w, r->h))
-        return THAW_OK;
-    return th_fail(THAW_E_USAGE,
-        "cannot resize %dx%d at %d,%d of a %dx%d image to %dx%d: extents start at 1 "
-        "and lie "
-        "within the image",
-        r->from.w, r->from.h, r->from.x, r->from.y, src->w, src->h, r->w, r->h);
+    return box->x < 0 || box->y < 0 || box->w < 1 || box->h < 1 || box->w > w ||
+           box->h > h || box->x > w - box->w || box->y > h - box->h;
+}
+
+thaw_status th_resize_reads(const struct th_resize *r, int w, int h, struct th_box *box)
+{
+    if (sticks_out(&r->from, w, h) || sticks_out(&r->part, r->w, r->h))
+        return th_fail(THAW_E_USAGE,
+            "cannot resize %dx%d at %d,%d of a %dx%d image to %dx%d: extents start at "
+            "1 and lie within the image",
+            r->from.w, r->from.h, r->from.x, r->from.y, w, h, r->w, r->h);
+    const struct axis x = {r->from.w, r->w, r->part.x, r->part.w, r->filter};
+    const struct axis y = {r->from.h, r->h, r->part.y, r->part.h, r->filter};
+    axis_reads(&x, &box->x, &box->w);
+    axis_reads(&y, &box->y, &box->h);
+    box->x += r->from.x;
+    box->y += r->from.y;
+    return THAW_OK;
+}
+
+thaw_status th_picture_resize(struct th_resizer *resizer, const struct th_picture *src,
+    const struct th_resize *r, uint8_t *dst, size_t dst_row_bytes)
+{
+    struct work w = {0};
+    TRY(th_resize_reads(r, src->w, src->h, &w.reads));
+    struct th_box there = w.reads;
+    there.x -= src->x;
+    there.y -= src->y;
+    if (sticks_out(&there, src->held.w, src->held.h))
+        return th_fail(THAW_E_USAGE, "cannot resize pixels that were not decoded");
+    TRY(work_init(&w, r, resizer));
+    size_t step = (size_t)src->held.w * CHANNELS;
+    struct lines lines = {
+        src->held.rgb + (size_t)there.y * step + (size_t)there.x * CHANNELS, step};
+    pass_across(&w, &lines, src->held.rgb + (size_t)src->held.h * step);
+    pass_down(&w, lines, (struct destination){dst, dst_row_bytes});
+    return THAW_OK;
 }
 
 thaw_status th_image_resize_part(const struct th_image *src, const struct th_resize *r,
     uint8_t *dst, size_t dst_row_bytes)
 {
-    TRY(check(src, r));
-    size_t step = (size_t)src->w * CHANNELS;
-    struct lines lines = {
-        src->rgb + (size_t)r->from.y * step + (size_t)r->from.x * CHANNELS, step};
-    const struct axis axis = {r->from.h, r->h, r->part.y, r->part.h};
-    struct weights ky = {0};
-    uint8_t *between = NULL;
-    int y, n;
-    if (r->from.h != r->h)
-        TRY(weights_init(&ky, &axis, r->filter));
-    rows_needed(r, &ky, &y, &n);
-    thaw_status status = pass_rows(r, y, n, &lines, &between);
-    if (status == THAW_OK)
-        pass_columns(r, &ky, y, lines, (struct destination){dst, dst_row_bytes});
-    weights_release(&ky);
-    th_free(between);
+    struct th_resizer resizer = {0};
+    const struct th_picture whole = th_picture_of(src);
+    thaw_status status = th_picture_resize(&resizer, &whole, r, dst, dst_row_bytes);
+    th_block_release(&resizer.memory);
     return status;
 }
 

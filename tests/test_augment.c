@@ -55,7 +55,7 @@ static void randaugments_operations_equal_torchvisions_bit_for_bit(void **state)
     (void)state;
     static uint8_t rgb[MAX_SIDE * MAX_SIDE * 3], copy[sizeof rgb];
     for (size_t i = 0; i < sizeof golden_op / sizeof golden_op[0]; i++) {
-        struct th_image image = {golden_op[i].w, golden_op[i].h, rgb};
+        struct th_image image = {.w = golden_op[i].w, .h = golden_op[i].h, .rgb = rgb};
         paint(&image);
         find_op(golden_op[i].name)->apply(&image, golden_op[i].magnitude, copy);
         if (crc_of(&image) != golden_op[i].crc)
@@ -101,7 +101,7 @@ static void adjust(struct th_image *image, const char *kind, double factor)
 static void adjusted_colours_equal_torchvisions_bit_for_bit(void **state)
 {
     (void)state;
-    struct th_image image = {CUBE_SIDE * CUBE_SIDE, CUBE_SIDE, NULL};
+    struct th_image image = {.w = CUBE_SIDE * CUBE_SIDE, .h = CUBE_SIDE, .rgb = NULL};
     image.rgb = th_alloc(bytes_of(&image), 1);
     assert_non_null(image.rgb);
     for (size_t i = 0; i < sizeof golden_adjust / sizeof golden_adjust[0]; i++) {
@@ -123,7 +123,7 @@ static void flat_images_stay_as_they_are(void **state)
 {
     (void)state;
     uint8_t rgb[5 * 4 * 3], want[sizeof rgb];
-    struct th_image image = {5, 4, rgb};
+    struct th_image image = {.w = 5, .h = 4, .rgb = rgb};
     memset(rgb, 77, sizeof rgb);
     memcpy(want, rgb, sizeof rgb);
     th_autocontrast(&image);
@@ -139,7 +139,7 @@ static void operations_and_signs_are_drawn_equally_often(void **state)
     (void)state;
     enum { W = 24, H = 18, BIN = 15, DRAWS = 2800 };
     uint8_t rgb[W * H * 3], copy[sizeof rgb];
-    struct th_image image = {W, H, rgb};
+    struct th_image image = {.w = W, .h = H, .rgb = rgb};
     unsigned crc[TH_RANDAUGMENT_OPS][2];
     int seen[TH_RANDAUGMENT_OPS][2] = {{0}};
     for (int i = 0; i < TH_RANDAUGMENT_OPS; i++)
@@ -174,7 +174,7 @@ static void operations_follow_one_another(void **state)
 {
     (void)state;
     uint8_t rgb[24 * 18 * 3], copy[sizeof rgb];
-    struct th_image image = {24, 18, rgb};
+    struct th_image image = {.w = 24, .h = 18, .rgb = rgb};
     int differ = 0;
     for (uint64_t key = 0; key < 50; key++) {
         paint(&image);
@@ -195,11 +195,14 @@ static const struct th_preprocess plain = {
 /* The input of variant `sample`, values 1..2. */
 static void make_input(const struct th_augment *a, int64_t sample, float *out)
 {
-    uint8_t rgb[N * N * 3], scratch[2 * sizeof rgb];
-    struct th_image image = {N, N, rgb};
-    const struct th_view v = {.seed = 3, .sample = sample};
+    uint8_t rgb[N * N * 3];
+    struct th_image image = {.w = N, .h = N, .rgb = rgb};
+    const struct th_picture whole = {N, N, 0, 0, image};
+    const struct th_example example = {&plain, a, {.seed = 3, .sample = sample}};
+    struct th_example_maker maker = {0};
     paint(&image);
-    assert_int_equal(th_augment_input(&plain, a, &v, &image, scratch, out), THAW_OK);
+    assert_int_equal(th_example_make(&maker, &example, &whole, out), THAW_OK);
+    th_example_maker_release(&maker);
 }
 
 static void mirrors_and_flips_come_as_often_as_asked(void **state)

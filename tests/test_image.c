@@ -287,12 +287,26 @@ static void random_crops_lie_inside_and_depend_on_the_key_alone(void **state)
         }
 }
 
+/* The input of a whole image, and its 8-bit pixels. */
+static thaw_status make(const struct th_preprocess *p, const struct th_augment *a,
+    const struct th_view *v, const struct th_image *image, uint8_t *rgb, float *out)
+{
+    const struct th_example input = {p, a, *v};
+    const struct th_picture whole = th_picture_of(image);
+    struct th_example_maker maker = {0};
+    thaw_status status = th_example_make(&maker, &input, &whole, out);
+    if (status == THAW_OK)
+        memcpy(rgb, maker.pixels.p, (size_t)p->size * (size_t)p->size * 3);
+    th_example_maker_release(&maker);
+    return status;
+}
+
 static void variants_differ_by_epoch_and_repeat_by_key(void **state)
 {
     (void)state;
     struct th_preprocess p = th_preprocess_imagenet(16);
     struct th_image src;
-    uint8_t scratch[2 * 16 * 16 * 3];
+    uint8_t rgb[16 * 16 * 3];
     static const char *const names[] = {"basic", "strong"};
     static float a[3 * 16 * 16], b[3 * 16 * 16], c[3 * 16 * 16];
     fill(&src, 50, 40);
@@ -301,9 +315,9 @@ static void variants_differ_by_epoch_and_repeat_by_key(void **state)
         assert_int_equal(th_augment_named(names[i], &kind), THAW_OK);
         struct th_view v = {.seed = 1, .epoch = 2, .sample = 3}, w = v;
         w.epoch++;
-        assert_int_equal(th_augment_input(&p, &kind, &v, &src, scratch, a), THAW_OK);
-        assert_int_equal(th_augment_input(&p, &kind, &w, &src, scratch, c), THAW_OK);
-        assert_int_equal(th_augment_input(&p, &kind, &v, &src, scratch, b), THAW_OK);
+        assert_int_equal(make(&p, &kind, &v, &src, rgb, a), THAW_OK);
+        assert_int_equal(make(&p, &kind, &w, &src, rgb, c), THAW_OK);
+        assert_int_equal(make(&p, &kind, &v, &src, rgb, b), THAW_OK);
         assert_memory_equal(a, b, sizeof a);
         assert_memory_not_equal(a, c, sizeof a);
     }
@@ -318,21 +332,21 @@ static void padded_variants_are_the_evaluation_pixels_moved_over_black(void **st
     struct th_preprocess p = {.size = N, .crop = 1, .std = {1, 1, 1}};
     const struct th_augment pad = {.mirror = 0.5, .pad = PAD};
     struct th_image src;
-    uint8_t scratch[2 * N * N * 3];
+    uint8_t rgb[N * N * 3];
     float out[3 * N * N];
     bool seen[2 * PAD + 1][2 * PAD + 1] = {{false}};
     fill(&src, N, N);
     for (int64_t sample = 0; sample < 400; sample++) {
         const struct th_view v = {.seed = 5, .sample = sample};
         int matches = 0;
-        assert_int_equal(th_augment_input(&p, &pad, &v, &src, scratch, out), THAW_OK);
+        assert_int_equal(make(&p, &pad, &v, &src, rgb, out), THAW_OK);
         for (int move = 0; move < (2 * PAD + 1) * (2 * PAD + 1); move++) {
             int dx = move % (2 * PAD + 1) - PAD, dy = move / (2 * PAD + 1) - PAD;
             bool same = true;
             for (int i = 0; i < N * N * 3 && same; i++) {
                 int x = i / 3 % N + dx, y = i / 3 / N + dy;
                 bool inside = x >= 0 && x < N && y >= 0 && y < N;
-                same = scratch[i] == (inside ? src.rgb[(y * N + x) * 3 + i % 3] : 0);
+                same = rgb[i] == (inside ? src.rgb[(y * N + x) * 3 + i % 3] : 0);
             }
             matches += same;
             seen[dy + PAD][dx + PAD] |= same;

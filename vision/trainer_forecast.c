@@ -26,30 +26,37 @@ struct image_cost {
     int64_t bytes; /* of the largest met, decoded */
 };
 
+/* What a worker of the loader has. */
+struct worker {
+    struct th_image_reader reader;
+    struct th_example_maker maker;
+    float *out;
+};
+
 /* Read, decode and make an input of one sample; false where it cannot be read. */
 static bool make_input(const struct th_loader_options *o, const struct th_sample *s,
-    uint8_t *pixels, float *input, int64_t *bytes)
+    struct worker *worker, int64_t *bytes)
 {
-    const struct th_view view = {.seed = o->seed, .sample = s->id};
-    struct th_image image = {0};
-    if (th_sample_read(s, &image, NULL) != THAW_OK)
+    const struct th_example input = {
+        &o->preprocess, &o->augment, {.seed = o->seed, .sample = s->id}};
+    const struct th_wanted wanted = th_example_wants(&input);
+    struct th_picture *picture = &worker->reader.picture;
+    bool unused;
+    if (th_sample_read_part(s, &worker->reader, &wanted, &unused) != THAW_OK)
         return false;
-    *bytes = (int64_t)image.w * image.h * 3;
-    thaw_status status =
-        th_augment_input(&o->preprocess, &o->augment, &view, &image, pixels, input);
-    th_image_release(&image);
-    return status == THAW_OK;
+    *bytes = (int64_t)picture->w * picture->h * 3;
+    return th_example_make(&worker->maker, &input, picture, worker->out) == THAW_OK;
 }
 
 /* Samples spread over the training images, one after the other. */
 static void time_images(const struct th_samples *all, const struct th_loader_options *o,
-    uint8_t *pixels, float *input, struct image_cost *cost)
+    struct worker *worker, struct image_cost *cost)
 {
     double began = th_seconds(), took = 0;
     int64_t most = all->n < MOST_IMAGES ? all->n : MOST_IMAGES, read = 0;
     for (int64_t i = 0; i < most && took < most_seconds; i++) {
         int64_t bytes = 0;
-        read += make_input(o, &all->sample[i * all->n / most], pixels, input, &bytes);
+        read += make_input(o, &all->sample[i * all->n / most], worker, &bytes);
         cost->bytes = bytes > cost->bytes ? bytes : cost->bytes;
         took = th_seconds() - began;
     }
@@ -60,14 +67,14 @@ static thaw_status measure_image(struct thaw_trainer *t, struct image_cost *cost
 {
     const struct th_loader_options o = th_trainer_loader_options(t);
     size_t side = (size_t)o.preprocess.size;
-    uint8_t *pixels = th_alloc(th_augment_scratch(o.preprocess.size), 1);
-    float *input = th_alloc(side * side, 3 * sizeof *input);
-    if (pixels && input)
-        time_images(&t->data.split[TH_SPLIT_TRAIN], &o, pixels, input, cost);
-    thaw_status status = pixels && input ? THAW_OK : THAW_E_MEMORY;
-    th_free(pixels);
-    th_free(input);
-    return status;
+    struct worker worker = {.out = th_alloc(side * side, 3 * sizeof(float))};
+    if (!worker.out)
+        return THAW_E_MEMORY;
+    time_images(&t->data.split[TH_SPLIT_TRAIN], &o, &worker, cost);
+    th_image_reader_release(&worker.reader);
+    th_example_maker_release(&worker.maker);
+    th_free(worker.out);
+    return THAW_OK;
 }
 
 /* ---- The forecast ---- */

@@ -3,6 +3,10 @@
  * decoding, so pixels are Pillow's. Four-channel files are read by Adobe's convention
  * (inverted) and turned to RGB as Pillow does.
  *
+ * Where only a part is wanted, the inverse DCT, upsampling and colours of the rest are left
+ * out; the bits of all of it are still read, so that a file gets the same verdict whatever
+ * part of it is looked at. What bounds that is the Huffman decoder, half of the time.
+ *
  * Invariants: libjpeg leaves by longjmp, so the frame that calls setjmp owns nothing;
  * all state is in struct reader. A file whose data end or break off late is used
  * (*damaged), as long as MIN_ROWS of its rows came before the break. */
@@ -18,6 +22,10 @@
 #include <jerror.h>
 
 enum { MAX_SCANS = 256 }; /* a progressive photo has about 10; each costs a pass */
+/* Columns decoded beside the wanted ones: upsampling looks one chroma sample to either
+ * side, and libjpeg takes the decoded strip's edges for the image's. Rows need none: it
+ * keeps those above and below. */
+enum { MARGIN = 8, CHANNELS = 3 };
 static const double MIN_ROWS = 0.95;
 
 struct reader {
@@ -28,7 +36,8 @@ struct reader {
     jmp_buf leave;
     char reason[JMSG_LENGTH_MAX];
     thaw_status status;
-    struct th_image *image;   /* the caller's */
+    const struct th_wanted *wanted; /* NULL: all */
+    struct th_picture *picture;     /* the caller's */
     bool ended;               /* before the end marker, perhaps with nothing lost */
     bool broken;              /* data are lost */
     double rows_before_break; /* fraction */
@@ -53,17 +62,15 @@ static void leave_with_reason(struct reader *r, const char *reason)
     longjmp(r->leave, 1);
 }
 
-/* Note how far decoding had come at the first sign of damage. While rows are put out
- * that is the output row; before (progressive files), the input row of this scan. */
+/* Note how far reading had come at the first sign of damage: the row of blocks, of this
+ * scan, which is the same whatever rows are put out. */
 static void note_break(struct reader *r)
 {
     const struct jpeg_decompress_struct *jpeg = &r->jpeg;
     if (r->broken)
         return;
     r->broken = true;
-    double rows = jpeg->output_scanline;
-    if (jpeg->output_scanline == 0 && jpeg->max_v_samp_factor > 0)
-        rows = (double)jpeg->input_iMCU_row * jpeg->max_v_samp_factor * DCTSIZE;
+    double rows = (double)jpeg->input_iMCU_row * jpeg->max_v_samp_factor * DCTSIZE;
     r->rows_before_break = jpeg->image_height ? rows / jpeg->image_height : 0;
 }
 
@@ -189,21 +196,78 @@ static bool lacks_scans(const struct jpeg_decompress_struct *jpeg)
     return false;
 }
 
+/* The next row into `to`, of output_width pixels; line is needed for CMYK. */
+static void read_row(struct reader *r, JSAMPARRAY line, uint8_t *to)
+{
+    struct jpeg_decompress_struct *jpeg = &r->jpeg;
+    bool cmyk = jpeg->out_color_space == JCS_CMYK;
+    if (jpeg_read_scanlines(jpeg, cmyk ? line : &to, 1) != 1)
+        leave_with_reason(r, "decoding stalled");
+    if (cmyk)
+        cmyk_to_rgb(line[0], (int)jpeg->output_width, to);
+}
+
+/* Whether leaving columns and rows out gives the same pixels. Smoothing between blocks, of
+ * progressive files that lack bits, looks far; other samplings are rare and untried. */
+static bool can_leave_out(const struct reader *r)
+{
+    const struct jpeg_decompress_struct *jpeg = &r->jpeg;
+    bool turned = r->orientation >= 2 && r->orientation <= 8;
+    for (int c = 0; c < jpeg->num_components; c++)
+        if (jpeg->comp_info[c].h_samp_factor > 2 ||
+            jpeg->comp_info[c].v_samp_factor > 2)
+            return false;
+    return r->wanted && !turned && !lacks_scans(jpeg);
+}
+
+/* The wanted part, cut to the picture and widened to the columns libjpeg will give. */
+static struct th_box choose_part(struct reader *r)
+{
+    struct jpeg_decompress_struct *jpeg = &r->jpeg;
+    int w = (int)jpeg->output_width, h = (int)jpeg->output_height;
+    struct th_box all = {0, 0, w, h};
+    if (!can_leave_out(r))
+        return all;
+    struct th_box part = r->wanted->part(r->wanted->context, w, h);
+    int left = part.x - MARGIN < 0 ? 0 : part.x - MARGIN;
+    int right = part.x + part.w + MARGIN > w ? w : part.x + part.w + MARGIN;
+    int top = part.y < 0 ? 0 : part.y;
+    int bottom = part.y + part.h > h ? h : part.y + part.h;
+    if (left >= right || top >= bottom)
+        return all;
+    JDIMENSION x = (JDIMENSION)left, n = (JDIMENSION)(right - left);
+    jpeg_crop_scanline(jpeg, &x, &n);
+    return (struct th_box){(int)x, top, (int)n, bottom - top};
+}
+
+/* Rows of the part; the rest is read for its damage alone. Files of several scans have
+ * been read whole by now. */
 static void read_rows(struct reader *r)
 {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
-    bool cmyk = jpeg->num_components == 4;
-    size_t row = (size_t)r->image->w * 3;
-    JSAMPARRAY line = NULL;
-    if (cmyk)
-        line = jpeg->mem->alloc_sarray(
-            (j_common_ptr)jpeg, JPOOL_IMAGE, (JDIMENSION)r->image->w * 4, 1);
-    while (jpeg->output_scanline < jpeg->output_height) {
-        uint8_t *to = r->image->rgb + jpeg->output_scanline * row;
-        if (jpeg_read_scanlines(jpeg, cmyk ? line : &to, 1) != 1)
-            leave_with_reason(r, "decoding stalled");
-        if (cmyk)
-            cmyk_to_rgb(line[0], r->image->w, to);
+    struct th_picture *picture = r->picture;
+    picture->w = (int)jpeg->output_width;
+    picture->h = (int)jpeg->output_height;
+    struct th_box part = choose_part(r);
+    picture->x = part.x;
+    picture->y = part.y;
+    r->status = th_image_reuse(&picture->held, part.w, part.h);
+    if (r->status != THAW_OK)
+        return;
+    j_common_ptr common = (j_common_ptr)jpeg;
+    JSAMPARRAY line =
+        jpeg->mem->alloc_sarray(common, JPOOL_IMAGE, (JDIMENSION)part.w * 4, 1);
+    JSAMPARRAY beyond =
+        jpeg->mem->alloc_sarray(common, JPOOL_IMAGE, (JDIMENSION)part.w * 4, 1);
+    if (part.y)
+        jpeg_skip_scanlines(jpeg, (JDIMENSION)part.y);
+    for (int y = 0; y < part.h; y++)
+        read_row(r, line, picture->held.rgb + (size_t)y * (size_t)part.w * CHANNELS);
+    JDIMENSION left = jpeg->output_height - jpeg->output_scanline;
+    if (left && !jpeg_has_multiple_scans(jpeg) && !(r->wanted && r->wanted->sound)) {
+        /* Skipping to the end would stop reading at once, so the last row is read. */
+        jpeg_skip_scanlines(jpeg, left - 1);
+        read_row(r, line, beyond[0]);
     }
 }
 
@@ -219,8 +283,7 @@ static void read_image(struct reader *r, const uint8_t *bytes, size_t n_bytes)
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->image_width > TH_IMAGE_MAX_SIDE || jpeg->image_height > TH_IMAGE_MAX_SIDE)
         leave_with_reason(r, "its sides are too long");
-    r->status =
-        th_image_init(r->image, (int)jpeg->image_width, (int)jpeg->image_height);
+    r->status = th_image_check_size((int)jpeg->image_width, (int)jpeg->image_height);
     if (r->status != THAW_OK)
         return;
     if (jpeg->num_components == 2)
@@ -235,10 +298,10 @@ static void read_image(struct reader *r, const uint8_t *bytes, size_t n_bytes)
     read_rows(r);
 }
 
-static thaw_status decode(
-    const uint8_t *bytes, size_t n_bytes, struct th_image *image, bool *damaged)
+static thaw_status decode_part(const uint8_t *bytes, size_t n_bytes,
+    const struct th_wanted *wanted, struct th_picture *picture, bool *damaged)
 {
-    struct reader r = {.image = image, .orientation = 1};
+    struct reader r = {.picture = picture, .wanted = wanted, .orientation = 1};
     r.jpeg.err = jpeg_std_error(&r.errors);
     r.errors.error_exit = on_error;
     r.errors.emit_message = on_message;
@@ -251,7 +314,20 @@ static thaw_status decode(
             "damaged JPEG: the data end or break after %.0f %% of the rows",
             r.rows_before_break * 100);
     *damaged = r.broken || r.ended;
-    return th_image_orient(image, r.orientation);
+    if (r.orientation < 2 || r.orientation > 8)
+        return THAW_OK;
+    TRY(th_image_orient(&picture->held, r.orientation));
+    *picture = th_picture_of(&picture->held);
+    return THAW_OK;
+}
+
+static thaw_status decode(
+    const uint8_t *bytes, size_t n_bytes, struct th_image *image, bool *damaged)
+{
+    struct th_picture picture = {.held = *image};
+    thaw_status status = decode_part(bytes, n_bytes, NULL, &picture, damaged);
+    *image = picture.held;
+    return status;
 }
 
 static bool recognises(const uint8_t *bytes, size_t n_bytes)
@@ -264,4 +340,5 @@ const struct th_decoder th_decoder_jpeg = {
     .endings = "jpg jpeg jpe jfif",
     .recognises = recognises,
     .decode = decode,
+    .decode_part = decode_part,
 };

@@ -88,7 +88,7 @@ static void read_image(struct reader *r)
     open_reader(r);
     size_t w = png_get_image_width(r->png, r->info);
     size_t h = png_get_image_height(r->png, r->info);
-    r->status = th_image_init(r->image, (int)w, (int)h);
+    r->status = th_image_reuse(r->image, (int)w, (int)h);
     if (r->status != THAW_OK)
         return;
     int passes = set_conversions(r);

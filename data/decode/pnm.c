@@ -48,7 +48,7 @@ static thaw_status decode(
     int w = read_number(&r), h = read_number(&r), max = read_number(&r);
     if (w < 0 || h < 0 || max < 1 || max > 65535 || r.at == r.end || !is_space(*r.at))
         return th_fail(THAW_E_DATA, "damaged PNM: its header makes no sense");
-    TRY(th_image_init(image, w, h));
+    TRY(th_image_reuse(image, w, h));
     const uint8_t *p = r.at + 1;
     size_t channels = bytes[1] == '5' ? 1 : 3, deep = max > 255;
     size_t n = (size_t)w * (size_t)h * channels;

@@ -59,7 +59,7 @@ static thaw_status decode(
     int w = 0, h = 0, channels = 0;
     if (!stbi_info_from_memory(bytes, (int)n_bytes, &w, &h, &channels))
         return th_fail(THAW_E_DATA, "damaged image: %s", stbi_failure_reason());
-    TRY(th_image_init(image, w, h));
+    TRY(th_image_reuse(image, w, h));
     /* Two channels are gray and alpha. */
     return read_image(
         bytes, (int)n_bytes, image, channels == 2 || channels == 4 ? 4 : 3);
