@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Compares a built thaw with PyTorch, in a Python environment of its own.
-# Usage: sh tests/peers/run.sh numerics|speed|bytes|story|self-test|golden [THAW [options of the script]]
+# Usage: sh tests/peers/run.sh numerics|speed|loading|bytes|story|self-test|golden [THAW [options of the script]]
 #   THAW: the program, build/thaw if omitted. self-test and golden need none. story: THAW DATA.
 #   THAW_PEERS_VENV: an environment to use or make; else one in the user's cache folder.
 set -eu
@@ -17,7 +17,7 @@ if ! "$venv/bin/python" -c 'import h5py, numpy, PIL, torch, torchvision' 2>/dev/
     "$venv/bin/python" -m pip install --quiet -r "$here/requirements.txt"
 fi
 case $what in
-numerics | speed | bytes | story)
+numerics | speed | loading | bytes | story)
     thaw=${1:-$here/../../build/thaw}
     [ $# -eq 0 ] || shift
     exec "$venv/bin/python" "$here/$what.py" --thaw "$thaw" "$@"
