@@ -44,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     thaw_status status = th_decoder_jpeg.decode(bytes, n, &whole, &damaged);
     thaw_status part =
         th_decoder_jpeg.decode_part(bytes, n, &wanted, &picture, &part_damaged);
-    ALWAYS(part == status);
+    /* The whole may be too large for memory where the part is not. */
+    ALWAYS(part == status || status == THAW_E_MEMORY);
     if (status == THAW_OK) {
         ALWAYS(damaged == part_damaged);
         ALWAYS(picture.w == whole.w && picture.h == whole.h);
