@@ -166,6 +166,18 @@ bench 0 "unless nothing is to be dropped" halved --no-test --strategies bias,all
 prints '^all .* 4  kept$'
 check "and nothing of all this trained" [ ! -e halved/runs/all-seed0 ]
 
+# ---- forecast ----
+# shellcheck disable=SC2086 # a list of words
+expect 0 "train --forecast" train data -o forecast_run $base --forecast
+prints '^forecast  [0-9.]+ s, peak memory [0-9]+ MB$'
+check "leaves no run behind" [ ! -e forecast_run ]
+bench 0 "a forecast of each strategy" foreseen --strategies head,gradual,all --forecast
+for name in head gradual all; do
+    prints "^$name  .* [0-9.]+ +[0-9]+ +[0-9,]+ +0  forecast\$"
+done
+check "leaves no training behind" [ -z "$(ls foreseen/runs)" ]
+bench 0 "and the bench can begin there" foreseen --strategies head --seeds 1 --no-test
+
 # ---- what is given by mistake ----
 mkdir other && touch other/file
 bench 2 "a strategy that does not exist" new --strategies haed

@@ -43,7 +43,7 @@ static void print_row(const thaw_bench_row *r)
     char trained[32] = "-", seconds[32] = "-", peak[32] = "-";
     if (r->thaw)
         th_thousands(r->trained, trained);
-    if (r->seeds) {
+    if (r->peak_bytes) {
         snprintf(seconds, sizeof seconds, "%.1f", r->seconds);
         snprintf(peak, sizeof peak, "%.0f", (double)r->peak_bytes * 1e-6);
     }
@@ -89,7 +89,8 @@ static void print_text(const thaw_bench_result *r, const char *out)
     for (int i = 0; i < r->n_rows; i++)
         print_row(&r->rows[i]);
     print_winner(r);
-    printf("page      %s/bench.html\n", out);
+    if (r->winner >= 0)
+        printf("page      %s/bench.html\n", out);
 }
 
 /* ---- The command ---- */

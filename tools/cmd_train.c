@@ -3,7 +3,35 @@
 #include "command.h"
 #include "running.h"
 
+#include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
+
+enum { FORECAST_ITERATIONS = 20 };
+
+static int forecast(thaw_trainer *t, struct th_terminal *terminal)
+{
+    thaw_forecast f = {0};
+    thaw_status status = thaw_trainer_forecast(t, FORECAST_ITERATIONS, &f);
+    th_terminal_clear(terminal);
+    if (status != THAW_OK)
+        return th_report(status);
+    if (!terminal->json) {
+        printf("forecast  %.1f s, peak memory %.0f MB\n", f.seconds,
+            (double)f.peak_bytes * 1e-6);
+        return 0;
+    }
+    fputs("{\"event\":\"forecast\",\"seconds\":", stdout);
+    th_json_real(stdout, f.seconds);
+    printf(",\"peak_bytes\":%" PRId64 "}\n", f.peak_bytes);
+    return 0;
+}
+
+static bool wants_forecast(const thaw_options *o)
+{
+    const char *value = thaw_options_get(o, "forecast");
+    return value && !strcmp(value, "1");
+}
 
 static int run(struct th_call *call)
 {
@@ -23,9 +51,11 @@ static int run(struct th_call *call)
     thaw_trainer *trainer = NULL;
     thaw_status status = thaw_trainer_new(o, &events, &trainer);
     th_terminal_clear(&terminal);
-    int code = status == THAW_OK
-                   ? th_run_trainer(trainer, thaw_options_get(o, "out"), &terminal)
-                   : th_report(status);
+    int code = th_report(status);
+    if (status == THAW_OK && wants_forecast(o))
+        code = forecast(trainer, &terminal);
+    else if (status == THAW_OK)
+        code = th_run_trainer(trainer, thaw_options_get(o, "out"), &terminal);
     thaw_trainer_free(trainer);
     return code;
 }

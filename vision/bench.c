@@ -457,8 +457,32 @@ static thaw_status write_results(struct thaw_bench *b)
     return status;
 }
 
+static thaw_status forecast_all(struct thaw_bench *b)
+{
+    for (int i = 0; i < b->n_entries && !atomic_load(&b->stop); i++) {
+        struct th_bench_entry *e = &b->entries[i];
+        if (e->settings.missing)
+            continue;
+        TRY(th_bench_forecast(b, e));
+        e->failed = e->runs[0].done && e->runs[0].code;
+        e->forecast = e->runs[0].done && !e->failed;
+    }
+    return THAW_OK;
+}
+
+static thaw_status run_forecast(struct thaw_bench *b, const thaw_bench_result **result)
+{
+    TRY(forecast_all(b));
+    TRY(th_bench_result(b));
+    b->result.stopped = atomic_load(&b->stop);
+    *result = &b->result;
+    return THAW_OK;
+}
+
 thaw_status thaw_bench_run(thaw_bench *b, const thaw_bench_result **result)
 {
+    if (th_option_flag(b->options, "forecast"))
+        return run_forecast(b, result);
     TRY(train_all(b));
     TRY(th_bench_result(b));
     *result = &b->result;

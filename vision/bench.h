@@ -68,6 +68,7 @@ struct th_bench_entry {
     struct th_bench_run *runs; /* [seeds] */
     int n_runs;                /* done and well, from the first on */
     bool failed;               /* one was not well: no more are trained */
+    bool forecast;             /* runs[0] is no training but a forecast */
     int dropped;               /* after so many seeds, being clearly worse; 0: not */
 };
 
@@ -106,6 +107,9 @@ thaw_status th_bench_options(const struct thaw_bench *b,
  * then judging its best.h5. A training that fails is a run with a code; a failure is one
  * of the bench itself. run->done stays false where the bench was stopped. */
 thaw_status th_bench_train(struct thaw_bench *b, struct th_bench_entry *e, int seed);
+
+/* What a training of the entry would take, into e->runs[0]: seconds and peak_bytes. */
+thaw_status th_bench_forecast(struct thaw_bench *b, struct th_bench_entry *e);
 
 /* ---- bench_process.c ---- */
 

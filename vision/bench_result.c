@@ -135,6 +135,8 @@ static const char *state_of(
         return "failed";
     if (e->dropped)
         return "dropped";
+    if (e->forecast)
+        return "forecast";
     return e->n_runs ? "kept" : "not run";
 }
 
@@ -151,7 +153,7 @@ static char *note_of(const struct thaw_bench *b, const struct th_bench_entry *e)
     if (e->dropped)
         return th_format("clearly worse after %d %s", e->dropped,
             e->dropped == 1 ? "seed" : "seeds");
-    return th_strdup(e->n_runs == b->seeds ? "" : early);
+    return th_strdup(e->n_runs == b->seeds || e->forecast ? "" : early);
 }
 
 static void fill_numbers(thaw_bench_row *r, const struct th_bench_entry *e,
@@ -164,6 +166,10 @@ static void fill_numbers(thaw_bench_row *r, const struct th_bench_entry *e,
     r->trained = e->settings.trained;
     r->seconds = mean_seconds(e);
     r->peak_bytes = most_bytes(e);
+    if (e->forecast) {
+        r->seconds = e->runs[0].seconds;
+        r->peak_bytes = e->runs[0].peak_bytes;
+    }
     r->difference = r->difference_interval.low = r->difference_interval.high =
         (double)NAN;
     if (best && e->n_runs && e != best) {
@@ -196,7 +202,7 @@ static thaw_status fill_row(struct thaw_bench *b, int i, thaw_bench_row *r)
 static int rank(const thaw_bench_row *r)
 {
     static const char *const states[] = {
-        "winner", "kept", "dropped", "failed", "not run", "left out"};
+        "winner", "kept", "dropped", "forecast", "failed", "not run", "left out"};
     int i = 0;
     while (strcmp(states[i], r->state))
         i++;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 char *th_bench_path(const struct thaw_bench *b, const struct th_bench_entry *e,
     int seed, const char *suffix)
@@ -44,7 +45,8 @@ static thaw_status copy_options(const thaw_options *from, thaw_options *to)
         const char *name = table[i].name;
         bool taken = (table[i].commands & THAW_CMD_TRAIN) || !strcmp(name, "data");
         bool ours = !strcmp(name, "out") || !strcmp(name, "config") ||
-                    !strcmp(name, "quiet") || !strcmp(name, "json");
+                    !strcmp(name, "quiet") || !strcmp(name, "json") ||
+                    !strcmp(name, "forecast");
         if (taken && !ours && thaw_options_is_set(from, name))
             TRY(thaw_options_set(to, name, thaw_options_get(from, name)));
     }
@@ -104,17 +106,21 @@ static thaw_status compare(
     return THAW_OK;
 }
 
+static thaw_status write_options(const thaw_options *o, const char *path)
+{
+    char *text = th_options_json(o);
+    thaw_status status =
+        text ? th_file_write_atomic(path, text, strlen(text), NULL) : THAW_E_MEMORY;
+    th_free(text);
+    return status;
+}
+
 /* The options of before must agree; where there are none, these are written. */
 static thaw_status agree_on_options(const thaw_options *o, const char *path)
 {
     thaw_options *then = NULL;
-    if (!th_file_exists(path)) {
-        char *text = th_options_json(o);
-        thaw_status written =
-            text ? th_file_write_atomic(path, text, strlen(text), NULL) : THAW_E_MEMORY;
-        th_free(text);
-        return written;
-    }
+    if (!th_file_exists(path))
+        return write_options(o, path);
     TRY(thaw_options_new(&then));
     thaw_status status = th_options_load(then, path);
     if (status == THAW_OK)
@@ -424,6 +430,77 @@ thaw_status th_bench_train(struct thaw_bench *b, struct th_bench_entry *e, int s
         status = th_bench_options(b, &e->settings, seed, &o);
     if (status == THAW_OK)
         status = bring_about(b, &p, o, &e->runs[seed]);
+    thaw_options_free(o);
+    free_paths(&p);
+    return status;
+}
+
+/* ---- Forecast ---- */
+
+/* The last line of `log` that is a forecast. */
+static thaw_status read_forecast(const char *log, struct th_bench_run *r)
+{
+    static const char begin[] = "{\"event\":\"forecast\"";
+    unsigned char *text = NULL;
+    struct th_json *json = NULL;
+    size_t n = 0;
+    const char *found = NULL;
+    TRY(th_file_read(log, RECORD_LIMIT, &text, &n));
+    for (const char *at = (const char *)text; (at = strstr(at, begin)); at++)
+        found = at;
+    thaw_status status =
+        found ? th_json_parse(found, strcspn(found, "\n"), log, &json)
+              : th_fail(THAW_E_FAIL, "%s: there is no forecast in it", log);
+    if (status == THAW_OK) {
+        r->seconds = real_of(json, "seconds");
+        r->peak_bytes = (int64_t)real_of(json, "peak_bytes");
+        r->done = true;
+    }
+    th_json_free(json);
+    th_free(text);
+    return status;
+}
+
+static thaw_status forecast(
+    struct thaw_bench *b, const struct paths *p, struct th_bench_run *r)
+{
+    const char *const argv[] = {b->program, "train", "--config", p->options, "-o",
+        p->run, "--forecast", "--json", NULL};
+    TRY(th_bench_process((char *const *)argv, p->log, &b->stop, &r->code));
+    if (atomic_load(&b->stop))
+        return THAW_OK;
+    if (r->code == 0)
+        return read_forecast(p->log, r);
+    r->done = true;
+    r->reason = last_words(p->log, r->code);
+    return r->reason ? THAW_OK : THAW_E_MEMORY;
+}
+
+static thaw_status make_forecast_paths(
+    const struct thaw_bench *b, const struct th_bench_entry *e, struct paths *p)
+{
+    const char *dir = b->folder.path, *name = e->settings.name;
+    p->run = th_format("%s/runs/%s-forecast", dir, name);
+    p->options = th_format("%s/runs/%s-forecast.json", dir, name);
+    p->log = th_format("%s/runs/%s-forecast.log", dir, name);
+    return p->run && p->options && p->log ? THAW_OK : THAW_E_MEMORY;
+}
+
+thaw_status th_bench_forecast(struct thaw_bench *b, struct th_bench_entry *e)
+{
+    struct paths p = {0};
+    thaw_options *o = NULL;
+    thaw_status status = make_forecast_paths(b, e, &p);
+    if (status == THAW_OK)
+        status = th_bench_options(b, &e->settings, 0, &o);
+    if (status == THAW_OK)
+        status = write_options(o, p.options);
+    if (status == THAW_OK)
+        status = forecast(b, &p, &e->runs[0]);
+    if (status == THAW_OK && e->runs[0].done && !e->runs[0].code) {
+        unlink(p.options);
+        unlink(p.log);
+    }
     thaw_options_free(o);
     free_paths(&p);
     return status;

@@ -136,6 +136,15 @@ THAW_API thaw_status thaw_trainer_resume(const char *run, const thaw_options *ov
     const thaw_events *events, thaw_trainer **out);
 /* Train to the end or until stopped. THAW_E_DIVERGED, THAW_E_IO, THAW_E_DATA. */
 THAW_API thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result);
+typedef struct thaw_forecast {
+    double seconds;     /* of the whole run: training, validation, saving */
+    int64_t peak_bytes; /* of this process */
+} thaw_forecast;
+
+/* In place of thaw_trainer_run, of a new trainer: what the run would take, from so many
+ * iterations of each phase. Its run folder is removed; the trainer can only be freed. */
+THAW_API thaw_status thaw_trainer_forecast(
+    thaw_trainer *t, int iterations, thaw_forecast *out);
 /* Ask the running trainer to save and return after this step. Safe in a signal handler
  * and from other threads. */
 THAW_API void thaw_trainer_stop(thaw_trainer *t);
@@ -247,7 +256,7 @@ typedef struct thaw_bench_row {
     const char *thaw, *bn; /* what it sets; NULL where it cannot be had here */
     const char *command;   /* trains it again, of its best seed; for a shell */
     /* "winner", "kept", "dropped" (clearly worse: it was not given the other seeds),
-     * "failed", "left out" or "not run"; and why, "" where there is nothing to say. */
+     * "failed", "left out", "not run" or "forecast"; and why, "" where there is nothing to say. */
     const char *state, *note;
     int seeds;            /* that ended well */
     double top1;          /* validation, of best.h5, mean over seeds; NaN: none */
@@ -276,7 +285,8 @@ typedef struct thaw_bench_result {
 /* Compare freeze strategies on a data set (docs/bench.md): options "data", "out" (a folder
  * for everything), "strategies", "seeds", "no-halving", "budget", and those of training.
  * Each training is a process of its own: `program` is the path of the program `thaw`.
- * A folder in which the same bench began is gone on with. THAW_E_USAGE, THAW_E_DATA,
+ * A folder in which the same bench began is gone on with. With "forecast" the rows say what a
+ * training would take, and nothing is trained. THAW_E_USAGE, THAW_E_DATA,
  * THAW_E_IO. */
 THAW_API thaw_status thaw_bench_new(const thaw_options *o, const char *program,
     const thaw_events *events, thaw_bench **out);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, eleven files: trainer.c is the public face,
+ * The trainer, inside. One struct, twelve files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_cache.c says what is kept below
  * what trains, trainer_epoch.c runs steps,
  * trainer_finish.c validates, keeps the best, saves and ends, trainer_test.c evaluates the
  * test split, trainer_events.c tells TensorBoard, trainer_forecast.c says before what it will
  * take, trainer_report.c writes report.html, trainer_int8.c has the scales of an int8 prefix
- * and says what it costs.
+ * and says what it costs, trainer_probe.c forecasts from a few iterations.
  *
  * Invariants: what is drawn and computed is a function of the options, the data and the
  * position alone; saving changes nothing; the stop flag is polled in every loop, between
@@ -88,7 +88,9 @@ struct thaw_trainer {
         double began; /* clock; 0: there is none */
         bool checked; /* against the first steps */
     } forecast;
-    bool log_failed; /* said already that a line is lost */
+    bool probing;       /* nothing is logged, and an epoch's steps end at ... */
+    int64_t step_limit; /* steps of the epoch; 0: no limit */
+    bool log_failed;    /* said already that a line is lost */
 
     /* The bytes of best.h5 until they are on the disk. No checkpoint is written before:
      * one that names an epoch as the best finds that epoch's model beside it. */

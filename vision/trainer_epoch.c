@@ -149,6 +149,8 @@ void th_trainer_say_lost_line(struct thaw_trainer *t, thaw_status status)
 
 static void log_step(struct thaw_trainer *t, double loss, float lr)
 {
+    if (t->probing)
+        return;
     th_trainer_say_lost_line(
         t, th_run_log_step(&t->folder, t->at.epoch, t->at.global, loss, (double)lr));
     th_trainer_step_events(t, loss, (double)lr);
@@ -236,6 +238,8 @@ thaw_status th_trainer_steps(struct thaw_trainer *t)
 {
     int64_t steps = th_trainer_steps_per_epoch(t);
     double began = th_seconds();
+    if (t->step_limit && t->step_limit < steps)
+        steps = t->step_limit;
     bool more = t->at.step < steps;
     t->train_seconds = 0;
     t->timed_images = t->timed_steps = 0;

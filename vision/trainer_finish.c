@@ -75,7 +75,7 @@ thaw_status th_trainer_save_if_due(struct thaw_trainer *t)
                              : th_seconds() - t->saved_at > wait;
     if (due)
         TRY(save_or_warn(t));
-    if (t->at.epoch < t->recipe.epochs)
+    if (t->at.epoch < t->recipe.epochs && !t->probing)
         th_trainer_report(t, -1);
     return THAW_OK;
 }
