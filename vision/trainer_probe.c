@@ -113,6 +113,7 @@ thaw_status thaw_trainer_forecast(thaw_trainer *t, int iterations, thaw_forecast
     *out = (thaw_forecast){0};
     t->probing = true;
     t->saved_at = (double)INFINITY; /* no checkpoint is due */
+    t->recipe.cache = TH_CACHE_OFF; /* later epochs from a cache are not foreseen */
     thaw_status status = probe(t, iterations, out);
     forget(t);
     th_run_folder_abandon(&t->folder);
