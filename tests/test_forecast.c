@@ -19,8 +19,7 @@ static void cost_of(const char *thaw, const char *bn, int size, int batch,
         .images = 1000,
         .val_images = 100,
         .batch = batch,
-        .val_batch = batch,
-        .n_plans = 2};
+        .val_batch = batch};
     th_plan_stats(n.plan, &c->eval);
     net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = batch}, thaw, bn);
     th_plan_stats(n.plan, &c->train);
@@ -81,8 +80,7 @@ static void the_peak_is_the_sum_of_its_parts(void **state)
     int64_t zero = th_forecast_peak(NULL, 0, &none);
     const struct th_plan_stats *t = &c[0].train, *e = &c[0].eval;
     size_t arena = t->arena_bytes > e->arena_bytes ? t->arena_bytes : e->arena_bytes;
-    size_t beside =
-        2 * (t->kept_bytes + t->derived_bytes) + e->kept_bytes + e->derived_bytes;
+    size_t beside = t->kept_bytes + t->derived_bytes + e->kept_bytes + e->derived_bytes;
     m.params = params;
     int64_t saving = 3 * (params + c[0].slot_bytes);
     c[0].train.arena_bytes = arena =

@@ -76,8 +76,9 @@ static void take_arena(struct th_plan *p)
 /* Whether what the step made from lasting tensors is gone. */
 static bool has_lost(const struct th_plan *p, const struct th_step *s)
 {
-    bool in_arena = s->derived ? !p->keeps : s->call.kept_bytes && !s->lasting;
-    return in_arena && (p->lost || s->moves);
+    bool in_arena =
+        s->derived ? p->keeping != TH_KEPT_APART : s->call.kept_bytes && !s->lasting;
+    return in_arena && (p->lost || s->moves || p->keeping == TH_NOT_KEPT);
 }
 
 thaw_status th_plan_run_watched(
@@ -190,12 +191,13 @@ thaw_status th_plan_verify(struct th_plan *p)
 {
     if (p->base != p->arena->base)
         bind(p); /* the arena has moved since; what is derived has not */
-    bool gone = p->lost || p->turn != p->arena->turn;
+    bool gone = p->lost || p->turn != p->arena->turn || p->keeping == TH_NOT_KEPT;
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
         if (s->seen == 0 || s->seen != versions(p, s))
             continue; /* would be derived again before its next use */
-        if ((gone || s->moves) && (s->derived ? !p->keeps : !s->lasting))
+        if ((gone || s->moves) &&
+            (s->derived ? p->keeping != TH_KEPT_APART : !s->lasting))
             continue; /* as well: its memory is the arena's */
         if (s->derived)
             TRY(verify_derived(p, s));

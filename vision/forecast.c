@@ -236,8 +236,8 @@ int64_t th_forecast_peak(
         arena = larger(arena, larger(train->arena_bytes, eval->arena_bytes));
         arena =
             larger(arena, larger(below->arena_bytes, phases[i].eval_below.arena_bytes));
-        size_t kept = (size_t)phases[i].n_plans * of_train + eval->kept_bytes +
-                      eval->derived_bytes + below->kept_bytes + below->derived_bytes;
+        size_t kept = of_train + eval->kept_bytes + eval->derived_bytes +
+                      below->kept_bytes + below->derived_bytes;
         int64_t saving = SAVE_COPIES * (m->params + phases[i].slot_bytes);
         int64_t transient = saving > (int64_t)arena ? saving : (int64_t)arena;
         int64_t here =

@@ -35,7 +35,6 @@ struct th_phase_cost {
     struct th_plan_stats below, eval_below;
     double full, missing;
     int64_t cache_bytes; /* of memory */
-    int n_plans;         /* for training: full batches and a last one of another size */
     int64_t slot_bytes;  /* of the store: all but parameters and buffers */
 };
 

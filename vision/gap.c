@@ -16,12 +16,17 @@ static int probe_size(int64_t n)
     return (int)(size < n ? size : n);
 }
 
+/* Nothing is folded here, so a run of n images takes more memory than training's n with a
+ * frozen network. */
+enum { LARGEST_BATCH = 16 };
+
 thaw_status th_gap_init(struct th_gap *g, const struct th_network *net,
     const struct th_dataset *d, int batch)
 {
     const struct th_samples *train = &d->split[TH_SPLIT_TRAIN];
     int n = probe_size(train->n);
-    *g = (struct th_gap){.batch = batch < n ? batch : n};
+    int most = batch < LARGEST_BATCH ? batch : LARGEST_BATCH;
+    *g = (struct th_gap){.batch = most < n ? most : n};
     if (net->model.n_bns == 0)
         return THAW_OK;
     return th_probe_init(&g->probe, net, train, n, 0);

@@ -22,16 +22,16 @@ struct th_lowering {
     const struct th_plan_spec *spec;
     const struct th_store *store;
     struct th_device *device;
-    int loss;    /* value; -1 */
-    int scalars; /* state; -1 in eval mode */
-    int *grad;   /* [n_values at the time of pass_grad]: gradient's value, -1 */
-    int n_grad;  /* length of grad */
-    int n_dead;  /* gradients that were never built */
-    int n_frontier;  /* values that the part below the cut hands up */
-    int n_cut;   /* forward nodes below which nothing trains or is random */
-    bool *moves; /* [n_moves] with an int8 prefix: values that are no part of it */
-    int n_moves; /* values when they were marked */
-    int n_int8;  /* convolutions in int8 */
+    int loss;       /* value; -1 */
+    int scalars;    /* state; -1 in eval mode */
+    int *grad;      /* [n_values at the time of pass_grad]: gradient's value, -1 */
+    int n_grad;     /* length of grad */
+    int n_dead;     /* gradients that were never built */
+    int n_frontier; /* values that the part below the cut hands up */
+    int n_cut;      /* forward nodes below which nothing trains or is random */
+    bool *moves;    /* [n_moves] with an int8 prefix: values that are no part of it */
+    int n_moves;    /* values when they were marked */
+    int n_int8;     /* convolutions in int8 */
 };
 
 thaw_status th_pass_random(struct th_lowering *l);
@@ -73,6 +73,12 @@ struct th_place {
     uint64_t version; /* of a derived value */
 };
 
+/* Where a plan has what it makes from lasting tensors (folded, packed weights). Training:
+ * in memory of its own, from run to run, and verified. Other plans: in the arena, made
+ * again after another plan ran there; or, where the arena would have to grow for it, in
+ * each run. */
+enum th_keeping { TH_KEPT_APART, TH_KEPT_IN_ARENA, TH_NOT_KEPT };
+
 struct th_plan {
     struct th_graph graph;
     struct th_store *store;
@@ -81,10 +87,7 @@ struct th_plan {
     int n_steps;
     struct th_place *places; /* [n_values] */
     void *base;              /* arena base that the steps' pointers stand on */
-    /* Whether what is made from lasting tensors has memory of its own. A training plan's
-     * has, and is verified; another plan's lies in the arena and is made again after
-     * another plan ran there. */
-    bool keeps;
+    enum th_keeping keeping;
     uint64_t turn; /* the arena's, when this plan last used it */
     bool lost;     /* another plan has used the arena since this one ran */
     struct th_plan_stats stats;

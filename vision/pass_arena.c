@@ -27,7 +27,7 @@ static bool in_arena(const struct th_plan *p, int v)
 {
     enum th_value_kind kind = p->graph.values[v].kind;
     return kind == TH_VALUE_TEMP || kind == TH_VALUE_INPUT ||
-           (kind == TH_VALUE_DERIVED && !p->keeps);
+           (kind == TH_VALUE_DERIVED && p->keeping != TH_KEPT_APART);
 }
 
 static int root_of(const struct th_plan *p, int v)
@@ -76,7 +76,8 @@ static void find_uses(const struct th_plan *p, struct lifetimes *t)
     for (int v = 0; v < p->graph.n_values; v++) {
         if (p->graph.values[v].wanted && t->first[root_of(p, v)] >= 0)
             t->last[root_of(p, v)] = t->n_steps - 1;
-        if (p->graph.values[v].kind == TH_VALUE_DERIVED) { /* from run to run */
+        if (p->graph.values[v].kind == TH_VALUE_DERIVED &&
+            p->keeping != TH_NOT_KEPT) { /* from run to run */
             t->first[v] = 0;
             t->last[v] = t->n_steps;
         }
@@ -148,9 +149,10 @@ static int gather(
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
         append(list, &n, i, i, s->call.scratch_bytes, &s->scratch_offset);
+        bool once = s->moves || p->keeping == TH_NOT_KEPT;
         if (!s->lasting)
-            append(list, &n, s->moves ? i : 0, s->moves ? i : p->n_steps,
-                s->call.kept_bytes, &s->kept_offset);
+            append(list, &n, once ? i : 0, once ? i : p->n_steps, s->call.kept_bytes,
+                &s->kept_offset);
     }
     for (int i = 0; !reuse && i < n; i++) {
         list[i].first = 0;

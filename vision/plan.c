@@ -194,7 +194,7 @@ static thaw_status make_step(
     if (s->kernel->prepare)
         TRY(s->kernel->prepare(&s->call));
     s->bound = true;
-    if (!s->call.kept_bytes || s->moves || !p->keeps)
+    if (!s->call.kept_bytes || s->moves || p->keeping != TH_KEPT_APART)
         return THAW_OK;
     p->stats.kept_bytes += s->call.kept_bytes;
     s->lasting = backend->alloc(p->store->device, s->call.kept_bytes);
@@ -229,7 +229,7 @@ static thaw_status make_places(struct th_plan *p)
             .root = v, .state = -1, .bytes = th_operand_bytes(&value->o)};
         if (value->kind == TH_VALUE_STATE)
             TRY(th_store_add(p->store, value->name, value->o.shape, &place->state));
-        if (value->kind == TH_VALUE_DERIVED && p->keeps) {
+        if (value->kind == TH_VALUE_DERIVED && p->keeping == TH_KEPT_APART) {
             place->derived = device->backend->alloc(device, place->bytes);
             if (!place->derived)
                 return THAW_E_MEMORY;
@@ -298,6 +298,11 @@ static void count_steps(struct th_plan *p)
 static thaw_status place_steps(struct th_plan *p, bool reuse)
 {
     TRY(th_pass_arena(p, reuse));
+    bool grows = p->arena->base && p->stats.arena_bytes > p->arena->bytes;
+    if (grows && p->keeping == TH_KEPT_IN_ARENA) {
+        p->keeping = TH_NOT_KEPT;
+        TRY(th_pass_arena(p, reuse));
+    }
     return arena_grow(p->arena, p->stats.arena_bytes);
 }
 
@@ -316,7 +321,8 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     p->graph = l.graph;
     p->store = store;
     p->arena = arena;
-    p->keeps = spec->mode == TH_TRAIN;
+    bool steady = spec->mode == TH_TRAIN && !spec->rare;
+    p->keeping = steady ? TH_KEPT_APART : TH_KEPT_IN_ARENA;
     p->stats.n_cut = l.n_cut;
     p->stats.n_dead = l.n_dead;
     p->stats.n_int8 = l.n_int8;

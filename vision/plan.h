@@ -72,6 +72,7 @@ struct th_plan_spec {
     bool no_update;      /* no optimizer steps (tests) */
     const struct th_optim *optim;
     enum th_keep keep;
+    bool rare; /* of an epoch's last batch: derives from frozen tensors anew in each run */
     unsigned without; /* th_pass bits left out */
     /* calibrate: [n_bns] whose inputs are measured, as wanted outputs "bn.mean/NAME" and
      * "bn.var/NAME" (biased); nothing that they do not need is computed. */

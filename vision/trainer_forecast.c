@@ -87,15 +87,14 @@ static int64_t params_bytes(const struct thaw_trainer *t)
     return bytes;
 }
 
-/* What the phases count themselves is not part of the base. */
+/* What the phases count themselves is not part of the base: plans' memory was not touched
+ * yet. */
 static struct th_memory memory_of(const struct thaw_trainer *t,
     const struct th_phase_cost *now, const struct image_cost *image, int workers)
 {
-    int64_t kept =
-        now->n_plans * (int64_t)now->train.kept_bytes + (int64_t)now->below.kept_bytes;
     int64_t resumed = t->at.global ? now->slot_bytes : 0; /* they have their values */
     return (struct th_memory){.params = params_bytes(t),
-        .base = th_resident_bytes() - kept - (int64_t)now->eval.kept_bytes - resumed,
+        .base = th_resident_bytes() - resumed,
         .loading = (1 + (t->val_loader != NULL)) * workers * image->bytes,
         .shadow = t->shadow.device != NULL};
 }

@@ -248,6 +248,7 @@ struct th_plan_spec th_trainer_plan_spec(
 static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
 {
     struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, batch);
+    spec.rare = i > 0;
     bool full = batch == th_trainer_batch(t);
     t->plans[i].batch = (int)batch;
     t->plans[i].above = t->cut.below && (t->recipe.cache != TH_CACHE_OFF || !full);
@@ -458,8 +459,7 @@ thaw_status th_trainer_phase_cost(
         .images = n,
         .val_images = t->val_loader ? t->data.split[TH_SPLIT_VAL].n : 0,
         .batch = batch,
-        .val_batch = t->recipe.batch,
-        .n_plans = 1 + (n > batch && n % batch > 0)};
+        .val_batch = t->recipe.batch};
     th_plan_stats(t->evaluator.plan, &c->eval);
     c->full = c->epochs;
     c->missing = 1;
