@@ -322,7 +322,7 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
     p->store = store;
     p->arena = arena;
     bool steady = spec->mode == TH_TRAIN && !spec->rare;
-    p->keeping = steady ? TH_KEPT_APART : TH_KEPT_IN_ARENA;
+    p->keeping = steady ? TH_KEPT_APART : spec->rare ? TH_NOT_KEPT : TH_KEPT_IN_ARENA;
     p->stats.n_cut = l.n_cut;
     p->stats.n_dead = l.n_dead;
     p->stats.n_int8 = l.n_int8;

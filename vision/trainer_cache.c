@@ -327,6 +327,7 @@ thaw_status th_trainer_open_cuts(struct thaw_trainer *t)
     if (keeps || partial) {
         struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, batch);
         spec.moving = t->moving;
+        spec.rare = !keeps;
         TRY(th_cut_init(&t->cut, &spec, &t->net.store, &t->net.arena, batch + 1));
         t->cut.half = keeps && t->recipe.cache_half;
     }
