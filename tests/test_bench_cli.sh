@@ -166,6 +166,15 @@ bench 0 "unless nothing is to be dropped" halved --no-test --strategies bias,all
 prints '^all .* 4  kept$'
 check "and nothing of all this trained" [ ! -e halved/runs/all-seed0 ]
 
+# ---- what trainings share ----
+pretrained=whole/runs/all-seed0/best.h5 # random values would be others for each seed
+bench 0 "without augmentation features are shared" shared --strategies head --seeds 2 --augment none --no-test --weights "$pretrained"
+prints '^head .* 2  winner: features kept by another training in 1 of 2$'
+bench 0 "with the same result as without" alone --strategies head --seeds 2 --augment none --no-test --weights "$pretrained" --cache off
+check "which differs in nothing else" \
+    [ "$(timeless shared | sed 's/"note":"[^"]*"//')" = "$(timeless alone | sed 's/"note":"[^"]*"//; s/ --cache off//')" ]
+check "shared/cache is there" [ -d shared/cache ]
+
 # ---- forecast ----
 # shellcheck disable=SC2086 # a list of words
 expect 0 "train --forecast" train data -o forecast_run $base --forecast

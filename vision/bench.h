@@ -13,6 +13,7 @@
  *     DIR/runs/NAME-seedN/             the run folder
  *     DIR/runs/NAME-seedN.log          what it printed
  *     DIR/runs/NAME-seedN.result.json  what became of it; written last
+ *     DIR/cache/                       features that trainings share
  *     DIR/bench.json, bench.html       the table
  *     DIR/test.json                    the winner on the test images */
 #ifndef TH_BENCH_H
@@ -61,6 +62,7 @@ struct th_bench_run {
     char *marks;    /* owned; of best.h5 on the validation images, see th_marks */
     double seconds; /* in training and validation */
     int64_t peak_bytes;
+    bool warm; /* its features were kept by another training */
 };
 
 struct th_bench_entry {

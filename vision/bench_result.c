@@ -45,6 +45,19 @@ static char *add_option(char *line, const thaw_option *row, const char *value)
     return row->type == THAW_OPTION_FLAG ? line : add_word(line, value);
 }
 
+/* What a bench sets for itself and a result does not depend on. */
+static bool is_ours(const char *name)
+{
+    return !strcmp(name, "threads") || !strcmp(name, "no-test") ||
+           !strcmp(name, "cache") || !strcmp(name, "cache-dir");
+}
+
+static bool user_set(const struct thaw_bench *b, const char *name)
+{
+    return strcmp(name, "threads") ? thaw_options_is_set(b->options, name)
+                                   : b->threads_given;
+}
+
 static char *write_command(
     const struct thaw_bench *b, const thaw_options *o, const char *run)
 {
@@ -56,9 +69,7 @@ static char *write_command(
     line = add_word(line, run);
     for (size_t i = 0; i < n; i++) {
         const char *name = table[i].name;
-        bool said =
-            !strcmp(name, "data") || (!strcmp(name, "threads") && !b->threads_given) ||
-            (!strcmp(name, "no-test") && !thaw_options_is_set(b->options, name));
+        bool said = !strcmp(name, "data") || (is_ours(name) && !user_set(b, name));
         if (!said && thaw_options_is_set(o, name))
             line = add_option(line, &table[i], thaw_options_get(o, name));
     }
@@ -140,6 +151,14 @@ static const char *state_of(
     return e->n_runs ? "kept" : "not run";
 }
 
+static int n_warm(const struct th_bench_entry *e)
+{
+    int n = 0;
+    for (int s = 0; s < e->n_runs; s++)
+        n += e->runs[s].warm;
+    return n;
+}
+
 static char *note_of(const struct thaw_bench *b, const struct th_bench_entry *e)
 {
     const char *early =
@@ -153,7 +172,11 @@ static char *note_of(const struct thaw_bench *b, const struct th_bench_entry *e)
     if (e->dropped)
         return th_format("clearly worse after %d %s", e->dropped,
             e->dropped == 1 ? "seed" : "seeds");
-    return th_strdup(e->n_runs == b->seeds || e->forecast ? "" : early);
+    if (e->n_runs < b->seeds && !e->forecast)
+        return th_strdup(early);
+    return n_warm(e) ? th_format("features kept by another training in %d of %d",
+                           n_warm(e), e->n_runs)
+                     : th_strdup("");
 }
 
 static void fill_numbers(thaw_bench_row *r, const struct th_bench_entry *e,

@@ -53,6 +53,22 @@ static thaw_status copy_options(const thaw_options *from, thaw_options *to)
     return THAW_OK;
 }
 
+/* Where a training would keep features in memory, all of them share what is kept on disk. */
+static thaw_status share_cache(const struct thaw_bench *b, thaw_options *o)
+{
+    bool repeats = !strcmp(th_option_text(o, "augment"), "none") ||
+                   thaw_options_is_set(o, "views");
+    if (repeats && !strcmp(th_option_text(o, "cache"), "auto"))
+        TRY(thaw_options_set(o, "cache", "disk"));
+    if (strcmp(th_option_text(o, "cache"), "disk") ||
+        thaw_options_is_set(o, "cache-dir"))
+        return THAW_OK;
+    char *dir = th_run_folder_path(&b->folder, "cache");
+    thaw_status status = dir ? thaw_options_set(o, "cache-dir", dir) : THAW_E_MEMORY;
+    th_free(dir);
+    return status;
+}
+
 static thaw_status set_options(const struct thaw_bench *b,
     const struct th_bench_settings *s, int seed, thaw_options *o)
 {
@@ -67,6 +83,7 @@ static thaw_status set_options(const struct thaw_bench *b,
     TRY(set_whole(o, "seed", first + seed));
     if (!thaw_options_is_set(o, "val-seed"))
         TRY(set_whole(o, "val-seed", first));
+    TRY(share_cache(b, o));
     return thaw_options_set(o, "no-test", "1");
 }
 
@@ -82,10 +99,15 @@ thaw_status th_bench_options(const struct thaw_bench *b,
     return status;
 }
 
-/* Threads may differ: a bench may go on elsewhere. */
+/* What changes no result: a bench may go on elsewhere. */
 static bool may_differ(const char *name)
 {
-    return !strcmp(name, "threads") || !strcmp(name, "workers");
+    static const char *const names[] = {
+        "threads", "workers", "cache", "cache-dir", "cache-limit"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!strcmp(name, names[i]))
+            return true;
+    return false;
 }
 
 static thaw_status compare(
@@ -167,6 +189,7 @@ static thaw_status take_record(const struct thaw_bench *b, const struct th_json 
     r->marks = th_strdup(code > 0 ? NULL : marks);
     r->seconds = real_of(json, "seconds");
     r->peak_bytes = (int64_t)peak;
+    r->warm = real_of(json, "warm") > 0;
     r->done = true;
     return r->reason || r->marks ? THAW_OK : THAW_E_MEMORY;
 }
@@ -210,6 +233,7 @@ static thaw_status write_record(
         th_json_put_string(&o, "marks", r->marks);
     th_json_put_real(&o, "seconds", r->seconds);
     th_json_put_whole(&o, "peak_bytes", r->peak_bytes);
+    th_json_put_whole(&o, "warm", r->warm);
     th_json_close(&o, '}');
     thaw_status status = th_json_out_status(&o);
     if (status == THAW_OK)
@@ -307,6 +331,17 @@ static char *last_words(const char *log, int code)
                       : th_format("it ended with exit code %d", code);
     th_free(text);
     return words;
+}
+
+/* Whether the training says that its features were there when it began. */
+static bool was_warm(const char *log)
+{
+    unsigned char *text = NULL;
+    size_t n = 0;
+    bool warm = th_file_read(log, RECORD_LIMIT, &text, &n) == THAW_OK &&
+                strstr((const char *)text, " are there\n");
+    th_free(text);
+    return warm;
 }
 
 /* All paths of one training. */
@@ -412,6 +447,7 @@ static thaw_status bring_about(struct thaw_bench *b, const struct paths *p,
         TRY(train(b, p, r));
         if (!atomic_load(&b->stop) && !r->code)
             TRY(judge(b, p->run, o, &r->marks));
+        r->warm = was_warm(p->log);
         r->done = (r->code && r->reason) || r->marks;
         if (!r->done) /* stopped */
             return THAW_OK;
