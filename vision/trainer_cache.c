@@ -76,6 +76,7 @@ static thaw_status add_plan(
     add_text(k, d->backend->name);
     add_text(k, d->backend->describe(d));
     add_text(k, d->isa);
+    add_text(k, t->net.conv_table.hash);
     add_integer(k, d->threads);
     add_integer(k, d->block);
     add_text(k, t->net.model.variant->name);
