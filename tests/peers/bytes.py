@@ -46,6 +46,7 @@ CASES = (
     Case("stage4 and head", "stage4,head", "stem-stage3:frozen stage4:train", ("stage4",)),
     Case("first block only (stem, stage1)", "stem,stage1",
          "stem-stage1:train stage2-stage4:frozen", ("stem", "stage1"), "≤ 1/4"),
+    Case("the same, its BatchNorm frozen", "stem,stage1", "frozen", (), "≤ 1/4"),
     Case("biases only", "bias", "affine", (), "≤ 1/40"),
     Case("BatchNorm only (scale and shift)", "bn", "affine", ()),
 )
