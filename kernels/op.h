@@ -32,6 +32,9 @@ enum th_op {
 #include "ops.def"
 #undef OP
 
+/* Which function "gelu" is: kernels/act.c. */
+enum th_gelu { TH_GELU_ERF, TH_GELU_TANH, TH_GELU_QUICK };
+
 /* What the kernels of an op must agree on. Zero where an op has no attribute. */
 union th_attr {
     struct th_attr_conv {           /* conv, conv_dx, conv_dw, conv_q */
@@ -50,13 +53,20 @@ union th_attr {
         int64_t count;  /* bn_update: values per channel, n*h*w */
         bool relu;      /* bn_apply: y = max(0, bn + add), mask of y > 0 */
     } norm;
-    struct th_attr_dropout {
+    struct th_attr_act {
+        enum th_gelu kind; /* gelu, gelu_dx */
+    } act;
+    struct th_attr_dropout { /* dropout, drop_path, dx */
         float p;        /* probability of zero; kept values are scaled by 1/(1-p) */
         uint64_t layer; /* hash of the layer's name, folded into each sample's key */
     } dropout;
     struct th_attr_attention {
         int heads;
     } attention;
+    struct th_attr_token {
+        int first; /* tokens, dw: 1 with a class token, else 0; token_mean: first read */
+        int count; /* token_mean: how many */
+    } token;
     struct
         th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
         int stride, front, back; /* zero channels before and after */
@@ -135,5 +145,11 @@ struct th_op_rule {
 };
 
 const struct th_op_rule *th_op_rule(enum th_op op);
+
+/* Draws from the samples' keys: another result in each step, of equal inputs. */
+static inline bool th_op_is_random(enum th_op op)
+{
+    return op == TH_OP_dropout || op == TH_OP_drop_path;
+}
 
 #endif

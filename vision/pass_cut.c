@@ -38,7 +38,7 @@ static bool value_moves(const struct th_plan_spec *spec, const struct th_value *
 
 static bool is_random(enum th_op op)
 {
-    return op == TH_OP_dropout || op == TH_OP_bn_stats;
+    return th_op_is_random(op) || op == TH_OP_bn_stats;
 }
 
 static void mark(struct cut *c)

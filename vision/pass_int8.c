@@ -31,7 +31,7 @@ bool th_is_scale(const char *state)
 static bool begins_to_move(const struct th_lowering *l, const struct th_node *n)
 {
     const struct th_freeze *f = l->spec->freeze;
-    if (n->op == TH_OP_dropout)
+    if (th_op_is_random(n->op))
         return true;
     if (n->op == TH_OP_batchnorm &&
         (th_bn_uses_batch(f->bn[n->bn]) || th_bn_updates(f->bn[n->bn])))

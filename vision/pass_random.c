@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Removes dropout where nothing trains at it (in its stage) or below it: it would only blur
+ * Removes dropout and stochastic depth where nothing trains at it (in its stage) or below it: it would only blur
  * what a frozen network says, and keep it from being folded and cut. The head's dropout
  * belongs to the head: it acts as long as the head trains, over whatever is frozen. */
 #include "pass.h"
@@ -46,7 +46,7 @@ thaw_status th_pass_random(struct th_lowering *l)
         for (int k = 0; k < TH_MAX_OUT; k++)
             if (n->out[k] >= 0)
                 trained[n->out[k]] = reads;
-        if (n->op == TH_OP_dropout && !reads && !stage_trains(l, n->stage))
+        if (th_op_is_random(n->op) && !reads && !stage_trains(l, n->stage))
             bypass(g, i);
     }
     th_free(trained);

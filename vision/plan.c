@@ -73,7 +73,7 @@ static thaw_status count_cut(struct th_lowering *l)
         return THAW_E_MEMORY;
     for (int i = 0; i < g->n_nodes; i++) {
         const struct th_node *n = &g->nodes[i];
-        bool moves = n->op == TH_OP_bn_stats || n->op == TH_OP_dropout;
+        bool moves = n->op == TH_OP_bn_stats || th_op_is_random(n->op);
         for (int k = 0; k < TH_MAX_IN; k++)
             moves = moves || (n->in[k] >= 0 &&
                                  (above[n->in[k]] || g->values[n->in[k]].trainable));
