@@ -23,7 +23,9 @@
 /* Every good file, and every one that is refused. */
 static const char *const good[] = {"zip.pth", "half.pth", "bfloat16.pth", "double.pth",
     "long.pth", "char.pth", "legacy.th", "checkpoint.pth", "protocol4.pth",
-    "protocol4.th", "parameter.pth", "flat.h5", "nested.h5", "gzip.h5", "types.h5"};
+    "protocol4.th", "parameter.pth", "flat.h5", "nested.h5", "gzip.h5", "types.h5",
+    "flat.safetensors", "half.safetensors", "bfloat16.safetensors",
+    "double.safetensors", "long.safetensors", "char.safetensors"};
 static const char *const refused[][2] = {
     {"evil.pth", ".system: refused, nothing was executed"},
     {"evil.th", ".system: refused, nothing was executed"},
@@ -91,11 +93,13 @@ static void every_kind_of_file_gives_the_same_tensors(void **state)
         snprintf(path, sizeof path, GOLDEN "%s", good[i]);
         check_ok(th_weights_read(path, &w));
         bool is_int =
-            strcmp(good[i], "long.pth") == 0 || strcmp(good[i], "char.pth") == 0;
+            strncmp(good[i], "long.", 5) == 0 || strncmp(good[i], "char.", 5) == 0;
         check_golden(&w, is_int ? 1.0f : 0.25f);
         assert_int_equal(
             w.n, strcmp(good[i], "types.h5") == 0 ? N_TENSORS + 2 : N_TENSORS);
-        assert_string_equal(w.format, strstr(good[i], ".h5") ? "hdf5" : "pth");
+        assert_string_equal(w.format, strstr(good[i], ".h5")            ? "hdf5"
+                                      : strstr(good[i], ".safetensors") ? "safetensors"
+                                                                        : "pth");
         th_weights_release(&w);
     }
 }

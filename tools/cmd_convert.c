@@ -17,9 +17,10 @@ static int run(struct th_call *call)
 const struct th_command th_command_convert = {
     .name = "convert",
     .usage = "IN OUT [options]",
-    .about = "weights to a model file, or idx:DIR to a folder of PNGs",
+    .about = "weights to .h5 or .safetensors, or idx:DIR to a folder of PNGs",
     .details =
         "thaw convert resnet18.pth resnet18.h5\n"
+        "thaw convert run/best.h5 mine.safetensors     # PyTorch loads it strictly\n"
         "thaw convert idx:/usr/share/datasets/fashion-mnist clothes --per-class 300\n",
     .bit = THAW_CMD_CONVERT,
     .least = 2,

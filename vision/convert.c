@@ -81,20 +81,15 @@ static thaw_status convert_weights(const struct th_weights *w, const char *out,
     return status;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcmp(text + n - m, end);
-}
-
 thaw_status thaw_convert(
     const char *in, const char *out, const thaw_options *o, const thaw_events *events)
 {
     struct th_weights w;
     if (is_data(in))
         return convert_data(in, out, o, events);
-    if (!ends_with(out, ".h5") && !ends_with(out, ".hdf5"))
-        return th_fail(THAW_E_USAGE, "%s: weights are written as .h5", out);
+    if (!th_weights_format_of(out))
+        return th_fail(
+            THAW_E_USAGE, "%s: weights are written as .h5 or .safetensors", out);
     if (th_file_exists(out))
         return th_fail(THAW_E_USAGE, "%s exists: choose another name", out);
     char *path = NULL;

@@ -63,6 +63,8 @@ void th_json_close(struct th_json_out *o, char bracket);
 void th_json_key(struct th_json_out *o, const char *key);
 void th_json_string(struct th_json_out *o, const char *text); /* bad UTF-8 as U+FFFD */
 void th_json_real(struct th_json_out *o, double value); /* %.9g; null if not finite */
+void th_json_exact(
+    struct th_json_out *o, double value); /* reads back as it was, never whole */
 void th_json_whole(struct th_json_out *o, int64_t value);
 void th_json_bool(struct th_json_out *o, bool value);
 void th_json_null(struct th_json_out *o);

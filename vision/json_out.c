@@ -8,6 +8,7 @@
 #include <locale.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void put(struct th_json_out *o, const char *bytes, size_t n)
@@ -81,15 +82,18 @@ void th_json_string(struct th_json_out *o, const char *text)
     put_quoted(o, text);
 }
 
-void th_json_real(struct th_json_out *o, double value)
+/* With `digits` significant ones, and a point if `point` asks for one. */
+static void put_real(struct th_json_out *o, double value, int digits, bool point)
 {
-    char text[32] = "null";
+    char text[40] = "null";
     if (isfinite(value)) {
         /* This thread's locale alone, for a moment: the decimal point is a point. */
         locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
         locale_t before = plain ? uselocale(plain) : (locale_t)0;
         o->failed |= !plain;
-        snprintf(text, sizeof text, "%.9g", value);
+        int n = snprintf(text, sizeof text, "%.*g", digits, value);
+        if (point && !strpbrk(text, ".e"))
+            memcpy(text + n, ".0", 3);
         if (plain) {
             uselocale(before);
             freelocale(plain);
@@ -97,6 +101,22 @@ void th_json_real(struct th_json_out *o, double value)
     }
     begin(o);
     put(o, text, strlen(text));
+}
+
+void th_json_real(struct th_json_out *o, double value)
+{
+    put_real(o, value, 9, false);
+}
+
+/* The shortest of 15 to 17 digits that gives the same double: 0.485 stays 0.485. */
+void th_json_exact(struct th_json_out *o, double value)
+{
+    char text[40];
+    int digits = 14;
+    do
+        snprintf(text, sizeof text, "%.*g", ++digits, value);
+    while (digits < 17 && strtod(text, NULL) != value);
+    put_real(o, value, digits, true);
 }
 
 void th_json_whole(struct th_json_out *o, int64_t value)

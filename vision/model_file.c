@@ -2,7 +2,6 @@
  * Owns the attributes of model files. */
 #include "model_file.h"
 
-#include "file.h"
 #include "mem.h"
 
 #include <math.h>
@@ -126,11 +125,12 @@ thaw_status th_model_file_image(const struct th_model *m, const struct th_store 
 thaw_status th_model_file_write(
     const char *path, const struct th_model *m, const struct th_store *s)
 {
-    unsigned char *bytes = NULL;
-    size_t n = 0;
-    TRY(th_model_file_image(m, s, &bytes, &n));
-    thaw_status status = th_file_write_atomic(path, bytes, n, NULL);
-    th_free(bytes);
+    struct th_weights w;
+    th_weights_init(&w);
+    thaw_status status = fill(&w, m, s);
+    if (status == THAW_OK)
+        status = th_weights_write(path, NULL, &w);
+    th_weights_release(&w);
     return status;
 }
 

@@ -10,7 +10,7 @@
 #include "model.h"
 #include "store.h"
 
-/* Write `m` with the values in `s`, durably. */
+/* Write `m` with the values in `s`, durably, in the format that the ending names. */
 thaw_status th_model_file_write(
     const char *path, const struct th_model *m, const struct th_store *s);
 

@@ -5,6 +5,7 @@
 #ifndef TH_PICKLE_H
 #define TH_PICKLE_H
 
+#include "number.h"
 #include "tensor.h"
 
 enum th_pickle_kind {
@@ -21,19 +22,6 @@ enum th_pickle_kind {
     TH_PICKLE_GLOBAL,
     TH_PICKLE_STORAGE,
     TH_PICKLE_TENSOR
-};
-
-/* Element types of storages. */
-enum th_pickle_dtype {
-    TH_PICKLE_F32,
-    TH_PICKLE_F64,
-    TH_PICKLE_F16,
-    TH_PICKLE_BF16,
-    TH_PICKLE_I64,
-    TH_PICKLE_I32,
-    TH_PICKLE_I16,
-    TH_PICKLE_I8,
-    TH_PICKLE_U8
 };
 
 struct th_pickle_value {
@@ -55,7 +43,7 @@ struct th_pickle_list {
 };
 
 struct th_pickle_storage {
-    enum th_pickle_dtype dtype;
+    enum th_number dtype;
     uint32_t key;   /* a TEXT value: names the bytes */
     int64_t n;      /* elements that tensors may use */
     int64_t root_n; /* elements stored; more than n where this is a view, as in files */
@@ -88,8 +76,5 @@ void th_pickle_release(struct th_pickle *p);
 
 /* Is this value the text (or Python 2 string) `text`? */
 bool th_pickle_is_text(const struct th_pickle *p, uint32_t value, const char *text);
-
-/* Bytes of one element. */
-size_t th_pickle_dtype_bytes(enum th_pickle_dtype t);
 
 #endif

@@ -16,25 +16,25 @@ enum global_kind { G_OPAQUE, G_DICT, G_TENSOR, G_PARAMETER, G_STORAGE };
 static const struct {
     const char *module, *name;
     enum global_kind kind;
-    enum th_pickle_dtype dtype;
+    enum th_number dtype;
 } global_table[] = {
     {"collections", "OrderedDict", G_DICT, 0},
     {"torch._utils", "_rebuild_tensor_v2", G_TENSOR, 0},
     {"torch._utils", "_rebuild_tensor", G_TENSOR, 0},
     {"torch._utils", "_rebuild_parameter", G_PARAMETER, 0},
-    {"torch", "FloatStorage", G_STORAGE, TH_PICKLE_F32},
-    {"torch", "DoubleStorage", G_STORAGE, TH_PICKLE_F64},
-    {"torch", "HalfStorage", G_STORAGE, TH_PICKLE_F16},
-    {"torch", "BFloat16Storage", G_STORAGE, TH_PICKLE_BF16},
-    {"torch", "LongStorage", G_STORAGE, TH_PICKLE_I64},
-    {"torch", "IntStorage", G_STORAGE, TH_PICKLE_I32},
-    {"torch", "ShortStorage", G_STORAGE, TH_PICKLE_I16},
-    {"torch", "CharStorage", G_STORAGE, TH_PICKLE_I8},
-    {"torch", "ByteStorage", G_STORAGE, TH_PICKLE_U8},
-    {"torch", "BoolStorage", G_STORAGE, TH_PICKLE_U8},
-    {"torch.cuda", "FloatStorage", G_STORAGE, TH_PICKLE_F32},
-    {"torch.cuda", "HalfStorage", G_STORAGE, TH_PICKLE_F16},
-    {"torch.cuda", "LongStorage", G_STORAGE, TH_PICKLE_I64},
+    {"torch", "FloatStorage", G_STORAGE, TH_NUMBER_F32},
+    {"torch", "DoubleStorage", G_STORAGE, TH_NUMBER_F64},
+    {"torch", "HalfStorage", G_STORAGE, TH_NUMBER_F16},
+    {"torch", "BFloat16Storage", G_STORAGE, TH_NUMBER_BF16},
+    {"torch", "LongStorage", G_STORAGE, TH_NUMBER_I64},
+    {"torch", "IntStorage", G_STORAGE, TH_NUMBER_I32},
+    {"torch", "ShortStorage", G_STORAGE, TH_NUMBER_I16},
+    {"torch", "CharStorage", G_STORAGE, TH_NUMBER_I8},
+    {"torch", "ByteStorage", G_STORAGE, TH_NUMBER_U8},
+    {"torch", "BoolStorage", G_STORAGE, TH_NUMBER_U8},
+    {"torch.cuda", "FloatStorage", G_STORAGE, TH_NUMBER_F32},
+    {"torch.cuda", "HalfStorage", G_STORAGE, TH_NUMBER_F16},
+    {"torch.cuda", "LongStorage", G_STORAGE, TH_NUMBER_I64},
     {"torch", "Size", G_OPAQUE, 0},
     {"torch", "device", G_OPAQUE, 0},
     {"torch", "float32", G_OPAQUE, 0},
@@ -50,12 +50,6 @@ static const struct {
     {"__builtin__", "set", G_OPAQUE, 0},
     {"builtins", "set", G_OPAQUE, 0},
 };
-
-size_t th_pickle_dtype_bytes(enum th_pickle_dtype t)
-{
-    static const unsigned char bytes[] = {4, 8, 2, 2, 8, 4, 2, 1, 1};
-    return bytes[t];
-}
 
 /* ---- tensors ---- */
 

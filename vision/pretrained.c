@@ -150,6 +150,15 @@ static thaw_status put_slots(struct th_network *n, const struct th_slot *slot)
     return THAW_OK;
 }
 
+/* The load report, and what was changed before. */
+static void say_loaded(const struct th_load_report *r, const struct th_weights *w,
+    char *report, size_t bytes)
+{
+    size_t used = strlen(th_load_report_text(r, report, bytes));
+    if (w->notes)
+        snprintf(report + used, bytes - used, "; %s", w->notes);
+}
+
 thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
     const struct th_load_spec *spec, char *report, size_t report_bytes)
 {
@@ -167,7 +176,7 @@ thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
     if (status == THAW_OK)
         status = put_slots(n, slot);
     if (status == THAW_OK && report)
-        th_load_report_text(&r, report, report_bytes);
+        say_loaded(&r, w, report, report_bytes);
     th_load_report_release(&r);
     for (size_t i = 0; slot && i < n_slots; i++)
         th_free(slot[i].data);

@@ -7,6 +7,8 @@
 #include "file.h"
 #include "mem.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FILE_LIMIT ((size_t)1 << 36) /* 64 GiB: beyond any vision model */
@@ -38,6 +40,7 @@ void th_weights_release(struct th_weights *w)
     th_free(w->weight);
     th_free(w->attribute);
     th_free(w->bucket);
+    th_free(w->notes);
     th_weights_init(w);
 }
 
@@ -120,29 +123,56 @@ static thaw_status check_name(const struct th_weights *w, const char *name)
     return *name ? THAW_OK : refused(w, "a tensor", "its name is empty");
 }
 
+thaw_status th_weights_move(
+    struct th_weights *w, const char *name, struct th_tensor *from)
+{
+    size_t bytes = 0;
+    TRY(check_name(w, name));
+    TRY(checked_bytes(w, name, &from->shape, &bytes));
+    if (th_weights_find(w, name))
+        return refused(w, name, "there are two tensors of this name");
+    TRY(reserve(w));
+    struct th_weight added = {.name = th_strdup(name), .tensor = *from};
+    if (!added.name)
+        return THAW_E_MEMORY;
+    *from = (struct th_tensor){0};
+    *bucket_of(w, name) = (uint32_t)w->n + 1;
+    w->weight[w->n++] = added;
+    w->bytes += bytes;
+    return THAW_OK;
+}
+
 thaw_status th_weights_add(struct th_weights *w, const char *name,
     struct th_shape shape, const float *data, float **data_out)
 {
     size_t bytes = 0;
+    struct th_tensor added = {0};
     TRY(check_name(w, name));
-    TRY(checked_bytes(w, name, &shape, &bytes));
-    if (th_weights_find(w, name))
-        return refused(w, name, "there are two tensors of this name");
-    TRY(reserve(w));
-    struct th_weight added = {.name = th_strdup(name)};
-    if (!added.name)
-        return THAW_E_MEMORY;
-    if (th_tensor_init(&added.tensor, TH_F32, shape) != THAW_OK) {
-        th_free(added.name);
-        return THAW_E_MEMORY;
-    }
+    TRY(checked_bytes(w, name, &shape, &bytes)); /* before anything is allocated */
+    TRY(th_tensor_init(&added, TH_F32, shape));
     if (data && bytes)
-        memcpy(added.tensor.data, data, bytes);
-    *bucket_of(w, name) = (uint32_t)w->n + 1;
-    w->weight[w->n++] = added;
-    w->bytes += bytes;
-    if (data_out)
-        *data_out = added.tensor.data;
+        memcpy(added.data, data, bytes);
+    float *place = added.data;
+    thaw_status status = th_weights_move(w, name, &added);
+    th_tensor_release(&added);
+    if (status == THAW_OK && data_out)
+        *data_out = place;
+    return status;
+}
+
+thaw_status th_weights_note(struct th_weights *w, const char *fmt, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    char *longer =
+        th_format("%s%s%s", w->notes ? w->notes : "", w->notes ? ", " : "", text);
+    if (!longer)
+        return THAW_E_MEMORY;
+    th_free(w->notes);
+    w->notes = longer;
     return THAW_OK;
 }
 
@@ -336,7 +366,7 @@ static const char *guess(const unsigned char *bytes, size_t n)
         if (n >= m && memcmp(bytes, known[i].start, m) == 0)
             return known[i].hint;
     }
-    return "known are HDF5 (.h5) and PyTorch (.pth, .pt, .th) files";
+    return "known are HDF5 (.h5), safetensors and PyTorch (.pth, .pt, .th) files";
 }
 
 static thaw_status read_bytes(
@@ -381,6 +411,29 @@ static const struct th_weight_format *find_format(const char *name)
     return *f;
 }
 
+/* Is `ending` a word of `words`? */
+static bool is_word(const char *ending, const char *words)
+{
+    size_t n = strlen(ending);
+    for (const char *at = words; at && n; at = strchr(at, ' ')) {
+        at += *at == ' ';
+        if (!strncmp(at, ending, n) && (at[n] == ' ' || at[n] == 0))
+            return true;
+    }
+    return false;
+}
+
+const char *th_weights_format_of(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    if (!dot || strchr(dot, '/'))
+        return NULL;
+    for (const struct th_weight_format *const *f = th_weight_format_list; *f; f++)
+        if ((*f)->image && is_word(dot + 1, (*f)->endings))
+            return (*f)->name;
+    return NULL;
+}
+
 static thaw_status to_image(
     const char *format, const struct th_weights *w, unsigned char **bytes, size_t *n)
 {
@@ -396,6 +449,7 @@ thaw_status th_weights_write(
 {
     unsigned char *bytes = NULL;
     size_t n = 0;
+    format = format ? format : th_weights_format_of(path);
     TRY(to_image(format ? format : "hdf5", w, &bytes, &n));
     thaw_status status = th_file_write_atomic(path, bytes, n, NULL);
     th_free(bytes);

@@ -47,6 +47,7 @@ struct th_weights {
     size_t limit;       /* refuse to hold more bytes than this; 0 is no limit */
     const char *where;  /* the file being read, for messages; else "" */
     const char *format; /* name of the file format it was read from, else "" */
+    char *notes;        /* "a, b": what reading changed or passed over; NULL: nothing */
 };
 
 void th_weights_init(struct th_weights *w);
@@ -56,6 +57,18 @@ void th_weights_release(struct th_weights *w);
  * are, valid until th_weights_release. A name twice is THAW_E_DATA. */
 thaw_status th_weights_add(struct th_weights *w, const char *name,
     struct th_shape shape, const float *data, float **data_out);
+
+/* Likewise a tensor that exists: its bytes move, `from` is empty then. On failure it is
+ * as it was. */
+thaw_status th_weights_move(
+    struct th_weights *w, const char *name, struct th_tensor *from);
+
+/* Add to the notes, which the load report shows. */
+thaw_status th_weights_note(struct th_weights *w, const char *fmt, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
 
 /* NULL where there is no such tensor. */
 const struct th_weight *th_weights_find(const struct th_weights *w, const char *name);
@@ -85,7 +98,11 @@ const int64_t *th_weights_ints(const struct th_weights *w, const char *name, siz
  * together at most TH_WEIGHTS_BASE + TH_WEIGHTS_RATIO times the file. */
 thaw_status th_weights_read(const char *path, struct th_weights *out);
 
-/* Write durably (th_file_write_atomic) in `format`; NULL is "hdf5", the model file. */
+/* The format that a path's ending names and that can be written; NULL: none. */
+const char *th_weights_format_of(const char *path);
+
+/* Write durably (th_file_write_atomic) in `format`; NULL is the one that the ending names,
+ * else "hdf5", the model file. */
 thaw_status th_weights_write(
     const char *path, const char *format, const struct th_weights *w);
 
@@ -105,6 +122,7 @@ thaw_status th_weights_read_image(
 /* Registry entry: one file format. */
 struct th_weight_format {
     const char *name;
+    const char *endings; /* of file names, for writing: "h5 hdf5"; NULL: only read */
     /* Are these the bytes of such a file? All n bytes are given; look at few. */
     bool (*sniff)(const unsigned char *bytes, size_t n);
     /* Add all tensors and attributes to `out`, which the caller releases on failure. */

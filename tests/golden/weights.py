@@ -118,8 +118,17 @@ def save_hdf5():
         f.create_dataset("a", (1 << 30,), "f4", chunks=(1 << 20,), compression="gzip")
 
 
+def save_safetensors():
+    from safetensors.torch import save_file
+    about = {"format": "pt", "origin": "a \u2603"}
+    for name, dtype, step in [("flat", torch.float32, 0.25), ("half", torch.float16, 0.25), ("bfloat16", torch.bfloat16, 0.25),
+                              ("double", torch.float64, 0.25), ("long", torch.int64, 1), ("char", torch.int8, 1)]:
+        save_file(dict(tensors(dtype, step)), out / f"{name}.safetensors", about)
+
+
 torch.manual_seed(0)
 warnings.simplefilter("ignore")
 save_torch()
 save_hdf5()
+save_safetensors()
 print(sum(f.stat().st_size for f in out.iterdir()), "bytes")

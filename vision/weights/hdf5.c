@@ -73,6 +73,7 @@ static bool hdf5_sniff(const unsigned char *bytes, size_t n)
 
 const struct th_weight_format th_weight_format_hdf5 = {
     .name = "hdf5",
+    .endings = "h5 hdf5",
     .sniff = hdf5_sniff,
     .read = hdf5_read,
     .image = th_hdf5_image,

@@ -9,6 +9,7 @@
 #include "bytes.h"
 #include "error.h"
 #include "mem.h"
+#include "number.h"
 #include "pickle.h"
 #include "weights.h"
 #include "zip.h"
@@ -121,7 +122,7 @@ static thaw_status blobs_of_pickle(struct source *s)
         const struct th_pickle_value *key = &p->value[p->storage[i].key];
         s->blob[i] = (struct blob){.key = key->text.at,
             .key_n = key->text.n,
-            .item_bytes = th_pickle_dtype_bytes(p->storage[i].dtype)};
+            .item_bytes = th_number_bytes(p->storage[i].dtype)};
     }
     qsort(s->blob, p->n_storages, sizeof *s->blob, by_key);
     for (size_t i = 0; i < p->n_storages; i++) {
@@ -183,100 +184,12 @@ static thaw_status open_stream(struct source *s, const unsigned char *bytes, siz
 
 /* ---- numbers ---- */
 
-/* IEEE binary16; subnormals are fraction * 2^-24. */
-static float half_to_float(const unsigned char *p)
-{
-    uint32_t h = th_le16(p), sign = (h & 0x8000) << 16, exponent = h >> 10 & 31;
-    uint32_t fraction = h & 0x3ff,
-             bits = sign | (exponent + 112) << 23 | fraction << 13;
-    float out;
-    if (exponent == 0)
-        return (sign ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
-    if (exponent == 31)
-        bits = sign | 0x7f800000 | fraction << 13;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-static float load_f32(const unsigned char *p)
-{
-    uint32_t bits = th_le32(p);
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-static float load_f64(const unsigned char *p)
-{
-    uint64_t bits = th_le64(p);
-    double out;
-    memcpy(&out, &bits, sizeof out);
-    return (float)out;
-}
-
-/* bfloat16 is the upper half of fp32. */
-static float load_bf16(const unsigned char *p)
-{
-    uint32_t bits = (uint32_t)th_le16(p) << 16;
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-static float load_i64(const unsigned char *p)
-{
-    return (float)(int64_t)th_le64(p);
-}
-
-static float load_i32(const unsigned char *p)
-{
-    return (float)(int32_t)th_le32(p);
-}
-
-static float load_i16(const unsigned char *p)
-{
-    return (float)(int16_t)th_le16(p);
-}
-
-static float load_i8(const unsigned char *p)
-{
-    return (float)(int8_t)*p;
-}
-
-static float load_u8(const unsigned char *p)
-{
-    return (float)*p;
-}
-
-static float (*const load[])(const unsigned char *p) = {[TH_PICKLE_F32] = load_f32,
-    [TH_PICKLE_F64] = load_f64,
-    [TH_PICKLE_F16] = half_to_float,
-    [TH_PICKLE_BF16] = load_bf16,
-    [TH_PICKLE_I64] = load_i64,
-    [TH_PICKLE_I32] = load_i32,
-    [TH_PICKLE_I16] = load_i16,
-    [TH_PICKLE_I8] = load_i8,
-    [TH_PICKLE_U8] = load_u8};
-
-/* dst[i] = the element i * step bytes behind src. */
-static void load_row(enum th_pickle_dtype type, const unsigned char *src, size_t step,
-    float *dst, int64_t n)
-{
-    if (type == TH_PICKLE_F32) { /* by far the most common: let it be inlined */
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = load_f32(src + (size_t)i * step);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = load[type](src + (size_t)i * step);
-}
-
 /* Any strides into row-major order, a row of the last axis at a time; the extents are
  * known to fit (K4). Dense tensors are one row. */
-static void load_tensor(enum th_pickle_dtype type, const struct th_pickle_tensor *t,
+static void load_tensor(enum th_number type, const struct th_pickle_tensor *t,
     const unsigned char *src, float *dst)
 {
-    size_t bytes = th_pickle_dtype_bytes(type);
+    size_t bytes = th_number_bytes(type);
     int64_t n = th_shape_count(&t->shape), dense = 1, index[TH_MAX_RANK] = {0};
     int axis = t->shape.rank; /* axes from here on are dense */
     while (axis > 0 && (t->stride[axis - 1] == dense || t->shape.dim[axis - 1] == 1))
@@ -290,7 +203,8 @@ static void load_tensor(enum th_pickle_dtype type, const struct th_pickle_tensor
         int64_t at = 0;
         for (int i = 0; i < axis; i++)
             at += index[i] * t->stride[i];
-        load_row(type, src + (size_t)at * bytes, (size_t)step * bytes, dst + done, row);
+        th_number_load(
+            type, src + (size_t)at * bytes, (size_t)step * bytes, dst + done, row);
         for (int i = axis; i-- > 0 && ++index[i] == t->shape.dim[i];)
             index[i] = 0;
     }
@@ -305,7 +219,7 @@ static thaw_status add_tensor(struct source *s, const struct th_pickle_value *ke
     float *data = NULL;
     const struct th_pickle_storage *storage = &s->pickle.storage[t->storage];
     const struct blob *b = find_blob(s, storage->key);
-    size_t bytes = th_pickle_dtype_bytes(storage->dtype);
+    size_t bytes = th_number_bytes(storage->dtype);
     if (key->text.n >= sizeof name || memchr(key->text.at, 0, key->text.n))
         return damaged(s, "a tensor of impossible name");
     memcpy(name, key->text.at, key->text.n);
