@@ -11,7 +11,6 @@
 #include "mem.h"
 #include "ref/ref.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct conv_state {
@@ -25,7 +24,6 @@ struct conv_state {
     struct th_dnnl_step *x_copy, *y_copy; /* to (of an output: from) plain; or NULL */
     struct th_dnnl_step *add_copy; /* residual into the plain copy of y; or NULL */
     size_t scratch_at, x_at, y_at, w_at; /* offsets in the call's scratch */
-    char why[160]; /* for `inspect`: implementation, and why not another */
 };
 
 /* Blocks ---------------------------------------------------------------------------- */
@@ -183,10 +181,6 @@ static thaw_status choose_slow_step(struct th_call *call, struct th_cpu *cpu)
         TRY(th_dnnl_conv_new(cpu->dnnl, &s->desc, &s->step));
     if (s->step)
         TRY(make_copies(call, cpu->dnnl));
-    snprintf(s->why, sizeof s->why,
-        "%s: oneDNN %s has nothing but its reference for blocks %d and %d on %s",
-        s->step ? "plain copies" : "plain C", th_dnnl_version(cpu->dnnl), xb, yb,
-        cpu->isa->name);
     return THAW_OK;
 }
 
@@ -196,7 +190,6 @@ static void choose_own(struct th_call *call, struct th_cpu *cpu)
     const struct th_winograd_isa *isa = cpu->isa->winograd;
     s->own.isa = isa;
     th_winograd_init(&s->own.sizes, &s->desc, isa, call->device->threads);
-    snprintf(s->why, sizeof s->why, "winograd:%s", cpu->isa->name);
 }
 
 static thaw_status choose_step(struct th_call *call, struct th_cpu *cpu)
@@ -211,11 +204,7 @@ static thaw_status choose_step(struct th_call *call, struct th_cpu *cpu)
         TRY(try_winograd(cpu->dnnl, s));
     if (!s->step)
         TRY(th_dnnl_conv_new(cpu->dnnl, &s->desc, &s->step));
-    if (s->step) {
-        snprintf(s->why, sizeof s->why, "%s", th_dnnl_implementation(s->step));
-        return THAW_OK;
-    }
-    return choose_slow_step(call, cpu);
+    return s->step ? THAW_OK : choose_slow_step(call, cpu);
 }
 
 static size_t larger(size_t a, size_t b)

@@ -457,11 +457,6 @@ size_t th_dnnl_weight_bytes(const struct th_dnnl_step *step)
     return step ? dnnl_memory_desc_get_size(&step->weights) : 0;
 }
 
-const char *th_dnnl_implementation(const struct th_dnnl_step *step)
-{
-    return step ? step->implementation : "";
-}
-
 thaw_status th_dnnl_run(struct th_dnnl_step *step, void *const ptr[TH_DNNL_ROLES])
 {
     for (int i = 0; i < step->n_args; i++)

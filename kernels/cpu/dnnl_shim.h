@@ -92,11 +92,10 @@ thaw_status th_dnnl_pack_new(struct th_dnnl *d, const struct th_dnnl_conv *conv,
 thaw_status th_dnnl_pack_q_new(struct th_dnnl *d, const struct th_dnnl_conv *conv,
     const struct th_dnnl_step *step, struct th_dnnl_step **out);
 
-/* These accept NULL: 0, "". */
+/* These accept NULL: 0. */
 size_t th_dnnl_scratch_bytes(const struct th_dnnl_step *step);
 size_t th_dnnl_weight_bytes(
     const struct th_dnnl_step *step); /* as the step wants them */
-const char *th_dnnl_implementation(const struct th_dnnl_step *step);
 
 thaw_status th_dnnl_run(struct th_dnnl_step *step, void *const ptr[TH_DNNL_ROLES]);
 void th_dnnl_step_free(struct th_dnnl_step *step); /* NULL is fine */
