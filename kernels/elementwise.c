@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the rules of add, shortcut_a, reorder and view. */
+ * Owns the rules of add, scale, shortcut_a, reorder and view. */
 #include "rule.h"
 
 static thaw_status add_shape(
@@ -18,6 +18,14 @@ static thaw_status add_grad(struct th_grad *g)
         if (g->need[i])
             g->din[i] = g->dout[0];
     return THAW_OK;
+}
+
+/* y = s*x: dx = s*dy, the same op. */
+static thaw_status scale_grad(struct th_grad *g)
+{
+    if (!g->need[0])
+        return THAW_OK;
+    return th_rule_emit(g, TH_OP_scale, g->dout, g->in[0], &g->din[0]);
 }
 
 /* Option A of He et al. 2015 (arXiv:1512.03385), section 4.2: a shortcut without
@@ -57,6 +65,8 @@ static thaw_status view_grad(struct th_grad *g)
 }
 
 const struct th_op_fn th_rule_add = {.shape = add_shape, .grad = add_grad};
+const struct th_op_fn th_rule_scale = {
+    .shape = th_rule_shape_as_input, .grad = scale_grad};
 const struct th_op_fn th_rule_shortcut_a = {
     .shape = shortcut_a_shape, .grad = shortcut_a_grad};
 const struct th_op_fn th_rule_shortcut_a_dx = {0};

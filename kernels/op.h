@@ -67,6 +67,9 @@ union th_attr {
         int first; /* tokens, dw: 1 with a class token, else 0; token_mean: first read */
         int count; /* token_mean: how many */
     } token;
+    struct th_attr_scale {
+        float factor;
+    } scale;
     struct
         th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
         int stride, front, back; /* zero channels before and after */

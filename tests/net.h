@@ -63,7 +63,11 @@ static inline float net_value(const struct th_param *p, uint64_t key, int64_t i)
     case TH_ROLE_BETA:
     case TH_ROLE_MEAN:
     case TH_ROLE_LN_BETA:
+    case TH_ROLE_TOKEN:
+    case TH_ROLE_POSITION:
         return 0.1F * normal;
+    case TH_ROLE_SCALE:
+        return 0.5F + 0.1F * normal;
     }
     return 0.0F;
 }

@@ -10,7 +10,7 @@ enum { TOKENS = 16, WIDTH = 16, HEADS = 2 };
 
 static int mlp(struct th_builder *b, int x)
 {
-    int y = th_gelu(b, th_linear(b, "mlp.fc1", x, 2 * WIDTH, true));
+    int y = th_gelu(b, th_linear(b, "mlp.fc1", x, 2 * WIDTH, true), TH_GELU_ERF);
     return th_linear(b, "mlp.fc2", y, WIDTH, true);
 }
 

@@ -17,11 +17,22 @@ static const char default_names[] =
 
 /* ---- What --thaw says, where that depends on the network or on --epochs ---- */
 
+/* The last stage with weights below the head: a final norm goes with the block below it,
+ * and alone would mean every LayerNorm to --thaw. */
+static int last_block(const struct th_model *m)
+{
+    int s = m->n_stages - 2;
+    return s > 0 && strcmp(m->stages[s], "norm") == 0 ? s - 1 : s;
+}
+
 /* Stages from `from` to the last before the head, then the head: "stage3,stage4,head". */
 static char *stages_from(const struct th_model *m, int from)
 {
     char *text = th_strdup("head");
-    for (int s = m->n_stages - 2; text && s >= from; s--) {
+    int last = m->n_stages - 2;
+    if (from == last)
+        from = last_block(m);
+    for (int s = last; text && s >= from; s--) {
         char *longer = th_format("%s,%s", m->stages[s], text);
         th_free(text);
         text = longer;
@@ -32,9 +43,9 @@ static char *stages_from(const struct th_model *m, int from)
 static char *thaw_last(const struct th_model *m, int epochs, int k, const char **why)
 {
     (void)epochs;
-    if (k > m->n_stages - 1)
+    if (k > last_block(m) + 1)
         *why = "the network has fewer stages";
-    return *why ? NULL : stages_from(m, m->n_stages - 1 - k);
+    return *why ? NULL : stages_from(m, last_block(m) + 1 - k);
 }
 
 /* The head from epoch 0, then a stage more in equal parts of the epochs; the last part

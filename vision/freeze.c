@@ -43,9 +43,9 @@ static bool is_bias(const struct th_param *p)
            p->role == TH_ROLE_LN_BETA;
 }
 
-/* Whether one word of --thaw names the parameter. */
+/* Whether one word of --thaw names the parameter. `stages`: "norm" is the stage. */
 static bool names_param(
-    const struct th_model *m, const struct th_param *p, const char *word)
+    const struct th_model *m, const struct th_param *p, const char *word, bool stages)
 {
     if (th_param_is_buffer(p))
         return false;
@@ -53,6 +53,8 @@ static bool names_param(
         return true;
     if (strcmp(word, m->stages[p->stage]) == 0)
         return true;
+    if (stages && strcmp(word, "norm") == 0)
+        return false;
     if (strcmp(word, "bn") == 0)
         return p->role == TH_ROLE_GAMMA || p->role == TH_ROLE_BETA;
     if (strcmp(word, "norm") == 0)
@@ -71,6 +73,7 @@ static thaw_status unknown_word(const struct th_model *m, const char *word)
     names[n++] = "all";
     names[n++] = "none";
     names[n++] = "bn";
+    names[n++] = "norm";
     names[n++] = "bias";
     char stages[512] = "";
     for (int i = 0; i < m->n_stages; i++) {
@@ -88,7 +91,7 @@ static thaw_status unknown_word(const struct th_model *m, const char *word)
 }
 
 static thaw_status thaw_word(
-    const struct th_model *m, const char *word, bool *named, bool *none)
+    const struct th_model *m, const char *word, bool stages, bool *named, bool *none)
 {
     if (strcmp(word, "none") == 0) {
         *none = true;
@@ -96,23 +99,43 @@ static thaw_status thaw_word(
     }
     bool any = false;
     for (int i = 0; i < m->n_params; i++)
-        if (names_param(m, &m->params[i], word))
+        if (names_param(m, &m->params[i], word, stages))
             any = named[i] = true;
     return any ? THAW_OK : unknown_word(m, word);
+}
+
+/* The next word at *at, cut to its buffer; false at the end. */
+static bool next_word(const char **at, char word[256])
+{
+    *at += strspn(*at, ", ");
+    size_t n = strcspn(*at, ", ");
+    snprintf(word, 256, "%.*s", (int)n, *at);
+    *at += n;
+    return n > 0;
+}
+
+/* "norm" is every LayerNorm, as "bn" is every BatchNorm; but beside another stage below
+ * the head, as in "block11,norm,head", it is the stage of that name. */
+static bool norm_is_stage(const struct th_model *m, const char *text)
+{
+    char word[256];
+    int norm = th_model_stage(m, "norm");
+    for (const char *at = text; norm >= 0 && next_word(&at, word);) {
+        int stage = th_model_stage(m, word);
+        if (stage >= 0 && stage != norm && stage != m->n_stages - 1)
+            return true;
+    }
+    return false;
 }
 
 /* named[i]: --thaw names parameter i. */
 static thaw_status parse_thaw(const struct th_model *m, const char *text, bool *named)
 {
-    bool none = false;
+    bool none = false, stages = norm_is_stage(m, text);
     int words = 0;
-    for (const char *at = text; *(at += strspn(at, ", ")); words++) {
-        size_t n = strcspn(at, ", ");
-        char word[256];
-        snprintf(word, sizeof word, "%.*s", (int)n, at);
-        TRY(thaw_word(m, word, named, &none));
-        at += n;
-    }
+    char word[256];
+    for (const char *at = text; next_word(&at, word); words++)
+        TRY(thaw_word(m, word, stages, named, &none));
     if (words == 0 || (none && words > 1))
         return th_fail(THAW_E_USAGE,
             "--thaw: '%s': say head, all, none or names separated by commas; none "

@@ -65,16 +65,18 @@ struct param_spec {
     struct th_shape shape;
     enum th_role role;
     int bn, fan_in;
+    float init;
+    int before;
 };
 
-/* The state value of parameter LAYER.SUFFIX; catalogued on the first build. */
+/* The state value of parameter LAYER.SUFFIX, or just LAYER; catalogued on the first build. */
 static int param(struct th_builder *b, const char *layer, const char *suffix,
     struct param_spec spec, int *index)
 {
     if (failed(b))
         return -1;
     char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%s.%s", layer, suffix);
+    snprintf(name, sizeof name, "%s%s%s", layer, *suffix ? "." : "", suffix);
     struct th_model *m = b->model;
     int i = th_model_param(m, name);
     if (i < 0) {
@@ -87,7 +89,9 @@ static int param(struct th_builder *b, const char *layer, const char *suffix,
             .role = spec.role,
             .stage = b->stage,
             .bn = spec.bn,
-            .fan_in = spec.fan_in};
+            .fan_in = spec.fan_in,
+            .before = spec.before,
+            .init = spec.init};
         if (!p->name)
             return stop(b, THAW_E_MEMORY);
         i = m->n_params - 1;
@@ -107,14 +111,19 @@ int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s
     if (failed(b))
         return -1;
     int in = (int)th_shape_at(b, x)->dim[1] / or_one(s.groups);
+    int fan_in = in * s.kernel * s.kernel;
     int w = param(b, name, "weight",
-        (struct param_spec){
-            TH_SHAPE(s.out, in, s.kernel, s.kernel), TH_ROLE_CONV, -1, 0},
+        (struct param_spec){.shape = TH_SHAPE(s.out, in, s.kernel, s.kernel),
+            .role = TH_ROLE_CONV,
+            .bn = -1,
+            .fan_in = b->init > 0 ? fan_in : 0},
         NULL);
     int bias = !s.bias ? -1
                        : param(b, name, "bias",
-                             (struct param_spec){TH_SHAPE(s.out), TH_ROLE_BIAS, -1,
-                                 in * s.kernel * s.kernel},
+                             (struct param_spec){.shape = TH_SHAPE(s.out),
+                                 .role = TH_ROLE_BIAS,
+                                 .bn = -1,
+                                 .fan_in = fan_in},
                              NULL);
     union th_attr attr = {.conv = {.stride = {or_one(s.stride), or_one(s.stride)},
                               .dilation = {or_one(s.dilation), or_one(s.dilation)},
@@ -144,13 +153,13 @@ int th_batchnorm(
     struct th_shape c = TH_SHAPE(th_shape_at(b, x)->dim[1]);
     struct th_bn row = m->bns[bn];
     int gamma = param(
-        b, name, "weight", (struct param_spec){c, TH_ROLE_GAMMA, bn, 0}, &row.gamma);
-    int beta =
-        param(b, name, "bias", (struct param_spec){c, TH_ROLE_BETA, bn, 0}, &row.beta);
+        b, name, "weight", (struct param_spec){c, TH_ROLE_GAMMA, .bn = bn}, &row.gamma);
+    int beta = param(
+        b, name, "bias", (struct param_spec){c, TH_ROLE_BETA, .bn = bn}, &row.beta);
     int mean = param(b, name, "running_mean",
-        (struct param_spec){c, TH_ROLE_MEAN, bn, 0}, &row.mean);
-    int var = param(
-        b, name, "running_var", (struct param_spec){c, TH_ROLE_VAR, bn, 0}, &row.var);
+        (struct param_spec){c, TH_ROLE_MEAN, .bn = bn}, &row.mean);
+    int var = param(b, name, "running_var",
+        (struct param_spec){c, TH_ROLE_VAR, .bn = bn}, &row.var);
     m->bns[bn] = row;
     union th_attr attr = {.norm = {.eps = eps}};
     int y = th_graph_node(
@@ -165,14 +174,21 @@ int th_relu(struct th_builder *b, int x)
     return th_graph_node(b->graph, TH_OP_relu, NULL, &x, "relu");
 }
 
-int th_gelu(struct th_builder *b, int x)
+int th_gelu(struct th_builder *b, int x, enum th_gelu kind)
 {
-    return th_graph_node(b->graph, TH_OP_gelu, NULL, &x, "gelu");
+    union th_attr attr = {.act = {.kind = kind}};
+    return th_graph_node(b->graph, TH_OP_gelu, &attr, &x, "gelu");
 }
 
 int th_add(struct th_builder *b, int a, int c)
 {
     return th_graph_node(b->graph, TH_OP_add, NULL, (int[]){a, c}, "add");
+}
+
+int th_scale(struct th_builder *b, int x, float factor)
+{
+    union th_attr attr = {.scale = {.factor = factor}};
+    return th_graph_node(b->graph, TH_OP_scale, &attr, &x, "scale");
 }
 
 static int pool(
@@ -205,11 +221,16 @@ int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias)
         return -1;
     const struct th_shape *s = th_shape_at(b, x);
     int in = (int)s->dim[s->rank - 1];
-    int w = param(b, name, "weight",
-        (struct param_spec){TH_SHAPE(out, in), TH_ROLE_LINEAR, -1, in}, NULL);
-    int c = !bias ? -1
-                  : param(b, name, "bias",
-                        (struct param_spec){TH_SHAPE(out), TH_ROLE_BIAS, -1, in}, NULL);
+    struct param_spec weight = {.shape = TH_SHAPE(out, in),
+        .role = TH_ROLE_LINEAR,
+        .bn = -1,
+        .fan_in = in,
+        .init = b->init};
+    struct param_spec shift = weight;
+    shift.shape = TH_SHAPE(out);
+    shift.role = TH_ROLE_BIAS;
+    int w = param(b, name, "weight", weight, NULL);
+    int c = bias ? param(b, name, "bias", shift, NULL) : -1;
     return th_graph_node(b->graph, TH_OP_linear, NULL, (int[]){x, w, c}, name);
 }
 
@@ -219,10 +240,10 @@ int th_layernorm(struct th_builder *b, const char *name, int x, float eps)
         return -1;
     const struct th_shape *s = th_shape_at(b, x);
     struct th_shape c = TH_SHAPE(s->dim[s->rank - 1]);
-    int gamma =
-        param(b, name, "weight", (struct param_spec){c, TH_ROLE_LN_GAMMA, -1, 0}, NULL);
+    int gamma = param(
+        b, name, "weight", (struct param_spec){c, TH_ROLE_LN_GAMMA, .bn = -1}, NULL);
     int beta =
-        param(b, name, "bias", (struct param_spec){c, TH_ROLE_LN_BETA, -1, 0}, NULL);
+        param(b, name, "bias", (struct param_spec){c, TH_ROLE_LN_BETA, .bn = -1}, NULL);
     union th_attr attr = {.norm = {.eps = eps}};
     return th_graph_node(
         b->graph, TH_OP_layernorm, &attr, (int[]){x, gamma, beta}, name);
@@ -234,17 +255,75 @@ int th_attention(struct th_builder *b, int qkv, int heads)
     return th_graph_node(b->graph, TH_OP_attention, &attr, &qkv, "attention");
 }
 
-int th_dropout(struct th_builder *b, const char *name, int x, float p)
+static int random_layer(
+    struct th_builder *b, enum th_op op, const char *name, int x, float p)
 {
     if (failed(b) || !b->training || p <= 0.0F)
         return x;
     int keys = th_graph_input(
         b->graph, "keys", TH_I32, TH_SHAPE(th_shape_at(b, x)->dim[0], 2));
     union th_attr attr = {.dropout = {.p = p, .layer = th_rng_mix_name(0, name)}};
-    int y = th_graph_node(b->graph, TH_OP_dropout, &attr, (int[]){x, keys}, name);
+    int y = th_graph_node(b->graph, op, &attr, (int[]){x, keys}, name);
     if (y >= 0)
         b->graph->nodes[b->graph->n_nodes - 1].stage = b->stage;
     return y;
+}
+
+int th_dropout(struct th_builder *b, const char *name, int x, float p)
+{
+    return random_layer(b, TH_OP_dropout, name, x, p);
+}
+
+int th_drop_path(struct th_builder *b, const char *name, int x, float p)
+{
+    return random_layer(b, TH_OP_drop_path, name, x, p);
+}
+
+int th_token(struct th_builder *b, const char *name, int n, int d, float init)
+{
+    return param(b, name, "",
+        (struct param_spec){
+            .shape = TH_SHAPE(1, n, d), .role = TH_ROLE_TOKEN, .bn = -1, .init = init},
+        NULL);
+}
+
+int th_positions(
+    struct th_builder *b, const char *name, int before, int patches, int d, float init)
+{
+    return param(b, name, "",
+        (struct param_spec){.shape = TH_SHAPE(1, before + patches, d),
+            .role = TH_ROLE_POSITION,
+            .bn = -1,
+            .init = init,
+            .before = before},
+        NULL);
+}
+
+int th_tokens(struct th_builder *b, int x, int cls, int more, int pos)
+{
+    union th_attr attr = {.token = {.first = cls >= 0}};
+    return th_graph_node(
+        b->graph, TH_OP_tokens, &attr, (int[]){x, cls, more, pos}, "tokens");
+}
+
+int th_token_mean(struct th_builder *b, int x, int first, int count)
+{
+    union th_attr attr = {.token = {.first = first, .count = count}};
+    return th_graph_node(b->graph, TH_OP_token_mean, &attr, &x, "pool");
+}
+
+int th_layerscale(struct th_builder *b, const char *name, int x, float init)
+{
+    if (failed(b))
+        return -1;
+    const struct th_shape *s = th_shape_at(b, x);
+    int gamma = param(b, name, "gamma",
+        (struct param_spec){.shape = TH_SHAPE(s->dim[s->rank - 1]),
+            .role = TH_ROLE_SCALE,
+            .bn = -1,
+            .init = init},
+        NULL);
+    return th_graph_node(b->graph, TH_OP_layerscale, NULL, (int[]){x, gamma}, name);
 }
 
 int th_shortcut_a(struct th_builder *b, int x, int stride, int channels)

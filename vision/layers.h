@@ -21,8 +21,9 @@ int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s
 int th_batchnorm(
     struct th_builder *b, const char *name, int x, float eps, const char *conv_name);
 int th_relu(struct th_builder *b, int x);
-int th_gelu(struct th_builder *b, int x);
+int th_gelu(struct th_builder *b, int x, enum th_gelu kind);
 int th_add(struct th_builder *b, int a, int c);
+int th_scale(struct th_builder *b, int x, float factor);
 int th_maxpool(struct th_builder *b, int x, int kernel, int stride, int pad);
 int th_avgpool(struct th_builder *b, int x, int kernel, int stride, int pad);
 int th_gap(struct th_builder *b, int x); /* [n][c][h][w] -> [n][c] */
@@ -31,6 +32,21 @@ int th_layernorm(struct th_builder *b, const char *name, int x, float eps);
 int th_attention(
     struct th_builder *b, int qkv, int heads); /* [n][t][3d] -> [n][t][d] */
 int th_dropout(struct th_builder *b, const char *name, int x, float p);
+/* Stochastic depth: a sample's x is zero with probability p. */
+int th_drop_path(struct th_builder *b, const char *name, int x, float p);
+
+/* n tokens [1][n][d], normal with that deviation at random; and positions, `before` of
+ * them for tokens before the patches. The parameters are called just `name`. */
+int th_token(struct th_builder *b, const char *name, int n, int d, float init);
+int th_positions(
+    struct th_builder *b, const char *name, int before, int patches, int d, float init);
+/* [n][d][h][w] -> [n][t][d]: class token, more tokens (-1: none), patches, + positions. */
+int th_tokens(struct th_builder *b, int x, int cls, int more, int pos);
+/* [n][t][d] -> [n][d]: mean of `count` tokens from `first` on. */
+int th_token_mean(struct th_builder *b, int x, int first, int count);
+/* x * name.gamma, which is `init` at random. */
+int th_layerscale(struct th_builder *b, const char *name, int x, float init);
+
 /* x[:, :, ::stride, ::stride] between zero channels: He et al. 2016, 4.2, option A. */
 int th_shortcut_a(struct th_builder *b, int x, int stride, int channels);
 

@@ -127,31 +127,41 @@ bool th_param_is_buffer(const struct th_param *p)
     return p->role == TH_ROLE_MEAN || p->role == TH_ROLE_VAR;
 }
 
+/* Element i. timm's trunc_normal_ cuts at 2, which is 100 deviations: it is normal. */
+static float random_value(const struct th_param *p, uint64_t key, uint64_t i)
+{
+    const int64_t *d = p->shape.dim;
+    bool he = p->role == TH_ROLE_CONV && !p->fan_in; /* He et al. 2015, fan out */
+    switch (p->role) {
+    case TH_ROLE_CONV:
+    case TH_ROLE_LINEAR:
+    case TH_ROLE_BIAS: /* torch.nn.Linear.reset_parameters, of Conv2d too */
+        if (he)
+            return th_rng_normal(key, i) * sqrtf(2.0F / (float)(d[0] * d[2] * d[3]));
+        if (p->init > 0)
+            return p->role == TH_ROLE_BIAS ? 0.0F : p->init * th_rng_normal(key, i);
+        return (2.0F * th_rng_uniform(key, i) - 1.0F) / sqrtf((float)p->fan_in);
+    case TH_ROLE_TOKEN:
+    case TH_ROLE_POSITION:
+        return p->init * th_rng_normal(key, i);
+    case TH_ROLE_SCALE:
+        return p->init;
+    case TH_ROLE_GAMMA:
+    case TH_ROLE_VAR:
+    case TH_ROLE_LN_GAMMA:
+        return 1.0F;
+    case TH_ROLE_BETA:
+    case TH_ROLE_MEAN:
+    case TH_ROLE_LN_BETA:
+        return 0.0F;
+    }
+    return 0.0F;
+}
+
 void th_param_random(const struct th_param *p, uint64_t seed, float *value)
 {
     uint64_t key = th_rng_mix_name(th_rng_mix_name(seed, "initial"), p->name);
     int64_t n = th_shape_count(&p->shape);
-    const int64_t *d = p->shape.dim;
     for (int64_t i = 0; i < n; i++)
-        switch (p->role) {
-        case TH_ROLE_CONV: /* He et al. 2015, fan out */
-            value[i] = th_rng_normal(key, (uint64_t)i) *
-                       sqrtf(2.0F / (float)(d[0] * d[2] * d[3]));
-            break;
-        case TH_ROLE_LINEAR:
-        case TH_ROLE_BIAS: /* torch.nn.Linear.reset_parameters */
-            value[i] = (2.0F * th_rng_uniform(key, (uint64_t)i) - 1.0F) /
-                       sqrtf((float)p->fan_in);
-            break;
-        case TH_ROLE_GAMMA:
-        case TH_ROLE_VAR:
-        case TH_ROLE_LN_GAMMA:
-            value[i] = 1.0F;
-            break;
-        case TH_ROLE_BETA:
-        case TH_ROLE_MEAN:
-        case TH_ROLE_LN_BETA:
-            value[i] = 0.0F;
-            break;
-        }
+        value[i] = random_value(p, key, (uint64_t)i);
 }

@@ -22,6 +22,9 @@ enum th_role {
     TH_ROLE_VAR,    /* running variance, a buffer */
     TH_ROLE_LN_GAMMA,
     TH_ROLE_LN_BETA,
+    TH_ROLE_SCALE,    /* gamma of a LayerScale */
+    TH_ROLE_TOKEN,    /* class, distillation, register tokens [1][n][d]: no decay */
+    TH_ROLE_POSITION, /* position embeddings [1][before + grid^2][d]: no decay */
 };
 
 struct th_param {
@@ -30,7 +33,11 @@ struct th_param {
     enum th_role role;
     int stage;  /* index into th_model.stages */
     int bn;     /* the BatchNorm it belongs to, -1 */
-    int fan_in; /* of a bias: of its layer; for random initial values */
+    int fan_in; /* for random initial values: of a bias, of its layer; of a convolution, 0
+                   for He's */
+    int before; /* of positions: rows before those of the grid */
+    float init; /* for random initial values: the deviation, LayerScale's value; 0:
+                   torchvision's */
 };
 
 struct th_bn {
@@ -53,6 +60,8 @@ struct th_taps {
     int n;
     int value[8], stride[8]; /* feature maps [n][c][h][w], finest first */
     int pooled;              /* [n][c], what a classifier reads */
+    bool distilled;          /* a second classifier, HEAD_dist, reads: */
+    int pooled_dist;         /* [n][c]; the answer is the mean of both */
 };
 
 enum { TH_MAX_STAGES = 40 };
@@ -62,7 +71,8 @@ struct th_model {
     const struct th_variant *variant;
     const struct th_head *head;
     struct th_input input;
-    float dropout; /* on the head's input while training; 0: none */
+    float dropout;   /* on the head's input while training; 0: none */
+    float drop_path; /* of the last residual branch while training; 0: none */
     char **classes;
     int n_classes;
     struct th_param *params;
@@ -83,6 +93,8 @@ struct th_builder {
     struct th_model *model;
     int stage;     /* of what is built now */
     bool training; /* dropout and the like exist */
+    float init;    /* deviation of random linear weights, biases then being zero; 0:
+                      torchvision's */
 };
 
 /* A row of a backbone's table. */
@@ -92,6 +104,9 @@ struct th_variant {
     struct th_input input;
     int n_classes;              /* of the published weights */
     const char *const *classes; /* their names, NULL: not kept here */
+    /* What a file of such tensors may also be, NULL: nothing else. To be said where only
+     * the tensors told. */
+    const char *unsure;
 };
 
 struct th_backbone {
@@ -142,9 +157,9 @@ int th_model_param(const struct th_model *m, const char *name); /* -1: none */
 int th_model_stage(const struct th_model *m, const char *name); /* -1: none */
 bool th_param_is_buffer(const struct th_param *p);
 
-/* Initial value of parameter i: He normal (fan out) for convolutions, uniform
- * +-1/sqrt(fan in) for linear layers and biases, 1 and 0 for norms: torchvision's.
- * Element k is a function of (seed, name, k). */
+/* Initial value: torchvision's, He normal (fan out) for convolutions, uniform
+ * +-1/sqrt(fan in) for linear layers and biases, 1 and 0 for norms; where `init` says so
+ * timm's for Vision Transformers. Element k is a function of (seed, name, k). */
 void th_param_random(const struct th_param *p, uint64_t seed, float *value);
 
 #endif

@@ -55,13 +55,16 @@ bool th_optim_pulls(const struct th_optim *o, const struct th_model *m, int para
 }
 
 /* L2-SP (Li, Grandvalet, Davoine, ICML 2018, equation 2) on every tensor that has a
- * start; else plain decay, on tensors of rank >= 2. */
+ * start; else plain decay, on tensors of rank >= 2 but tokens and positions. */
 static float decay(const struct th_lowering *l, int row)
 {
     const struct th_optim *o = l->spec->optim;
     if (th_optim_pulls(o, l->spec->model, row))
         return o->l2sp;
-    return l->spec->model->params[row].shape.rank >= 2 ? o->weight_decay : 0.0F;
+    const struct th_param *p = &l->spec->model->params[row];
+    bool weight = p->shape.rank >= 2 && p->role != TH_ROLE_TOKEN &&
+                  p->role != TH_ROLE_POSITION;
+    return weight ? o->weight_decay : 0.0F;
 }
 
 static thaw_status emit_update(struct th_lowering *l, struct update *u)

@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "model_file.h"
 #include "options.h"
+#include "positions.h"
 #include "weights_load.h"
 
 #include <stdio.h>
@@ -126,6 +127,16 @@ static const char *name_in_file(const void *network, const char *name)
     return m->backbone->file_name ? m->backbone->file_name(m->variant, name) : NULL;
 }
 
+/* Position embeddings are made to fit another grid of patches. */
+static bool refit_positions(const void *network, const struct th_slot *slot,
+    const struct th_weight *found, float *out)
+{
+    const struct th_model *m = &((const struct th_network *)network)->model;
+    const struct th_param *p = &m->params[th_model_param(m, slot->name)];
+    return p->role == TH_ROLE_POSITION &&
+           th_positions_refit(&found->tensor, &slot->shape, p->before, out);
+}
+
 /* A slot a parameter, with memory of its own. */
 static thaw_status make_slots(const struct th_network *n, struct th_slot *slot)
 {
@@ -165,6 +176,7 @@ thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
     size_t n_slots = (size_t)n->model.n_params;
     const struct th_load_options options = {.file_name = name_in_file,
         .user = n,
+        .refit = refit_positions,
         .allow_missing = spec->allow_missing,
         .new_head = !spec->head,
         .keep_head = spec->head};

@@ -101,6 +101,7 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
         .smoothing = (float)th_option_real(o, "label-smoothing"),
         .ema_decay = (float)th_option_real(o, "ema"),
         .dropout = (float)th_option_real(o, "dropout"),
+        .drop_path = (float)th_option_real(o, "drop-path"),
         .class_weights = th_option_flag(o, "class-weights"),
         .keep_head = th_option_flag(o, "keep-head"),
         .shuffle = !th_option_flag(o, "no-shuffle"),

@@ -18,7 +18,7 @@ struct th_recipe {
     enum th_keep keep;
     enum th_lr_kind schedule;
     double lr, warmup_epochs;
-    float smoothing, ema_decay, dropout;
+    float smoothing, ema_decay, dropout, drop_path;
     bool keep_head, shuffle, balanced, class_weights, prefix_int8;
     double max_bad;
     struct th_augment augment;

@@ -80,12 +80,16 @@ static void say_input(const struct thaw_trainer *t, bool assumed)
         assumed ? " (assumed: the weights do not say)" : "");
 }
 
-static void say_weights(
-    const struct thaw_trainer *t, const char *path, const char *report)
+static void say_weights(const struct thaw_trainer *t, const struct th_weights *w,
+    const char *path, const char *report)
 {
     const char *name = t->net.model.variant->name;
+    bool told = th_option_text(t->options, "backbone") ||
+                (w && th_weights_string(w, "backbone"));
+    const char *unsure = told ? NULL : t->net.model.variant->unsure;
     if (path)
-        th_say(&t->events, "weights", "%s: %s, %s", path, name, report);
+        th_say(&t->events, "weights", "%s: %s, %s%s%s", path, name, report,
+            unsure ? "; " : "", unsure ? unsure : "");
     else
         th_say(&t->events, "weights", "%s, random values (seed %llu)", name,
             (unsigned long long)t->recipe.seed);
@@ -104,7 +108,7 @@ static thaw_status fill_values(
         TRY(th_network_randomise(&t->net, t->recipe.seed, !everything));
     if (w)
         TRY(th_pretrained_load(w, &t->net, &spec, report, sizeof report));
-    say_weights(t, path, report);
+    say_weights(t, w, path, report);
     return THAW_OK;
 }
 
@@ -296,6 +300,7 @@ thaw_status th_trainer_build(
     TRY(checkpoint ? restore_network(t, checkpoint) : open_network(t));
     TRY(note_choices(t, checkpoint != NULL));
     t->net.model.dropout = t->recipe.dropout;
+    t->net.model.drop_path = t->recipe.drop_path;
     TRY(weigh_classes(t));
     t->data_hash = th_dataset_hash(&t->data);
     TRY(take_fingerprint(t, checkpoint));

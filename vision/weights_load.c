@@ -3,7 +3,7 @@
  *
  * L1 First everything is matched, then everything is copied: a failure changes nothing.
  * L2 Shapes match exactly. [10,512,1,1] for [10,512] is misshapen: a file that is
- *    "nearly" right is usually another model's. */
+ *    "nearly" right is usually another model's. What may differ is for `refit` to say. */
 #include "weights_load.h"
 
 #include "error.h"
@@ -40,6 +40,7 @@ void th_load_report_release(struct th_load_report *r)
 {
     names_release(&r->missing);
     names_release(&r->misshapen);
+    names_release(&r->refitted);
     names_release(&r->unexpected);
 }
 
@@ -85,6 +86,9 @@ const char *th_load_report_text(const struct th_load_report *r, char *text, size
             r->n_head_loaded == r->n_head ? "loaded"
             : r->n_head_loaded            ? "partly new"
                                           : "new");
+    if (r->refitted.n && used < size)
+        used += (size_t)snprintf(text + used, size - used, ", resampled: %s",
+            names_text(&r->refitted, list, sizeof list));
     if (r->missing.n && used < size)
         used += (size_t)snprintf(text + used, size - used, ", missing: %s",
             names_text(&r->missing, list, sizeof list));
@@ -103,11 +107,13 @@ static const struct th_weight *find(const struct match *m, const char *name)
     return other ? th_weights_find(m->w, other) : found;
 }
 
-static char *misshapen_text(const struct th_slot *slot, const struct th_weight *found)
+/* NAME, `says`, the file's shape, `but`, the model's. */
+static char *shapes_text(const struct th_slot *slot, const char *says,
+    const struct th_weight *found, const char *but)
 {
     char have[SHAPE_TEXT], want[SHAPE_TEXT];
-    return th_format("%s: file has %s, model wants %s", slot->name,
-        th_shape_text(&found->tensor.shape, have, sizeof have),
+    return th_format("%s%s%s%s%s", slot->name, says,
+        th_shape_text(&found->tensor.shape, have, sizeof have), but,
         th_shape_text(&slot->shape, want, sizeof want));
 }
 
@@ -118,17 +124,22 @@ static thaw_status match_slot(struct match *m, size_t i, const struct th_slot *s
     if (found)
         m->used[found - m->w->weight] = true;
     bool may_be_new = slot->head && !m->options->keep_head;
-    bool fits = found && th_shape_equal(&found->tensor.shape, &slot->shape);
+    bool same = found && th_shape_equal(&found->tensor.shape, &slot->shape);
+    bool fits = same || (found && m->options->refit &&
+                            m->options->refit(m->options->user, slot, found, NULL));
     m->report->n_head += slot->head;
     if (fits && !(slot->head && m->options->new_head)) {
         m->found[i] = found;
         m->report->n_loaded++;
         m->report->n_head_loaded += slot->head;
-        return THAW_OK;
+        return same ? THAW_OK
+                    : names_add(&m->report->refitted,
+                          shapes_text(slot, " from ", found, " to "));
     }
     if (may_be_new)
         return THAW_OK;
-    return found ? names_add(&m->report->misshapen, misshapen_text(slot, found))
+    return found ? names_add(&m->report->misshapen,
+                       shapes_text(slot, ": file has ", found, ", model wants "))
                  : names_add(&m->report->missing, th_strdup(slot->name));
 }
 
@@ -212,7 +223,10 @@ thaw_status th_weights_load(const struct th_weights *w, struct th_slot *slot, si
     thaw_status status = m.found && m.used ? match_all(&m, slot, n) : THAW_E_MEMORY;
     for (size_t i = 0; i < n; i++) {
         slot[i].loaded = status == THAW_OK && m.found[i];
-        if (slot[i].loaded)
+        if (slot[i].loaded &&
+            !th_shape_equal(&m.found[i]->tensor.shape, &slot[i].shape))
+            m.options->refit(m.options->user, &slot[i], m.found[i], slot[i].data);
+        else if (slot[i].loaded)
             memcpy(slot[i].data, m.found[i]->tensor.data,
                 th_dtype_bytes(TH_F32, th_shape_count(&slot[i].shape)));
     }

@@ -19,6 +19,10 @@ struct th_load_options {
     /* The name in the file of a tensor that is not there under its own, or NULL. */
     const char *(*file_name)(const void *user, const char *name);
     const void *user;
+    /* Whether a tensor of another shape can be made to fit; with `out`, do it. NULL: none
+     * can. */
+    bool (*refit)(const void *user, const struct th_slot *slot,
+        const struct th_weight *found, float *out);
     bool allow_missing; /* what the file lacks keeps its values, outside the head too */
     bool new_head;      /* take no head tensor even where it fits */
     bool keep_head;     /* the head must be there and fit, as all else */
@@ -35,6 +39,7 @@ struct th_load_report {
     size_t n_head, n_head_loaded;   /* the rest of the head is new */
     struct th_name_list missing;    /* outside a new head */
     struct th_name_list misshapen;  /* likewise, as sentences */
+    struct th_name_list refitted;   /* made to fit, as sentences */
     struct th_name_list unexpected; /* in the file, wanted by no slot */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the plain C kernels of add, shortcut_a, reorder, view. Formulas:
+ * Owns the plain C kernels of add, scale, shortcut_a, reorder, view. Formulas:
  * kernels/elementwise.c. */
 #include "ref.h"
 
@@ -14,6 +14,18 @@ thaw_status th_ref_add(const struct th_call *call)
 #pragma omp parallel for num_threads(call->device->threads)
     for (int64_t i = 0; i < count; i++)
         y[i] = a[i] + b[i];
+    return THAW_OK;
+}
+
+thaw_status th_ref_scale(const struct th_call *call)
+{
+    const struct th_args_scale *a = (const void *)call->args;
+    const float *x = a->x;
+    float *y = a->y, factor = call->attr.scale.factor;
+    int64_t count = th_shape_count(&call->in[0].shape);
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t i = 0; i < count; i++)
+        y[i] = factor * x[i];
     return THAW_OK;
 }
 

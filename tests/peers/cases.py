@@ -19,6 +19,7 @@ class Case:
     repeat: bool = False      # run twice: the same bits
     optional: bool = False    # reported, never counted as a failure
     seed: int = 0
+    weights_size: int = 0     # image size that the weights' positions are for; 0: the run's
 
 
 BN_MODES = ("train", "frozen", "stats", "stats-running", "affine")
@@ -41,8 +42,8 @@ ADAMW = dict(optimizer="adamw", lr=1e-4, weight_decay=0.5)
 
 
 def step(name: str, n: int = 4, **options) -> Case:
-    own = {k: options.pop(k) for k in ("weights", "quick", "repeat", "kind", "n_classes")
-           if k in options}
+    own = {k: options.pop(k) for k in ("weights", "quick", "repeat", "kind", "n_classes",
+                                        "weights_size") if k in options}
     options = {"image_size": 48, "batch": 4, **options}
     return Case(name, Run(**options), n, seed=SEEDS.get(name, 0), **own)
 
@@ -160,6 +161,48 @@ def trace_cases() -> list[Case]:
     ]
 
 
+VITS = ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224",
+        "deit3_small_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch32_clip_224", "vit_base_patch32_clip_quickgelu_224",
+        "deit_tiny_distilled_patch16_224", "vit_medium_patch16_gap_240",
+        "vit_medium_patch16_reg4_gap_256", "vit_micro_patch4_32", "vit_micro_patch4_gap_32")
+
+
+def vit_size(name: str) -> int:
+    """Small, and a whole number of patches."""
+    patch = next(word for word in name.split("_") if word.startswith("patch"))
+    return {"patch14": 70, "patch16": 64, "patch32": 96, "patch4": 32}[patch]
+
+
+def vit_cases() -> list[Case]:
+    tiny = dict(backbone="vit_tiny_patch16_224", image_size=64)
+    last = "block10,block11,norm,head"
+    return [step(f"vit/{name}", backbone=name, n=2, n_classes=2, batch=2, weights="pth",
+                 quick=name == "vit_micro_patch4_32", image_size=vit_size(name))
+            for name in VITS] + [
+        step(f"vit/{name}-whole", backbone=name, n=2, n_classes=2, batch=2, weights="pth", image_size=size)
+        for name, size in (("vit_tiny_patch16_224", 224), ("vit_small_patch14_dinov2", 518))
+    ] + [
+        step("vit/resampled-up", n=2, n_classes=2, batch=2, weights="pth", weights_size=64,
+             backbone="vit_tiny_patch16_224", image_size=112),
+        step("vit/resampled-down", n=2, n_classes=2, batch=2, weights="pth", weights_size=224,
+             backbone="vit_small_patch14_reg4_dinov2", image_size=70),
+        step("vit/resampled-deit3", n=2, n_classes=2, batch=2, weights_size=64,
+             backbone="deit3_small_patch16_224", image_size=80),
+        step("vit/logits", kind="logits", thaw="none", **tiny),
+        step("vit/logits-distilled", kind="logits", thaw="none", image_size=64,
+             backbone="deit_tiny_distilled_patch16_224"),
+        step("vit/lr-decay", lr_decay=0.75, **tiny),
+        step("vit/pattern", thaw="blocks.*.attn.qkv.weight", **tiny),
+        step("vit/block3-alone", thaw="block3", **tiny),
+    ] + [step(f"vit/thaw-{thaw}", thaw=thaw, **tiny)
+         for thaw in (last, "bias", "norm", "norm,head", "patch", "head")] + [
+        trace(f"vit/trace-{kind}-{thaw}", n=40, batch=2, thaw=thaw, **tiny, **options)
+        for kind, options in (("sgd", SGD), ("adamw", ADAMW))
+        for thaw in ("all", last, "bias", "norm")
+    ]
+
+
 def every() -> list[Case]:
     return (bn_cases() + freeze_cases() + backbone_cases() + input_cases() + loss_cases()
-            + trace_cases())
+            + trace_cases() + vit_cases())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The PyTorch side's networks: torchvision's ResNets and the CIFAR ResNets of He et al. 4.2
-(akamaster's form: option A shortcuts without parameters, the classifier named `linear`).
+"""The PyTorch side's networks: torchvision's ResNets, the CIFAR ResNets of He et al. 4.2
+(akamaster's form: option A shortcuts without parameters, the classifier named `linear`), and
+timm's Vision Transformers.
 
 Owns: building, stage names, BatchNorm modes, freezing, and weights drawn from a fixed stream.
 Does not: train (reference.py), compare (numerics.py).
@@ -86,7 +87,31 @@ class CifarResNet(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def build(backbone: str, n_classes: int, norm: type = ModeBN) -> nn.Module:
+# Vision Transformers for small images: not timm's sizes, but its class.
+SMALL_VITS = {
+    "vit_micro_patch4_32": dict(embed_dim=128, depth=6, num_heads=4),
+    "vit_micro_patch4_gap_32": dict(embed_dim=128, depth=6, num_heads=4, global_pool="avg",
+                                    class_token=False),
+    "vit_tiny_patch4_32": dict(embed_dim=192, depth=12, num_heads=3),
+}
+
+
+def is_vit(backbone: str) -> bool:
+    return backbone.startswith(("vit_", "deit"))
+
+
+def build_vit(backbone: str, n_classes: int, size: int) -> nn.Module:
+    import timm  # here: the ResNets do not need it
+    if backbone in SMALL_VITS:
+        return timm.models.VisionTransformer(img_size=size, patch_size=4, num_classes=n_classes,
+                                             **SMALL_VITS[backbone])
+    name = backbone.removesuffix(".dino")  # a tag would ask for the published weights' setup
+    return timm.create_model(name, num_classes=n_classes, img_size=size)
+
+
+def build(backbone: str, n_classes: int, norm: type = ModeBN, size: int = 224) -> nn.Module:
+    if is_vit(backbone):
+        return build_vit(backbone, n_classes, size)
     if backbone in CIFAR_BLOCKS:
         return CifarResNet(CIFAR_BLOCKS[backbone], n_classes, norm)
     return getattr(torchvision.models, backbone)(
@@ -122,12 +147,20 @@ def tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
 
 
+TOKENS = ("cls_token", "pos_embed", "reg_token", "dist_token")  # of stage patch, never decayed
+
+
 def stage_of(name: str) -> str:
     """The stage of a tensor or module: stem, stage1.., head."""
-    match = re.match(r"layer(\d+)\.", name)
+    match = re.match(r"(layer|blocks\.)(\d+)\.", name)
     if match:
-        return "stage" + match.group(1)
-    return "head" if name.split(".")[0] in ("fc", "linear") else "stem"
+        return {"layer": "stage", "blocks.": "block"}[match.group(1)] + match.group(2)
+    first = name.split(".")[0]
+    if first in ("norm", "fc_norm"):
+        return "norm"
+    if first in TOKENS or first in ("patch_embed", "norm_pre"):
+        return "patch"
+    return "head" if first in ("fc", "linear", "head", "head_dist") else "stem"
 
 
 def stages(model: nn.Module) -> list[str]:
@@ -151,8 +184,15 @@ def bn_params(model: nn.Module) -> set[str]:
     return {f"{n}.{leaf}" for n, _ in batchnorms(model) for leaf in ("weight", "bias")}
 
 
-def matches(item: str, model: nn.Module) -> set[str]:
-    """The parameters one item of --thaw names."""
+def layernorm_params(model: nn.Module) -> set[str]:
+    return {f"{n}.{leaf}" for n, m in model.named_modules() if isinstance(m, nn.LayerNorm)
+            for leaf in ("weight", "bias")}
+
+
+def matches(item: str, model: nn.Module, items: list[str]) -> set[str]:
+    """The parameters one item of --thaw names. `norm` beside a block is the last norm."""
+    if item == "norm" and not set(items) & set(stages(model)) - {"norm", "head"}:
+        return layernorm_params(model)
     names = [n for n, _ in model.named_parameters()]
     if item == "all":
         return set(names)
@@ -180,7 +220,8 @@ def timetable(spec: str) -> list[tuple[int, str]]:
 
 def named_at(spec: str, epoch: int, model: nn.Module) -> set[str]:
     items = [row for first, row in timetable(spec) if first <= epoch][-1]
-    return set().union(*(matches(item, model) for item in items.split(",")))
+    words = items.split(",")
+    return set().union(*(matches(item, model, words) for item in words))
 
 
 def bn_spec_mode(spec: str, stage: str, order: list[str]) -> str:
@@ -228,7 +269,9 @@ def initial(name: str, z: torch.Tensor) -> torch.Tensor:
     if z.dim() == 4:
         return z * (2.0 / (z.shape[0] * z.shape[2] * z.shape[3])) ** 0.5
     if z.dim() == 2:
-        return z * 0.1
+        return z * (z.shape[1] ** -0.5 if name.startswith("blocks.") else 0.1)
+    if name.endswith("gamma"):  # far from timm's 1e-5: blocks are to matter
+        return 0.5 + 0.1 * z
     if name.endswith("running_var"):
         return torch.exp(0.3 * z)
     return 1 + 0.2 * z if name.endswith("weight") else 0.2 * z
@@ -249,3 +292,18 @@ def calibrate(model: nn.Module, x: torch.Tensor) -> None:
         m.running_var.mul_(scale)
         for t in (m.running_mean, m.running_var):
             t.copy_(torch.tensor([float(f"{v:.4g}") for v in t.tolist()]))
+
+
+def resampled(backbone: str, weights: dict[str, np.ndarray], n_classes: int,
+              size: int) -> dict[str, np.ndarray]:
+    """Weights of one image size for another, by timm's own resampling of positions."""
+    from timm.layers import resample_abs_pos_embed
+    model = build(backbone, n_classes, size=size)
+    rows = weights["pos_embed"].shape[1]
+    wanted = model.pos_embed.shape[1] - model.patch_embed.num_patches
+    if rows == model.pos_embed.shape[1]:
+        return weights
+    positions = resample_abs_pos_embed(
+        torch.from_numpy(weights["pos_embed"]), model.patch_embed.grid_size,
+        num_prefix_tokens=wanted)
+    return {**weights, "pos_embed": positions.numpy()}

@@ -68,8 +68,11 @@ class Material:
 
 def make_weights(case: Case) -> files.Tensors:
     run = case.run
-    model = models.build(run.backbone, case.n_classes).double()
+    size = case.weights_size or run.image_size
+    model = models.build(run.backbone, case.n_classes, size=size).double()
     models.fill(model, 1000)
+    if models.is_vit(run.backbone):
+        return {k: v.detach().float().numpy().copy() for k, v in models.tensors(model).items()}
     other = images.pictures(2000, 12, run.image_size)
     models.calibrate(model, reference.pixels(other, run, reference.FP64))
     return {k: v.detach().float().numpy().copy() for k, v in models.tensors(model).items()}
@@ -79,8 +82,12 @@ def prepare(case: Case, folder: str) -> Material:
     pixels = images.pictures(3000 + case.seed, case.n_images, case.run.image_size)
     labels = images.labels(4000, case.n_images, case.n_classes)
     weights = make_weights(case)
-    return Material(folder, weights, files.save_weights(folder, case.weights, weights), pixels,
-                    labels, images.write_csv(folder, pixels, labels))
+    path = files.save_weights(folder, case.weights, weights)
+    if case.weights_size:
+        weights = models.resampled(case.run.backbone, weights, case.n_classes,
+                                   case.run.image_size)
+    return Material(folder, weights, path, pixels, labels,
+                    images.write_csv(folder, pixels, labels))
 
 
 def pytorch(case: Case, weights: files.Tensors, pixels: np.ndarray,
@@ -113,7 +120,7 @@ def train_command(case: Case, given: Material, out: str) -> list[str]:
             argv += [option, number(value)]
     for option, value, default in (("--mean", run.mean, reference.MEAN),
                                    ("--std", run.std, reference.STD)):
-        if value != default:
+        if value != default or models.is_vit(run.backbone):
             argv += [option, ",".join(map(number, value))]
     return argv + (["--nesterov"] if run.nesterov else [])
 

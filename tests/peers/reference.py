@@ -74,7 +74,7 @@ def to_layout(x: torch.Tensor, how: Arithmetic) -> torch.Tensor:
 
 def load(run: Run, weights: dict[str, np.ndarray], how: Arithmetic) -> nn.Module:
     head = [k for k in weights if models.stage_of(k) == "head" and k.endswith("bias")][0]
-    model = models.build(run.backbone, len(weights[head])).to(how.dtype)
+    model = models.build(run.backbone, len(weights[head]), size=run.image_size).to(how.dtype)
     for name, t in models.tensors(model).items():
         t.copy_(torch.from_numpy(weights[name]))
     if how.channels_last:
@@ -110,7 +110,7 @@ def new_optimizer(model: nn.Module, run: Run) -> torch.optim.Optimizer:
     depth = {stage: i for i, stage in enumerate(models.stages(model))}
     top = len(depth) - 1
     rows = [{"params": [p], "scale": run.lr_decay ** (top - depth[models.stage_of(name)]),
-             "weight_decay": run.weight_decay if p.dim() >= 2 else 0.0}
+             "weight_decay": run.weight_decay if p.dim() >= 2 and name not in models.TOKENS else 0.0}
             for name, p in model.named_parameters() if p.requires_grad]
     if not rows:
         rows = [{"params": [nn.Parameter(torch.zeros(1))], "scale": 1.0}]

@@ -176,6 +176,8 @@ const struct op_case op_cases[] = {
 
     {"add", TH_OP_add, GRADIENT, .operands = "x2,16,5,3 x2,16,5,3"},
     {"add of odd length", TH_OP_add, GRADIENT, .operands = "x1031 x1031"},
+    {"scale", TH_OP_scale, GRADIENT, .attr.scale = {.factor = 0.5f},
+        .operands = "x5,17"},
     {"shortcut_a", TH_OP_shortcut_a, GRADIENT,
         .attr.shortcut = {.stride = 2, .front = 8, .back = 8}, .operands = "x2,16,7,8"},
     {"shortcut_a across blocks", TH_OP_shortcut_a, GRADIENT,

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the resampling of position embeddings.
+ *
+ * Bicubic with a = -1/2 and a support that grows with the step, as Pillow's (Keys 1981);
+ * samples sit in the middle of their cells, weights beyond the edge are left out and the
+ * rest scaled to sum 1. In double, so that it agrees with torch to fp32's rounding. */
+#include "positions.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The filter at distance x, in cells. */
+static double cubic(double x)
+{
+    x = fabs(x);
+    if (x < 1)
+        return (1.5 * x - 2.5) * x * x + 1;
+    return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+/* Cells [first, last) of the old axis that cell i of the new one is made from. */
+struct window {
+    int64_t first, last;
+    double centre, sharpness, sum;
+};
+
+static double weight(const struct window *w, int64_t j)
+{
+    return cubic(((double)j - w->centre + 0.5) * w->sharpness);
+}
+
+static struct window window_of(int64_t i, int64_t from, int64_t to)
+{
+    double step = (double)from / (double)to, wide = step > 1 ? step : 1;
+    struct window w = {.centre = step * ((double)i + 0.5), .sharpness = 1 / wide};
+    double first = w.centre - 2 * wide + 0.5, last = w.centre + 2 * wide + 0.5;
+    w.first = first > 0 ? (int64_t)first : 0;
+    w.last = last < (double)from ? (int64_t)last : from;
+    for (int64_t j = w.first; j < w.last; j++)
+        w.sum += weight(&w, j);
+    return w;
+}
+
+/* One row of the new grid, d values: the sum over the windows of both axes. */
+static void resample(const float *grid, int64_t side, int64_t d, const struct window *y,
+    const struct window *x, float *to)
+{
+    for (int64_t c = 0; c < d; c++) {
+        double sum = 0;
+        for (int64_t i = y->first; i < y->last; i++) {
+            double line = 0;
+            for (int64_t j = x->first; j < x->last; j++)
+                line += weight(x, j) * (double)grid[(i * side + j) * d + c];
+            sum += weight(y, i) * line / x->sum;
+        }
+        to[c] = (float)(sum / y->sum);
+    }
+}
+
+/* The root of a square; 0 where it is none. */
+static int64_t side_of(int64_t rows)
+{
+    int64_t side = rows > 0 ? (int64_t)llround(sqrt((double)rows)) : 0;
+    return side * side == rows ? side : 0;
+}
+
+bool th_positions_refit(
+    const struct th_tensor *from, const struct th_shape *shape, int before, float *to)
+{
+    const int64_t *a = from->shape.dim, *b = shape->dim;
+    if (from->shape.rank != 3 || shape->rank != 3 || a[0] != 1 || b[0] != 1 ||
+        a[2] != b[2])
+        return false;
+    int64_t old = side_of(a[1] - before), new = side_of(b[1] - before), d = b[2];
+    if (!old || !new)
+        return false;
+    if (!to)
+        return true;
+    const float *values = from->data;
+    memcpy(to, values, (size_t)(before * d) * sizeof *to);
+    for (int64_t i = 0; i < new; i++) {
+        struct window y = window_of(i, old, new);
+        for (int64_t j = 0; j < new; j++) {
+            struct window x = window_of(j, old, new);
+            resample(
+                values + before * d, old, d, &y, &x, to + (before + i * new + j) * d);
+        }
+    }
+    return true;
+}
