@@ -383,7 +383,7 @@ char *th_freeze_bn_text(const struct th_freeze *f, const struct th_model *m)
         enum th_bn_mode mode = TH_BN_TRAIN, next = TH_BN_TRAIN;
         int first = s++;
         if (!stage_mode(f, m, first, &mode)) {
-            if (first != m->n_stages - 1) /* the head has none */
+            if (has_bn(m, first, first))
                 snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s mixed",
                     *text ? ", " : "", m->stages[first]);
             continue;

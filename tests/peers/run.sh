@@ -13,7 +13,7 @@ what=${1:-numerics}
 if [ ! -x "$venv/bin/python" ]; then
     python3 -m venv "$venv"
 fi
-if ! "$venv/bin/python" -c 'import h5py, numpy, PIL, torch, torchvision' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import h5py, numpy, PIL, timm, torch, torchvision' 2>/dev/null; then
     "$venv/bin/python" -m pip install --quiet -r "$here/requirements.txt"
 fi
 case $what in
@@ -29,6 +29,8 @@ golden)
     "$venv/bin/python" "$here/../golden/make.py" --verify
     "$venv/bin/python" "$here/../golden/make.py" >"$here/../golden/resnet.h.new"
     mv "$here/../golden/resnet.h.new" "$here/../golden/resnet.h"
+    "$venv/bin/python" "$here/../golden/vit.py" >"$here/../golden/vit.h.new"
+    mv "$here/../golden/vit.h.new" "$here/../golden/vit.h"
     ;;
 *)
     sed -n '3,6s/^# //p' "$0"
