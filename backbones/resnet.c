@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The ResNet family. He et al., "Deep Residual Learning for Image Recognition", 2015
  * (arXiv:1512.03385): the ImageNet nets with torchvision's names and its variant that
- * strides in the 3x3 convolution; wide ones (Zagoruyko and Komodakis 2016), ResNeXt (Xie
+ * strides in the 3x3 convolution, and Keras's that does so in the first; wide ones (Zagoruyko and Komodakis 2016), ResNeXt (Xie
  * et al. 2017); and section 4.2's CIFAR nets with the parameter-free option A shortcut. */
 #include "layers.h"
 
@@ -13,9 +13,13 @@ struct config {
     bool bottleneck;
     int groups, width; /* ResNeXt: groups x width per group; wide: 1 x 128 */
     bool cifar;
+    bool
+        keras; /* biases, another eps, the stride in the first convolution of a block */
 };
 
 static const float EPS = 1e-5F;
+static const float EPS_APPLICATIONS = 1.001e-5F; /* keras.applications */
+static const float EPS_KERAS = 1e-3F;            /* Keras's default */
 
 #define IMAGENET                                                                       \
     {                                                                                  \
@@ -34,7 +38,7 @@ static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "c
 #define NET(text, kind, bottleneck, groups, width, ...)                                \
     .name = text, .config = &(const struct config)                                     \
     {                                                                                  \
-        {__VA_ARGS__}, bottleneck, groups, width, kind                                 \
+        {__VA_ARGS__}, bottleneck, groups, width, kind, false                          \
     }
 #define BASIC(text, ...)                                                               \
     NET(text, false, false, 1, 64, __VA_ARGS__), .input = IMAGENET, .n_classes = 1000
@@ -44,6 +48,19 @@ static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "c
 #define SMALL(text, n)                                                                 \
     NET(text, true, false, 1, 64, n, n, n), .input = CIFAR, .n_classes = 10,           \
                                             .classes = cifar_classes
+
+/* keras.applications: pixels 0..255 less a mean, whose order of colours is turned round
+ * when the file is read. MLPerf Tiny's ResNet-8: pixels 0..255 as they are. */
+#define CAFFE                                                                          \
+    {                                                                                  \
+        .size = 224, .mean = {123.68F / 255, 116.779F / 255, 103.939F / 255},          \
+        .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1.0F                      \
+    }
+#define KERAS(text, ...)                                                               \
+    .name = text, .input = CAFFE, .n_classes = 1000, .config = &(const struct config)  \
+    {                                                                                  \
+        {__VA_ARGS__}, true, 1, 64, false, true                                        \
+    }
 
 static const struct th_variant variants[] = {
     {BASIC("resnet18", 2, 2, 2, 2), .about = "11.7 M, 1.8 GMAC at 224"},
@@ -64,6 +81,15 @@ static const struct th_variant variants[] = {
     {SMALL("resnet44", 7), .about = "0.66 M, 98 MMAC at 32: CIFAR"},
     {SMALL("resnet56", 9), .about = "0.85 M, 126 MMAC at 32: CIFAR"},
     {SMALL("resnet110", 18), .about = "1.7 M, 253 MMAC at 32: CIFAR"},
+    {KERAS("keras_resnet50", 3, 4, 6, 3), .about = "25.6 M, 3.9 GMAC at 224"},
+    {KERAS("keras_resnet101", 3, 4, 23, 3), .about = "44.7 M, 7.6 GMAC at 224"},
+    {KERAS("keras_resnet152", 3, 8, 36, 3), .about = "60.4 M, 11.3 GMAC at 224"},
+    {.name = "resnet8",
+        .about = "0.08 M, 12.5 MMAC at 32: CIFAR, of MLPerf Tiny",
+        .config = &(const struct config){{1, 1, 1}, false, 1, 64, true, true},
+        .input = {.size = 32, .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1},
+        .n_classes = 10,
+        .classes = cifar_classes},
 };
 
 struct names {
@@ -79,13 +105,20 @@ static struct names numbered(const char *prefix, int i)
     return n;
 }
 
-static int conv_bn(
-    struct th_builder *b, struct names n, int x, struct th_conv_spec spec)
+static float eps(const struct config *c)
 {
-    return th_batchnorm(b, n.bn, th_conv(b, n.conv, x, spec), EPS, n.conv);
+    return !c->keras ? EPS : c->cifar ? EPS_KERAS : EPS_APPLICATIONS;
 }
 
-/* Option B: a 1x1 convolution where the shape changes; option A in the CIFAR nets. */
+static int conv_bn(struct th_builder *b, const struct config *c, struct names n, int x,
+    struct th_conv_spec spec)
+{
+    spec.bias = c->keras;
+    return th_batchnorm(b, n.bn, th_conv(b, n.conv, x, spec), eps(c), n.conv);
+}
+
+/* Option B: a 1x1 convolution where the shape changes, in ResNet-8 without BatchNorm;
+ * option A in the other CIFAR nets. */
 static int shortcut(struct th_builder *b, const struct config *c, const char *prefix,
     int x, int channels, int stride)
 {
@@ -93,36 +126,41 @@ static int shortcut(struct th_builder *b, const struct config *c, const char *pr
         return -1;
     if (stride == 1 && th_shape_at(b, x)->dim[1] == channels)
         return x;
-    if (c->cifar)
+    if (c->cifar && !c->keras)
         return th_shortcut_a(b, x, stride, channels);
     struct names n;
+    struct th_conv_spec spec = {.out = channels, .kernel = 1, .stride = stride};
     snprintf(n.conv, sizeof n.conv, "%s.downsample.0", prefix);
     snprintf(n.bn, sizeof n.bn, "%s.downsample.1", prefix);
-    return conv_bn(
-        b, n, x, (struct th_conv_spec){.out = channels, .kernel = 1, .stride = stride});
+    spec.bias = c->keras;
+    return c->cifar ? th_conv(b, n.conv, x, spec) : conv_bn(b, c, n, x, spec);
 }
 
-static int basic_block(
-    struct th_builder *b, const char *prefix, int x, int planes, int stride)
+static int basic_block(struct th_builder *b, const struct config *c, const char *prefix,
+    int x, int planes, int stride)
 {
     struct th_conv_spec first = {
-        .out = planes, .kernel = 3, .stride = stride, .pad = 1};
+        .out = planes, .kernel = 3, .stride = stride, .pad = 1, .same = c->keras};
     struct th_conv_spec second = {.out = planes, .kernel = 3, .pad = 1};
-    int y = th_relu(b, conv_bn(b, numbered(prefix, 1), x, first));
-    return conv_bn(b, numbered(prefix, 2), y, second);
+    int y = th_relu(b, conv_bn(b, c, numbered(prefix, 1), x, first));
+    return conv_bn(b, c, numbered(prefix, 2), y, second);
 }
 
 static int bottleneck_block(struct th_builder *b, const struct config *c,
     const char *prefix, int x, int planes, int stride)
 {
     int width = planes * c->width / 64 * c->groups;
-    struct th_conv_spec first = {.out = width, .kernel = 1};
-    struct th_conv_spec second = {
-        .out = width, .kernel = 3, .stride = stride, .pad = 1, .groups = c->groups};
+    struct th_conv_spec first = {
+        .out = width, .kernel = 1, .stride = c->keras ? stride : 1};
+    struct th_conv_spec second = {.out = width,
+        .kernel = 3,
+        .stride = c->keras ? 1 : stride,
+        .pad = 1,
+        .groups = c->groups};
     struct th_conv_spec third = {.out = planes * 4, .kernel = 1};
-    int y = th_relu(b, conv_bn(b, numbered(prefix, 1), x, first));
-    y = th_relu(b, conv_bn(b, numbered(prefix, 2), y, second));
-    return conv_bn(b, numbered(prefix, 3), y, third);
+    int y = th_relu(b, conv_bn(b, c, numbered(prefix, 1), x, first));
+    y = th_relu(b, conv_bn(b, c, numbered(prefix, 2), y, second));
+    return conv_bn(b, c, numbered(prefix, 3), y, third);
 }
 
 /* y = relu(f(x) + shortcut(x)). torchvision catalogues downsample after the block. */
@@ -130,7 +168,7 @@ static int block(struct th_builder *b, const struct config *c, const char *prefi
     int x, int planes, int stride)
 {
     int y = c->bottleneck ? bottleneck_block(b, c, prefix, x, planes, stride)
-                          : basic_block(b, prefix, x, planes, stride);
+                          : basic_block(b, c, prefix, x, planes, stride);
     int s = shortcut(b, c, prefix, x, c->bottleneck ? planes * 4 : planes, stride);
     return th_relu(b, th_add(b, y, s));
 }
@@ -143,7 +181,7 @@ static void build(
     struct th_conv_spec stem = {.out = 64, .kernel = 7, .stride = 2, .pad = 3};
     if (c->cifar)
         stem = (struct th_conv_spec){.out = 16, .kernel = 3, .pad = 1};
-    int x = th_relu(b, conv_bn(b, numbered("", 1), image, stem));
+    int x = th_relu(b, conv_bn(b, c, numbered("", 1), image, stem));
     if (!c->cifar)
         x = th_maxpool(b, x, 3, 2, 1);
     int planes = stem.out, reach = c->cifar ? 1 : 4;
@@ -178,7 +216,8 @@ static bool matches(const struct th_weights *w, const struct config *c)
 {
     const struct th_weight *stem = th_weights_find(w, "conv1.weight");
     const struct th_weight *conv2 = th_weights_find(w, "layer1.0.conv2.weight");
-    if (!stem || !conv2 || stem->tensor.shape.rank != 4 ||
+    bool bias = th_weights_find(w, "conv1.bias") != NULL;
+    if (!stem || !conv2 || bias != c->keras || stem->tensor.shape.rank != 4 ||
         conv2->tensor.shape.rank != 4)
         return false;
     for (int s = 0; s < 4; s++)
@@ -208,7 +247,7 @@ static const char *head_name(const struct th_variant *v)
 
 const struct th_backbone th_backbone_resnet = {
     .name = "resnet",
-    .about = "ResNet, wide ResNet, ResNeXt; CIFAR ResNets",
+    .about = "ResNet, wide ResNet, ResNeXt; Keras's; CIFAR ResNets",
     .variants = variants,
     .n_variants = (int)(sizeof variants / sizeof *variants),
     .build = build,

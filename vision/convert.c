@@ -47,8 +47,9 @@ static thaw_status write_model(const struct th_weights *w,
     if (status == THAW_OK)
         status = th_model_file_write(out, &n.model, &n.store);
     if (status == THAW_OK)
-        th_say(events, "weights", "%s, %d tensors, %d classes -> %s",
-            spec->variant->name, n.model.n_params, spec->n_classes, out);
+        th_say(events, "weights", "%s, %d tensors, %d classes -> %s%s%s",
+            spec->variant->name, n.model.n_params, spec->n_classes, out,
+            w->notes ? "; " : "", w->notes ? w->notes : "");
     th_network_release(&n);
     return status;
 }
@@ -58,7 +59,8 @@ static thaw_status write_tensors(
     const struct th_weights *w, const char *out, const thaw_events *events)
 {
     TRY(th_weights_write(out, NULL, w));
-    th_say(events, "weights", "%zu tensors of an unknown network -> %s", w->n, out);
+    th_say(events, "weights", "%zu tensors of an unknown network -> %s%s%s", w->n, out,
+        w->notes ? "; " : "", w->notes ? w->notes : "");
     return THAW_OK;
 }
 

@@ -98,6 +98,8 @@ static void put_model(const struct output *out, const thaw_model *m)
         in->size, in->size, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
         (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
         (double)in->std[0], (double)in->std[1], (double)in->std[2]);
+    if (m->notes)
+        put(out, "as read: %s", m->notes);
     put_origin(out, model);
     put(out, "%s values in %d stages:",
         th_text_count(th_model_values(model), values, sizeof values), model->n_stages);

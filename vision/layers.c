@@ -106,6 +106,18 @@ static int or_one(int x)
     return x ? x : 1;
 }
 
+/* Zeros before and behind an extent of n: TensorFlow's "SAME" is ceil(n / stride) outputs,
+ * the smaller half of what that takes before (tf.nn, "Notes on padding"). */
+static void padding(const struct th_conv_spec *s, int64_t n, int *before, int *behind)
+{
+    int64_t stride = or_one(s->stride),
+            reach = (int64_t)(s->kernel - 1) * or_one(s->dilation) + 1;
+    int64_t all = (n - 1) / stride * stride + reach - n;
+    all = all > 0 ? all : 0;
+    *before = s->same ? (int)(all / 2) : s->pad;
+    *behind = s->same ? (int)(all - all / 2) : s->pad;
+}
+
 int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s)
 {
     if (failed(b))
@@ -127,8 +139,10 @@ int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s
                              NULL);
     union th_attr attr = {.conv = {.stride = {or_one(s.stride), or_one(s.stride)},
                               .dilation = {or_one(s.dilation), or_one(s.dilation)},
-                              .pad = {s.pad, s.pad, s.pad, s.pad},
                               .groups = or_one(s.groups)}};
+    int *pad = attr.conv.pad; /* top, left, bottom, right */
+    padding(&s, th_shape_at(b, x)->dim[2], &pad[0], &pad[2]);
+    padding(&s, th_shape_at(b, x)->dim[3], &pad[1], &pad[3]);
     return th_graph_node(b->graph, TH_OP_conv, &attr, (int[]){x, w, bias, -1}, name);
 }
 

@@ -11,6 +11,8 @@ struct th_conv_spec {
     int stride, pad; /* 0 stands for 1 in stride, groups and dilation */
     int groups, dilation;
     bool bias;
+    bool same; /* instead of pad, TensorFlow's: as many outputs as inputs / stride, the
+                  odd row and column of zeros behind */
 };
 
 /* Everything after this belongs to the stage of this name. */

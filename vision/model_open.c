@@ -37,6 +37,8 @@ static thaw_status open_model(
     thaw_status status = th_weights_read(m->path, &w);
     if (status == THAW_OK)
         status = make_network(m, &w, o);
+    if (status == THAW_OK && w.notes && !(m->notes = th_strdup(w.notes)))
+        status = THAW_E_MEMORY;
     th_weights_release(&w);
     m->batch = (int)th_option_int(o, "batch");
     m->workers = th_option_threads(o, "workers");
@@ -63,6 +65,7 @@ void thaw_model_free(thaw_model *m)
     th_evaluator_release(&m->evaluator);
     th_network_release(&m->net);
     th_free(m->path);
+    th_free(m->notes);
     th_free(m);
 }
 

@@ -11,6 +11,7 @@ struct thaw_model {
     int batch, workers;            /* images a run at most; threads that read */
     bool named;                    /* the class names are real ones */
     char *path;
+    char *notes; /* what reading changed or assumed; NULL: nothing */
 };
 
 /* An evaluator for so many images; the one of before where it fits. */

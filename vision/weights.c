@@ -3,6 +3,7 @@
  * cleaning of names. Does not know any format, nor what a model wants. */
 #include "weights.h"
 
+#include "dialect.h"
 #include "error.h"
 #include "file.h"
 #include "mem.h"
@@ -357,7 +358,7 @@ static const char *guess(const unsigned char *bytes, size_t n)
         {"\x80",
             "it is a Python pickle but not of torch.save: save the state_dict with "
             "torch.save"},
-        {"PK", "it is a zip archive but not of torch.save"},
+        {"PK", "it is a zip archive but not of torch.save or numpy.savez"},
     };
     if (n == 0)
         return "it is empty";
@@ -366,7 +367,8 @@ static const char *guess(const unsigned char *bytes, size_t n)
         if (n >= m && memcmp(bytes, known[i].start, m) == 0)
             return known[i].hint;
     }
-    return "known are HDF5 (.h5), safetensors and PyTorch (.pth, .pt, .th) files";
+    return "known are HDF5 (.h5), safetensors, NumPy (.npz) and PyTorch (.pth, .pt, .th) "
+           "files";
 }
 
 static thaw_status read_bytes(
@@ -396,6 +398,8 @@ thaw_status th_weights_read(const char *path, struct th_weights *out)
     th_free(bytes);
     if (status == THAW_OK)
         status = clean_names(out, path);
+    if (status == THAW_OK)
+        status = th_dialect_apply(out, path);
     if (status == THAW_OK && out->n == 0)
         status = th_fail(THAW_E_DATA, "%s: holds no tensors", path);
     if (status != THAW_OK)

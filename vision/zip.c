@@ -139,8 +139,7 @@ static thaw_status read_entry(const struct archive *a, uint64_t *at, uint64_t en
     if (th_le16(p + 8) & FLAG_ENCRYPTED || th_le16(p + 10) != 0)
         return th_fail(THAW_E_DATA,
             "%s: an entry is compressed or encrypted: unpack it and `zip -0` it again, "
-            "or "
-            "save again with torch.save",
+            "or save again with torch.save or numpy.savez",
             a->where);
     if (value[0] != value[1] || value[0] > a->n)
         return damaged(a, "an entry has two sizes");
