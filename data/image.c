@@ -99,13 +99,11 @@ thaw_status th_image_orient(struct th_image *image, int orientation)
 /* A name for common types that no decoder here reads, so that the sentence helps. */
 static const char *unread_type(const uint8_t *bytes, size_t n)
 {
-    if (n >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp(bytes + 8, "WEBP", 4))
-        return "it is WebP; convert it to JPEG or PNG";
     if (n >= 12 && !memcmp(bytes + 4, "ftyp", 4))
         return "it is HEIC, AVIF or a video; convert it to JPEG or PNG";
     if (n >= 4 && (!memcmp(bytes, "II*\0", 4) || !memcmp(bytes, "MM\0*", 4)))
         return "it is TIFF; convert it to JPEG or PNG";
-    return "its first bytes are none of JPEG, PNG, BMP, GIF, TGA or PNM";
+    return "its first bytes are none of JPEG, PNG, WebP, BMP, GIF, TGA or PNM";
 }
 
 /* The decoder of a file's first bytes, or NULL and why there is none. */

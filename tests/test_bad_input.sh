@@ -89,7 +89,7 @@ bad_image() { # CODE phrase FILE: as IMAGE, as one of many, and as most of a cla
 bad_image 3 "damaged JPEG: the data end or break after" "$golden/images/half.jpg"
 bad_image 3 "the file is empty" empty.png
 bad_image 3 "claims 30000x30000 pixels" "$golden/images/huge.png"
-bad_image 3 "it is WebP; convert it to JPEG or PNG" "$golden/images/webp.jpg"
+bad_image 3 "damaged WebP" "$golden/images/webp.jpg"
 cp "$golden/images/plain.gif" gif.jpg
 bad_image 0 "" gif.jpg
 bad_image 0 "" "$golden/images/cmyk.jpg"

@@ -97,7 +97,7 @@ static void broken_files_are_refused_with_their_reason(void **state)
     expect_refusal("half.jpg", "% of the rows");
     expect_refusal("half_progressive.jpg", "damaged JPEG");
     expect_refusal("words.jpg", "not a readable image");
-    expect_refusal("webp.jpg", "WebP");
+    expect_refusal("webp.jpg", "damaged WebP");
     expect_refusal("empty.png", "empty");
     expect_refusal("short.png", "damaged PNG");
     expect_refusal("checksum.png", "damaged PNG");

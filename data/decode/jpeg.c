@@ -11,6 +11,7 @@
  * all state is in struct reader. A file whose data end or break off late is used
  * (*damaged), as long as MIN_ROWS of its rows came before the break. */
 #include "error.h"
+#include "exif.h"
 #include "image.h"
 
 #include <setjmp.h>
@@ -119,43 +120,11 @@ static void on_skip(j_decompress_ptr jpeg, long n)
     source->bytes_in_buffer -= (size_t)n;
 }
 
-static unsigned tiff_number(const uint8_t *p, int n, bool big)
-{
-    unsigned value = 0;
-    for (int i = 0; i < n; i++)
-        value |= (unsigned)p[i] << 8 * (big ? n - 1 - i : i);
-    return value;
-}
-
-/* The orientation tag of an Exif segment's first directory, or 1. (TIFF 6.0, section 2;
- * Exif 2.3, tag 0x0112.) */
-static int exif_orientation(const uint8_t *p, size_t n)
-{
-    enum { TAG_ORIENTATION = 0x0112, TYPE_SHORT = 3, ENTRY = 12 };
-    if (n < 6 + 8 || memcmp(p, "Exif\0", 6) != 0)
-        return 1;
-    p += 6;
-    n -= 6;
-    bool big = p[0] == 'M';
-    if (memcmp(p, big ? "MM" : "II", 2) != 0 || tiff_number(p + 2, 2, big) != 42)
-        return 1;
-    size_t at = tiff_number(p + 4, 4, big);
-    if (at > n || n - at < 2)
-        return 1;
-    size_t n_entries = tiff_number(p + at, 2, big);
-    at += 2;
-    for (size_t i = 0; i < n_entries && n - at >= ENTRY; i++, at += ENTRY)
-        if (tiff_number(p + at, 2, big) == TAG_ORIENTATION &&
-            tiff_number(p + at + 2, 2, big) == TYPE_SHORT)
-            return (int)tiff_number(p + at + 8, 2, big);
-    return 1;
-}
-
 static int find_orientation(const struct jpeg_decompress_struct *jpeg)
 {
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m; m = m->next)
         if (m->data_length >= 6 && memcmp(m->data, "Exif\0", 6) == 0)
-            return exif_orientation(m->data, m->data_length);
+            return th_exif_orientation(m->data, m->data_length);
     return 1;
 }
 
