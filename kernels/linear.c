@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the rules of linear, linear_dx, linear_dw and bias_grad.
+ * Owns the rules of linear, linear_dx, linear_dw, linear_fold and bias_grad.
  *
  *   y[r,o] = b[o] + sum_i x[r,i] w[o,i],  r over all axes but the last. */
 #include "rule.h"
@@ -63,7 +63,22 @@ static int64_t linear_dw_macs(const union th_attr *attr, const struct th_operand
     return th_shape_count(&in[0].shape) * out[0].shape.dim[0];
 }
 
+/* What a LayerScale behind a linear layer makes of it: w'[o,i] = gamma[o] w[o,i],
+ * b'[o] = gamma[o] b[o]. */
+static thaw_status linear_fold_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    (void)attr;
+    TRY(th_rule_rank("linear_fold", "w", &in[0], 2));
+    TRY(th_rule_vector("linear_fold", "b", &in[1], in[0].shape.dim[0]));
+    TRY(th_rule_vector("linear_fold", "gamma", &in[2], in[0].shape.dim[0]));
+    th_rule_f32(&out[0], in[0].shape);
+    th_rule_f32(&out[1], in[2].shape);
+    return THAW_OK;
+}
+
 const struct th_op_fn th_rule_linear = {linear_shape, linear_grad, linear_macs};
 const struct th_op_fn th_rule_linear_dx = {.macs = linear_dx_macs};
 const struct th_op_fn th_rule_linear_dw = {.macs = linear_dw_macs};
+const struct th_op_fn th_rule_linear_fold = {.shape = linear_fold_shape};
 const struct th_op_fn th_rule_bias_grad = {0};

@@ -389,6 +389,51 @@ static void frozen_tensors_are_bitwise_unchanged(void **state)
     check_frozen(*state, "deit3_small_patch16_224", 32, "*.ls1.gamma,block11");
 }
 
+/* ---- Folding ---- */
+
+static int count_op(const struct net *n, enum th_op op)
+{
+    const struct th_graph *g = th_plan_graph(n->plan);
+    int count = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        count += g->nodes[i].op == op;
+    return count;
+}
+
+/* Twelve blocks with two LayerScales each: those of frozen blocks become part of frozen
+ * linear layers, above a trained one too, and nothing changes but rounding. */
+static void frozen_layerscales_are_folded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *thaw;
+        int folded;
+    } rows[] = {{"head", 24}, {"block11,norm,head", 22}, {"block0", 22},
+        {"*.ls1.gamma", 12}, {"blocks.3.mlp.fc2.bias", 23}, {"all", 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct net n;
+        float loss[2];
+        net_open(&n, "cpu", "deit3_small_patch16_224", 32, 4, 3);
+        for (unsigned k = 0; k < 2; k++) {
+            net_plan(&n,
+                (struct th_plan_spec){.mode = TH_TRAIN,
+                    .batch = 2,
+                    .no_update = true,
+                    .keep_gradients = true,
+                    .without = k ? TH_PASS_FOLD : 0},
+                rows[i].thaw, "auto");
+            assert_int_equal(count_op(&n, TH_OP_linear_fold), k ? 0 : rows[i].folded);
+            assert_int_equal(
+                count_op(&n, TH_OP_layerscale), k ? 24 : 24 - rows[i].folded);
+            net_run(&n, 4, 0.0F);
+            must(th_plan_get(n.plan, "loss", &loss[k]));
+            must(th_plan_verify(n.plan));
+        }
+        assert_float_equal(loss[0], loss[1], 1e-5);
+        net_close(&n);
+    }
+}
+
 /* ---- Randomness ---- */
 
 static void stochastic_depth_grows_with_the_blocks(void **state)
@@ -470,6 +515,7 @@ int main(void)
         cmocka_unit_test(tokens_positions_and_scales_do_not_decay),
         cmocka_unit_test_prestate(frozen_tensors_are_bitwise_unchanged, "far"),
         cmocka_unit_test_prestate(frozen_tensors_are_bitwise_unchanged, "cpu"),
+        cmocka_unit_test(frozen_layerscales_are_folded),
         cmocka_unit_test(stochastic_depth_grows_with_the_blocks),
         cmocka_unit_test(random_values_are_timms),
     };

@@ -71,7 +71,8 @@ static thaw_status add_gradient(
 static bool could_need(const struct th_graph *g, const struct th_node *n, int k)
 {
     bool statistics = n->op == TH_OP_bn_apply && (k == 1 || k == 2);
-    bool derived = n->op == TH_OP_bn_fold || n->op == TH_OP_bn_stats;
+    bool derived =
+        n->op == TH_OP_bn_fold || n->op == TH_OP_linear_fold || n->op == TH_OP_bn_stats;
     return n->in[k] >= 0 && !statistics && !derived &&
            g->values[n->in[k]].kind != TH_VALUE_INPUT;
 }

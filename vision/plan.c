@@ -81,7 +81,8 @@ static thaw_status count_cut(struct th_lowering *l)
             if (n->out[k] >= 0)
                 above[n->out[k]] = moves;
         l->n_cut += !moves && n->phase == TH_FORWARD && n->op != TH_OP_bn_fold &&
-                    n->op != TH_OP_conv_q_weights && n->op != TH_OP_view;
+                    n->op != TH_OP_linear_fold && n->op != TH_OP_conv_q_weights &&
+                    n->op != TH_OP_view;
     }
     th_free(above);
     return THAW_OK;

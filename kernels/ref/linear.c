@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the plain C kernels of linear, linear_dx, linear_dw, bias_grad. Formulas:
+ * Owns the plain C kernels of linear, linear_dx, linear_dw, linear_fold, bias_grad. Formulas:
  * kernels/linear.c. */
 #include "ref.h"
 
@@ -92,6 +92,22 @@ thaw_status th_ref_bias_grad(const struct th_call *call)
             for (int64_t r = 0; r < rows; r++)
                 sum += (double)dy[r * n + c];
         db[c] = (float)sum;
+    }
+    return THAW_OK;
+}
+
+thaw_status th_ref_linear_fold(const struct th_call *call)
+{
+    const struct th_args_linear_fold *a = (const void *)call->args;
+    const float *w = a->w, *b = a->b_, *gamma = a->gamma;
+    float *to = a->w_folded, *shift = a->b_folded_;
+    int64_t outputs = call->in[0].shape.dim[0], inputs = call->in[0].shape.dim[1];
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t o = 0; o < outputs; o++) {
+        for (int64_t i = 0; i < inputs; i++)
+            to[o * inputs + i] = gamma[o] * w[o * inputs + i];
+        if (shift)
+            shift[o] = b ? gamma[o] * b[o] : 0;
     }
     return THAW_OK;
 }

@@ -109,6 +109,9 @@ const struct op_case op_cases[] = {
     {"linear without bias", TH_OP_linear, GRADIENT, .operands = "x1,3 w1,3 -"},
     {"linear, wide", TH_OP_linear, GRADIENT, .operands = "x3,131 w70,131 c70"},
 
+    {"linear_fold", TH_OP_linear_fold, FORWARD, .operands = "w17,32 c17 c17"},
+    {"linear_fold without bias", TH_OP_linear_fold, FORWARD, .operands = "w1,3 - c1"},
+
     {"relu", TH_OP_relu, GRADIENT, .operands = "o2,16,5,7"},
     {"relu of 3 channels", TH_OP_relu, GRADIENT, .operands = "o1,3,5,7"},
     {"relu of a vector", TH_OP_relu, GRADIENT, .operands = "o1"},
