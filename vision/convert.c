@@ -54,13 +54,15 @@ static thaw_status write_model(const struct th_weights *w,
     return status;
 }
 
-/* Tensors of a network that is not known stay as they are. */
-static thaw_status write_tensors(
-    const struct th_weights *w, const char *out, const thaw_events *events)
+/* Tensors of a network that is not known, or without a head, stay as they are. */
+static thaw_status write_tensors(const struct th_weights *w,
+    const struct th_variant *variant, const char *out, const thaw_events *events)
 {
     TRY(th_weights_write(out, NULL, w));
-    th_say(events, "weights", "%zu tensors of an unknown network -> %s%s%s", w->n, out,
-        w->notes ? "; " : "", w->notes ? w->notes : "");
+    th_say(events, "weights", "%zu tensors of %s%s -> %s%s%s", w->n,
+        variant ? variant->name : "an unknown network",
+        variant ? " without a head" : "", out, w->notes ? "; " : "",
+        w->notes ? w->notes : "");
     return THAW_OK;
 }
 
@@ -76,7 +78,7 @@ static thaw_status convert_weights(const struct th_weights *w, const char *out,
     if (status == THAW_E_MEMORY)
         return status;
     if (status != THAW_OK)
-        return write_tensors(w, out, events);
+        return write_tensors(w, spec.variant, out, events);
     spec.classes = (const char *const *)names;
     status = write_model(w, &spec, out, events);
     th_free(names);
