@@ -20,8 +20,8 @@ for target; do
     mkdir -p "$target"
     golden=
     case $target in
-    jpeg | png | pnm | stb) golden=$source/../golden/images ;;
-    pth | zip | pickle | hdf5) golden=$source/../golden/weights ;;
+    jpeg | png | pnm | stb | webp) golden=$source/../golden/images ;;
+    pth | zip | pickle | hdf5 | safetensors | npz) golden=$source/../golden/weights ;;
     esac
     "$build/fuzz_$target" -max_total_time="$seconds" -rss_limit_mb=512 -timeout=30 \
         -print_final_stats=1 "$target" "$source/corpus/$target" $golden \
