@@ -22,7 +22,7 @@ static int run(struct th_call *call)
         return th_usage("cannot list '%s'; there are backbones, heads, formats", kind);
     }
     for (size_t i = 0; thaw_list(kind, i, &name, &about); i++)
-        printf("%-20s %s\n", name, about);
+        printf("%-36s %s\n", name, about);
     return 0;
 }
 

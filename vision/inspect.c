@@ -303,7 +303,7 @@ static thaw_status show_phase(const struct output *out, thaw_model *m,
     const struct phase phase = {.epoch = epoch,
         .batch = m->batch,
         .thaw = thaw,
-        .bn = text,
+        .bn = text && !*text ? "none" : text,
         .keep = th_option_keep(o),
         .runs = (int)th_option_int(o, "time"),
         .trained = th_freeze_trained(&f, &m->net.model)};
