@@ -80,5 +80,16 @@ static thaw_status linear_fold_shape(
 const struct th_op_fn th_rule_linear = {linear_shape, linear_grad, linear_macs};
 const struct th_op_fn th_rule_linear_dx = {.macs = linear_dx_macs};
 const struct th_op_fn th_rule_linear_dw = {.macs = linear_dw_macs};
-const struct th_op_fn th_rule_linear_fold = {.shape = linear_fold_shape};
+/* dw = gamma dw_folded by rows; only an adapter of w asks for it. */
+static thaw_status linear_fold_grad(struct th_grad *g)
+{
+    union th_attr attr = {.lora = {.scale = 1}};
+    if (!g->need[0])
+        return THAW_OK;
+    return g->emit(g, TH_OP_scale_rows, &attr, (int[]){g->dout[0], g->in[2], -1},
+        &g->in[0], &g->din[0]);
+}
+
+const struct th_op_fn th_rule_linear_fold = {
+    .shape = linear_fold_shape, .grad = linear_fold_grad};
 const struct th_op_fn th_rule_bias_grad = {0};

@@ -137,6 +137,17 @@ static thaw_status bn_fold_shape(
     return THAW_OK;
 }
 
+/* w_folded = w gamma / sqrt(var + eps) by rows, and b_folded does not depend on w: dw is dy
+ * scaled alike. A fold happens only where the rest is frozen. */
+static thaw_status bn_fold_grad(struct th_grad *g)
+{
+    union th_attr attr = {.lora = {.scale = 1, .eps = g->attr->norm.eps}};
+    if (!g->need[0])
+        return THAW_OK;
+    return g->emit(g, TH_OP_scale_rows, &attr, (int[]){g->dout[0], g->in[2], g->in[5]},
+        &g->in[0], &g->din[0]);
+}
+
 /* Over the last axis of D values: mean, rstd = 1/sqrt(var+eps) (biased), one a row,
  * y = gamma*h + beta with h = (x-mean)*rstd. */
 static thaw_status layernorm_shape(
@@ -192,7 +203,7 @@ const struct th_op_fn th_rule_bn_update = {.shape = bn_update_shape};
 const struct th_op_fn th_rule_bn_reduce = {0};
 const struct th_op_fn th_rule_bn_dx_batch = {0};
 const struct th_op_fn th_rule_bn_dx_running = {0};
-const struct th_op_fn th_rule_bn_fold = {.shape = bn_fold_shape};
+const struct th_op_fn th_rule_bn_fold = {.shape = bn_fold_shape, .grad = bn_fold_grad};
 const struct th_op_fn th_rule_layernorm = {
     .shape = layernorm_shape, .grad = layernorm_grad};
 const struct th_op_fn th_rule_layernorm_dx = {0};

@@ -80,6 +80,10 @@ union th_attr {
         float beta1, beta2, eps; /* adamw */
         float clip;              /* guard: largest gradient norm, 0: none */
     } update;
+    struct th_attr_lora { /* lora_*, scale_rows */
+        float scale;      /* alpha / r */
+        float eps;        /* scale_rows: of the BatchNorm */
+    } lora;
 };
 
 /* One small buffer on the device, written by the host before each step. */

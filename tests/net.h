@@ -59,6 +59,9 @@ static inline float net_value(const struct th_param *p, uint64_t key, int64_t i)
         return 0.5F + th_rng_uniform(key, (uint64_t)i);
     case TH_ROLE_LINEAR:
         return 0.01F * normal;
+    case TH_ROLE_LORA_A:
+    case TH_ROLE_LORA_B:
+        return 0.1F * normal;
     case TH_ROLE_BIAS:
     case TH_ROLE_BETA:
     case TH_ROLE_MEAN:

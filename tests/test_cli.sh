@@ -54,14 +54,12 @@ expect 2 "a mistyped command gets the nearest" trian x
 says "unknown command 'trian'; did you mean 'train'?"
 expect 2 "a command of a later version says so" features m d
 says "not in this version yet: thaw features"
-for c in train resume eval predict inspect convert bench list doctor tune help; do
+for c in train resume eval predict inspect convert merge bench list doctor tune help; do
     expect 0 "$c --help shows its usage" "$c" --help
     prints "^usage: thaw $c|^usage: thaw COMMAND"
 done
 expect 2 "a mistyped option gets the nearest" train d -o r --epoch 3
 says "unknown option --epoch; did you mean --epochs?"
-expect 2 "an option of a later version says so" train d -o r --lora r=8
-says "not in this version yet: --lora"
 expect 2 "a bad number is named" train d -o r --epochs ten
 says "--epochs: 'ten' is not a whole number from 0"
 expect 2 "a number outside its range is named" train d -o r --batch=0

@@ -102,7 +102,7 @@ static void unknown_names_get_the_nearest(void **state)
     refuses("bacth", "1", "unknown option --bacth; did you mean --batch?");
     refuses("weigths", "1", "unknown option --weigths; did you mean --weights?");
     refuses("learning-rate", "1", "unknown option --learning-rate");
-    refuses("lora", "r=8", "not in this version yet: --lora");
+    refuses("lroa", "r=8", "unknown option --lroa; did you mean --lora?");
 }
 
 static void config_json_comes_back_as_it_went(void **state)

@@ -107,23 +107,39 @@ static void print_text(const thaw_evaluation *e)
     print_table(e);
 }
 
+/* What is on the model now. */
+static thaw_status evaluate(
+    struct th_call *call, struct th_terminal *terminal, thaw_model *m)
+{
+    thaw_events events = th_terminal_events(terminal);
+    thaw_evaluation e = {0};
+    thaw_status status = thaw_model_eval(m, call->args[1], call->options, &events, &e);
+    th_terminal_clear(terminal);
+    if (status == THAW_OK && terminal->json)
+        status = thaw_evaluation_json(&e, write_line, stdout);
+    else if (status == THAW_OK)
+        print_text(&e);
+    thaw_evaluation_release(&e);
+    return status;
+}
+
 static int run(struct th_call *call)
 {
     struct th_terminal terminal;
     th_terminal_init(&terminal, call->options);
-    thaw_events events = th_terminal_events(&terminal);
-    thaw_evaluation e = {0};
     thaw_model *m = NULL;
     thaw_status status = thaw_model_open(call->args[0], call->options, &m);
-    if (status == THAW_OK)
-        status = thaw_model_eval(m, call->args[1], call->options, &events, &e);
-    th_terminal_clear(&terminal);
-    if (status == THAW_OK && terminal.json)
-        status = thaw_evaluation_json(&e, write_line, stdout);
-    else if (status == THAW_OK)
-        print_text(&e);
+    int n = status == THAW_OK ? thaw_model_n_adapters(m) : 0;
+    if (status == THAW_OK && n < 2)
+        status = evaluate(call, &terminal, m);
+    for (int i = 0; status == THAW_OK && n > 1 && i < n; i++) {
+        status = thaw_model_use(m, i);
+        if (status == THAW_OK && !terminal.json)
+            printf("%sadapter   %s\n", i ? "\n" : "", thaw_model_adapter(m, i));
+        if (status == THAW_OK)
+            status = evaluate(call, &terminal, m);
+    }
     int code = th_report(status);
-    thaw_evaluation_release(&e);
     thaw_model_free(m);
     return code;
 }

@@ -8,7 +8,8 @@
 struct output {
     const thaw_model *model;
     bool json;
-    bool any_bad; /* an image could not be read */
+    bool any_bad;        /* an image could not be read */
+    const char *adapter; /* of several, this one; else NULL */
 };
 
 static void print_floats(const float *x, int n)
@@ -20,11 +21,16 @@ static void print_floats(const float *x, int n)
     fputc(']', stdout);
 }
 
-static void print_json(const thaw_model *m, const thaw_prediction *p)
+static void print_json(
+    const thaw_model *m, const char *adapter, const thaw_prediction *p)
 {
     int n = thaw_model_n_classes(m);
     fputs("{\"file\":", stdout);
     th_json_string(stdout, p->file);
+    if (adapter) {
+        fputs(",\"adapter\":", stdout);
+        th_json_string(stdout, adapter);
+    }
     fputs(",\"class\":", stdout);
     th_json_string(stdout, thaw_model_class(m, p->best));
     fputs(",\"probability\":", stdout);
@@ -48,12 +54,18 @@ static int next_best(const float *x, int n, float limit, int before)
     return best;
 }
 
-static void print_text(const thaw_model *m, const thaw_prediction *p)
+static void print_text(
+    const thaw_model *m, const char *adapter, const thaw_prediction *p)
 {
     enum { SHOWN = 3 };
     static const float least = 0.001f; /* what would print as 0.0 % is left out */
     int n = thaw_model_n_classes(m), c = p->best;
     th_print_text(stdout, p->file);
+    if (adapter) {
+        fputs(" (", stdout);
+        th_print_text(stdout, adapter);
+        putchar(')');
+    }
     putchar(':');
     for (int i = 0; i < SHOWN && c >= 0; i++) {
         float x = p->probabilities[c];
@@ -78,9 +90,9 @@ static void on_prediction(void *context, const thaw_prediction *p)
         putc('\n', stderr);
         out->any_bad = true;
     } else if (out->json) {
-        print_json(out->model, p);
+        print_json(out->model, out->adapter, p);
     } else {
-        print_text(out->model, p);
+        print_text(out->model, out->adapter, p);
     }
     fflush(stdout);
 }
@@ -92,9 +104,15 @@ static int run(struct th_call *call)
     thaw_model *m = NULL;
     int code = th_report(thaw_model_open(call->args[0], call->options, &m));
     struct output out = {.model = m, .json = terminal.json};
-    for (int i = 1; m && i < call->n_args; i++) {
-        int failed =
-            th_report(thaw_model_predict(m, call->args[i], on_prediction, &out));
+    int n = m ? thaw_model_n_adapters(m) : 0;
+    for (int a = 0; m && a < (n > 1 ? n : 1); a++) {
+        int failed = n > 1 ? th_report(thaw_model_use(m, a)) : 0;
+        out.adapter = n > 1 ? thaw_model_adapter(m, a) : NULL;
+        for (int i = 1; !failed && i < call->n_args; i++) {
+            int bad =
+                th_report(thaw_model_predict(m, call->args[i], on_prediction, &out));
+            code = code ? code : bad;
+        }
         code = code ? code : failed;
     }
     thaw_model_free(m);
@@ -110,7 +128,8 @@ const struct th_command th_command_predict = {
         "may be a folder. --json prints one object a line: file, class,\n"
         "probability, probabilities and logits in class order. An image that\n"
         "cannot be read is named on stderr, the others are done, the exit code is\n"
-        "3.\n",
+        "3. With --adapter MODEL is the base; of several adapters each one answers\n"
+        "in turn, and is named.\n",
     .bit = THAW_CMD_PREDICT,
     .least = 2,
     .most = -1,

@@ -2,6 +2,7 @@
  * Owns the files in RUN/checkpoints: their content, their names, how many stay. */
 #include "checkpoint.h"
 
+#include "adapter.h"
 #include "file.h"
 #include "mem.h"
 #include "model_file.h"
@@ -83,6 +84,7 @@ static thaw_status fill(struct th_weights *w, const struct th_model *m,
     const struct th_store *s, const struct th_checkpoint *c)
 {
     TRY(th_model_file_describe(m, w));
+    TRY(th_adapter_put_base(m, w));
     TRY(set_position(w, c));
     TRY(th_weights_set_string(w, "config", c->config));
     TRY(th_weights_set_string(w, "certificate", c->certificate));

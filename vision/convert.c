@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns thaw_convert: weights to a model file, a data set to a folder of PNGs. */
+#include "adapter.h"
 #include "dataset.h"
 #include "file.h"
 #include "mem.h"
@@ -85,12 +86,39 @@ static thaw_status convert_weights(const struct th_weights *w, const char *out,
     return status;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+/* An adapter to a folder of PEFT's. */
+static thaw_status convert_adapter(
+    const char *in, const char *out, const thaw_events *events)
+{
+    struct th_adapter a;
+    if (th_weights_format_of(out))
+        return th_fail(THAW_E_USAGE,
+            "%s: an adapter becomes a folder of PEFT's: give a name without ending",
+            out);
+    thaw_status status = th_adapter_read(&a, in);
+    if (status == THAW_OK)
+        status = th_adapter_write_peft(&a, out);
+    if (status == THAW_OK)
+        th_say(events, "weights", "adapter of rank %d, %zu tensors -> %s", a.lora.rank,
+            a.w.n, out);
+    th_adapter_release(&a);
+    return status;
+}
+
 thaw_status thaw_convert(
     const char *in, const char *out, const thaw_options *o, const thaw_events *events)
 {
     struct th_weights w;
     if (is_data(in))
         return convert_data(in, out, o, events);
+    if (ends_with(in, ".adapter.h5"))
+        return convert_adapter(in, out, events);
     if (!th_weights_format_of(out))
         return th_fail(
             THAW_E_USAGE, "%s: weights are written as .h5 or .safetensors", out);

@@ -43,7 +43,8 @@ static bool is_bias(const struct th_param *p)
            p->role == TH_ROLE_LN_BETA;
 }
 
-/* Whether one word of --thaw names the parameter. `stages`: "norm" is the stage. */
+/* Whether one word of --thaw names the parameter. `stages`: "norm" is the stage. An adapter
+ * belongs to its layer's stage. */
 static bool names_param(
     const struct th_model *m, const struct th_param *p, const char *word, bool stages)
 {
@@ -53,6 +54,8 @@ static bool names_param(
         return true;
     if (strcmp(word, m->stages[p->stage]) == 0)
         return true;
+    if (strcmp(word, "lora") == 0)
+        return th_param_is_lora(p);
     if (stages && strcmp(word, "norm") == 0)
         return false;
     if (strcmp(word, "bn") == 0)
@@ -66,6 +69,9 @@ static bool names_param(
 
 static thaw_status unknown_word(const struct th_model *m, const char *word)
 {
+    if (strcmp(word, "lora") == 0)
+        return th_fail(THAW_E_USAGE,
+            "--thaw: lora names adapters, and there are none: add --lora r=8");
     const char *names[TH_MAX_STAGES + 8];
     size_t n = 0;
     for (int i = 0; i < m->n_stages; i++)
@@ -142,7 +148,22 @@ static thaw_status parse_thaw(const struct th_model *m, const char *text, bool *
             "stands "
             "alone",
             text);
+    for (int i = 0; m->lora.rank && !m->lora.by_word && !none && i < m->n_params; i++)
+        named[i] = named[i] || th_param_is_lora(&m->params[i]);
     return THAW_OK;
+}
+
+bool th_freeze_says_lora(const char *thaw)
+{
+    for (const char *at = thaw; *(at += strspn(at, ", "));) {
+        size_t n = strcspn(at, ", ");
+        char word[256];
+        snprintf(word, sizeof word, "%.*s", (int)n, at);
+        if (strcmp(word, "lora") == 0 || strstr(word, "lora_"))
+            return true;
+        at += n;
+    }
+    return false;
 }
 
 /* ---- --bn ---- */

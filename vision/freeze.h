@@ -24,9 +24,12 @@ struct th_freeze {
 /* One phase. thaw: "head", "all", "stage4,head", "bn", "layer3.*.conv2.weight", ...;
  * bn: "auto", a mode, or "stem-stage3:frozen stage4:train" (other stages: auto).
  * THAW_E_USAGE when a name matches nothing (with the nearest names), or two words of bn
- * contradict each other. */
+ * contradict each other. Adapters train in every phase but "none", or where m->lora.by_word
+ * says so only in those that name them. */
 thaw_status th_freeze_init(struct th_freeze *f, const struct th_model *m,
     const char *thaw, const char *bn, int batch);
+/* Whether a phase names adapters: "lora", "layer4.*.lora_*". */
+bool th_freeze_says_lora(const char *thaw);
 /* What is wrong with a --bn whatever the model: its form, and the names of modes. */
 thaw_status th_freeze_check_bn(const char *bn);
 void th_freeze_release(struct th_freeze *f);

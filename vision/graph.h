@@ -25,6 +25,7 @@ struct th_value {
     int view_of;    /* shares the memory of this value; -1 */
     bool wanted;    /* read by the host after a run */
     bool trainable; /* a state that the optimizer moves: set by the freeze state */
+    bool moves;     /* derived from such a state: set by the planner */
 };
 
 enum th_phase { TH_FORWARD, TH_BACKWARD, TH_COMMIT };

@@ -118,6 +118,91 @@ static void padding(const struct th_conv_spec *s, int64_t n, int *before, int *b
     *behind = s->same ? (int)(all - all / 2) : s->pad;
 }
 
+/* ---- Adapters ---- */
+
+/* The two matrices of a layer's adapter; a < 0: it has none. */
+struct adapter {
+    int a, b;
+};
+
+/* For a weight [o][i] or [o][i][kh][kw]. The head trains by itself and gets none. */
+static struct adapter adapter_of(struct th_builder *b, const char *name, int w)
+{
+    const struct th_lora *lora = &b->model->lora;
+    struct adapter none = {-1, -1};
+    if (failed(b) || lora->rank == 0 || !strcmp(b->model->stages[b->stage], "head"))
+        return none;
+    struct th_shape shape = *th_shape_at(b, w), as = shape, bs = shape;
+    if (!th_lora_targets(lora, name, shape.rank == 4))
+        return none;
+    as.dim[0] = bs.dim[1] = lora->rank;
+    for (int i = 2; i < bs.rank; i++)
+        bs.dim[i] = 1;
+    int fan_in = (int)(th_shape_count(&shape) / shape.dim[0]);
+    struct adapter r;
+    struct param_spec spec = {
+        .shape = as, .role = TH_ROLE_LORA_A, .bn = -1, .fan_in = fan_in};
+    r.a = param(b, name, "lora_A.weight", spec, NULL);
+    spec.shape = bs;
+    spec.role = TH_ROLE_LORA_B;
+    r.b = param(b, name, "lora_B.weight", spec, NULL);
+    return r;
+}
+
+/* Dropout keeps the adapter's path apart while training; else the layer runs on merged
+ * weights, and nothing of the adapter is left but in the gradient (pass_lora). */
+static bool runs_apart(const struct th_builder *b, struct adapter adapter)
+{
+    return adapter.a >= 0 && b->training && b->model->lora.dropout > 0.0F;
+}
+
+static union th_attr lora_attr(const struct th_builder *b)
+{
+    return (union th_attr){.lora = {.scale = th_lora_scale(&b->model->lora)}};
+}
+
+/* w + scale B A, made once a step where A or B train, else once. */
+static int merged(struct th_builder *b, const char *name, int w, struct adapter adapter)
+{
+    if (adapter.a < 0 || runs_apart(b, adapter))
+        return w;
+    union th_attr attr = lora_attr(b);
+    int y = th_graph_node(
+        b->graph, TH_OP_lora_merge, &attr, (int[]){w, adapter.a, adapter.b}, name);
+    if (y >= 0)
+        b->graph->values[y].kind = TH_VALUE_DERIVED;
+    return y;
+}
+
+/* y + B (scale A dropout(x)); `conv`: A's attributes, NULL of a linear layer. */
+static int beside(struct th_builder *b, const char *name, int x, int y,
+    struct adapter adapter, const union th_attr *conv)
+{
+    char path[NAME_SIZE];
+    union th_attr attr = lora_attr(b),
+                  one = {.conv = {.stride = {1, 1}, .dilation = {1, 1}, .groups = 1}};
+    if (!runs_apart(b, adapter))
+        return y;
+    snprintf(path, sizeof path, "%s.lora", name);
+    enum th_op op = conv ? TH_OP_conv : TH_OP_linear;
+    int dropped = th_dropout(b, path, x, b->model->lora.dropout);
+    int h =
+        th_graph_node(b->graph, op, conv, (int[]){dropped, adapter.a, -1, -1}, path);
+    h = th_graph_node(b->graph, TH_OP_scale_rows, &attr, (int[]){h, -1, -1}, path);
+    h = th_graph_node(
+        b->graph, op, conv ? &one : NULL, (int[]){h, adapter.b, -1, -1}, path);
+    return th_add(b, y, h);
+}
+
+static int refuse_groups(struct th_builder *b, const char *name, int groups)
+{
+    return stop(b,
+        th_fail(THAW_E_USAGE,
+            "--lora: %s has %d groups: an adapter of a grouped convolution cannot be "
+            "merged; name other targets",
+            name, groups));
+}
+
 int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s)
 {
     if (failed(b))
@@ -143,7 +228,12 @@ int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s
     int *pad = attr.conv.pad; /* top, left, bottom, right */
     padding(&s, th_shape_at(b, x)->dim[2], &pad[0], &pad[2]);
     padding(&s, th_shape_at(b, x)->dim[3], &pad[1], &pad[3]);
-    return th_graph_node(b->graph, TH_OP_conv, &attr, (int[]){x, w, bias, -1}, name);
+    struct adapter adapter = adapter_of(b, name, w);
+    if (adapter.a >= 0 && attr.conv.groups > 1)
+        return refuse_groups(b, name, attr.conv.groups);
+    w = merged(b, name, w, adapter);
+    int y = th_graph_node(b->graph, TH_OP_conv, &attr, (int[]){x, w, bias, -1}, name);
+    return beside(b, name, x, y, adapter, &attr);
 }
 
 int th_batchnorm(
@@ -245,7 +335,10 @@ int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias)
     shift.role = TH_ROLE_BIAS;
     int w = param(b, name, "weight", weight, NULL);
     int c = bias ? param(b, name, "bias", shift, NULL) : -1;
-    return th_graph_node(b->graph, TH_OP_linear, NULL, (int[]){x, w, c}, name);
+    struct adapter adapter = adapter_of(b, name, w);
+    w = merged(b, name, w, adapter);
+    int y = th_graph_node(b->graph, TH_OP_linear, NULL, (int[]){x, w, c}, name);
+    return beside(b, name, x, y, adapter, NULL);
 }
 
 int th_layernorm(struct th_builder *b, const char *name, int x, float eps)

@@ -7,6 +7,7 @@
 #include "rng.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 thaw_status th_variant_find(const char *name, const struct th_backbone **backbone,
@@ -81,10 +82,95 @@ void th_model_release(struct th_model *m)
         th_free(m->bns[i].name);
     for (int i = 0; i < m->n_stages; i++)
         th_free(m->stages[i]);
+    th_lora_release(&m->lora);
+    th_free(m->base_hash);
+    th_free(m->base_path);
     th_free(m->classes);
     th_free(m->params);
     th_free(m->bns);
     *m = (struct th_model){0};
+}
+
+/* ---- Adapters ---- */
+
+enum { LAYER_NAME = 128 };
+
+static bool word_adapts(const struct th_model *m, const char *word)
+{
+    char layer[LAYER_NAME];
+    for (int i = 0; i < m->n_params; i++) {
+        const struct th_param *p = &m->params[i];
+        th_lora_layer(p->name, layer, sizeof layer);
+        if (p->role == TH_ROLE_LORA_A &&
+            th_lora_word_names(word, layer, p->shape.rank == 4))
+            return true;
+    }
+    return false;
+}
+
+/* The nearest last component of a layer outside the head, and what there is. */
+static thaw_status names_no_layer(const struct th_model *m, const char *word)
+{
+    char names[64][LAYER_NAME], all[512] = "";
+    const char *list[64];
+    size_t n = 0;
+    for (int i = 0; i < m->n_params && n < 64; i++) {
+        const struct th_param *p = &m->params[i];
+        bool layer = p->role == TH_ROLE_CONV || p->role == TH_ROLE_LINEAR;
+        if (!layer || p->stage == m->n_stages - 1)
+            continue;
+        snprintf(names[n], LAYER_NAME, "%.*s", (int)strlen(p->name) - 7, p->name);
+        char *dot = strrchr(names[n], '.');
+        if (dot)
+            memmove(names[n], dot + 1, strlen(dot));
+        size_t k = 0;
+        while (k < n && strcmp(list[k], names[n]) != 0)
+            k++;
+        if (k < n)
+            continue;
+        size_t used = strlen(all);
+        snprintf(all + used, sizeof all - used, "%s%s", n ? ", " : "", names[n]);
+        list[n] = names[n];
+        n++;
+    }
+    const char *near = thaw_nearest(word, list, n);
+    return th_fail(THAW_E_USAGE,
+        "--lora: target '%s' names no layer of %s outside its head%s%s%s; layers end "
+        "in "
+        "%s; shell patterns match whole names, all-linear and conv name a kind",
+        word, m->variant->name, near ? "; did you mean " : "", near ? near : "",
+        near ? "?" : "", all);
+}
+
+/* The catalogue again, now with adapters; what it has stays where it is. */
+static thaw_status rebuild(struct th_model *m)
+{
+    struct th_graph g;
+    int out = 0;
+    thaw_status status = th_model_build(m, &g, 1, true, false, &out);
+    th_graph_release(&g);
+    return status;
+}
+
+thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora)
+{
+    static const char *const defaults[] = {"*.attn.qkv,*.attn.proj", "conv"};
+    char word[LAYER_NAME];
+    int base = m->n_params;
+    th_lora_release(&m->lora);
+    TRY(th_lora_copy(&m->lora, lora));
+    for (int i = 0; !lora->targets && m->n_params == base && i < 2; i++) {
+        th_free(m->lora.targets);
+        m->lora.targets = th_strdup(defaults[i]);
+        TRY(m->lora.targets ? rebuild(m) : THAW_E_MEMORY);
+    }
+    if (lora->targets)
+        TRY(rebuild(m));
+    const char *at = m->lora.targets;
+    while (th_lora_next_word(&at, word, sizeof word))
+        if (!word_adapts(m, word))
+            return names_no_layer(m, word);
+    return THAW_OK;
 }
 
 thaw_status th_model_build(
@@ -122,6 +208,11 @@ int th_model_stage(const struct th_model *m, const char *name)
     return -1;
 }
 
+bool th_param_is_lora(const struct th_param *p)
+{
+    return p->role == TH_ROLE_LORA_A || p->role == TH_ROLE_LORA_B;
+}
+
 bool th_param_is_buffer(const struct th_param *p)
 {
     return p->role == TH_ROLE_MEAN || p->role == TH_ROLE_VAR;
@@ -141,6 +232,8 @@ static float random_value(const struct th_param *p, uint64_t key, uint64_t i)
         if (p->init > 0)
             return p->role == TH_ROLE_BIAS ? 0.0F : p->init * th_rng_normal(key, i);
         return (2.0F * th_rng_uniform(key, i) - 1.0F) / sqrtf((float)p->fan_in);
+    case TH_ROLE_LORA_A: /* torch's kaiming_uniform_(a = sqrt(5)), as PEFT has it */
+        return (2.0F * th_rng_uniform(key, i) - 1.0F) / sqrtf((float)p->fan_in);
     case TH_ROLE_TOKEN:
     case TH_ROLE_POSITION:
         return p->init * th_rng_normal(key, i);
@@ -153,6 +246,7 @@ static float random_value(const struct th_param *p, uint64_t key, uint64_t i)
     case TH_ROLE_BETA:
     case TH_ROLE_MEAN:
     case TH_ROLE_LN_BETA:
+    case TH_ROLE_LORA_B: /* so that an adapter begins by changing nothing */
         return 0.0F;
     }
     return 0.0F;

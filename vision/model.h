@@ -10,6 +10,7 @@
 
 #include "fingerprint.h"
 #include "graph.h"
+#include "lora.h"
 #include "weights.h"
 
 enum th_role {
@@ -25,14 +26,16 @@ enum th_role {
     TH_ROLE_SCALE,    /* gamma of a LayerScale */
     TH_ROLE_TOKEN,    /* class, distillation, register tokens [1][n][d]: no decay */
     TH_ROLE_POSITION, /* position embeddings [1][before + grid^2][d]: no decay */
+    TH_ROLE_LORA_A,   /* [r][i] or [r][i][kh][kw], beside a weight [o][i]... */
+    TH_ROLE_LORA_B,   /* [o][r] or [o][r][1][1] */
 };
 
 struct th_param {
     char *name; /* torchvision's or timm's */
     struct th_shape shape;
     enum th_role role;
-    int stage;  /* index into th_model.stages */
-    int bn;     /* the BatchNorm it belongs to, -1 */
+    int stage; /* index into th_model.stages */
+    int bn;    /* the BatchNorm it belongs to, -1 */
     int fan_in; /* for random initial values: of a bias, of its layer; of a convolution, 0
                    for He's */
     int before; /* of positions: rows before those of the grid */
@@ -71,8 +74,9 @@ struct th_model {
     const struct th_variant *variant;
     const struct th_head *head;
     struct th_input input;
-    float dropout;   /* on the head's input while training; 0: none */
-    float drop_path; /* of the last residual branch while training; 0: none */
+    struct th_lora lora; /* rank 0: no adapters */
+    float dropout;       /* on the head's input while training; 0: none */
+    float drop_path;     /* of the last residual branch while training; 0: none */
     char **classes;
     int n_classes;
     struct th_param *params;
@@ -84,6 +88,11 @@ struct th_model {
     /* Where the values come from; no images, and "", where nobody knows. */
     struct th_fingerprint trained_on;
     char adapted_on[TH_FINGERPRINT_TEXT];
+    /* Of the base that the adapters belong to (adapter.h): hashes of its tensors, those of
+     * the head 0, and its path; NULL: not noted. */
+    int64_t *base_hash;
+    int n_base;
+    char *base_path;
 };
 
 /* Layers append nodes to the graph and their parameters to the model's catalogue (first
@@ -145,6 +154,10 @@ const struct th_variant *th_variant_recognise(
 thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone,
     const struct th_variant *variant, const struct th_head *head,
     const struct th_input *input, const char *const *classes, int n_classes);
+/* Give the layers that `lora` names their adapters, at the end of the catalogue; in one
+ * without targets, those of attention, or all convolutions where there is none. The text
+ * of the targets is then in m->lora. THAW_E_USAGE where a word names no layer. */
+thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora);
 void th_model_release(struct th_model *m);
 
 /* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
@@ -156,10 +169,12 @@ thaw_status th_model_build(
 int th_model_param(const struct th_model *m, const char *name); /* -1: none */
 int th_model_stage(const struct th_model *m, const char *name); /* -1: none */
 bool th_param_is_buffer(const struct th_param *p);
+bool th_param_is_lora(const struct th_param *p);
 
 /* Initial value: torchvision's, He normal (fan out) for convolutions, uniform
  * +-1/sqrt(fan in) for linear layers and biases, 1 and 0 for norms; where `init` says so
- * timm's for Vision Transformers. Element k is a function of (seed, name, k). */
+ * timm's for Vision Transformers; of adapters PEFT's, A
+ * uniform +-1/sqrt(fan in) and B zero. Element k is a function of (seed, name, k). */
 void th_param_random(const struct th_param *p, uint64_t seed, float *value);
 
 #endif

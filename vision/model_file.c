@@ -3,6 +3,7 @@
 #include "model_file.h"
 
 #include "mem.h"
+#include "merge.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -97,11 +98,33 @@ thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *
     return describe_input(&m->input, w);
 }
 
-static thaw_status fill(
+/* A weight with its adapter in it. */
+static thaw_status add_merged(
+    struct th_weights *w, const struct th_model *m, const struct th_store *s, int i)
+{
+    const struct th_param *p = &m->params[i];
+    float *data = NULL;
+    TRY(th_weights_add(w, p->name, p->shape, NULL, &data));
+    TRY(th_merge_weight(m, s, i, data));
+    if (th_not_finite(data, th_shape_count(&p->shape)) < 0)
+        return THAW_OK;
+    return th_fail(
+        THAW_E_DIVERGED, "%s: it is not finite any more with its adapter", p->name);
+}
+
+/* A model file is complete: adapters are merged into the weights that they are of. */
+thaw_status th_model_file_fill(
     struct th_weights *w, const struct th_model *m, const struct th_store *s)
 {
     TRY(th_model_file_describe(m, w));
     for (int i = 0; i < m->n_params; i++) {
+        int a = -1, b = -1;
+        if (th_param_is_lora(&m->params[i]))
+            continue;
+        if (th_merge_find(m, i, &a, &b)) {
+            TRY(add_merged(w, m, s, i));
+            continue;
+        }
         int id = th_store_find(s, m->params[i].name);
         if (id < 0)
             return th_fail(THAW_E_FAIL, "%s: not in the store", m->params[i].name);
@@ -115,7 +138,7 @@ thaw_status th_model_file_image(const struct th_model *m, const struct th_store 
 {
     struct th_weights w;
     th_weights_init(&w);
-    thaw_status status = fill(&w, m, s);
+    thaw_status status = th_model_file_fill(&w, m, s);
     if (status == THAW_OK)
         status = th_weights_to_image(&w, bytes, n);
     th_weights_release(&w);
@@ -127,7 +150,7 @@ thaw_status th_model_file_write(
 {
     struct th_weights w;
     th_weights_init(&w);
-    thaw_status status = fill(&w, m, s);
+    thaw_status status = th_model_file_fill(&w, m, s);
     if (status == THAW_OK)
         status = th_weights_write(path, NULL, &w);
     th_weights_release(&w);

@@ -14,6 +14,10 @@
 thaw_status th_model_file_write(
     const char *path, const struct th_model *m, const struct th_store *s);
 
+/* The attributes and tensors of such a file into an empty `w`. */
+thaw_status th_model_file_fill(
+    struct th_weights *w, const struct th_model *m, const struct th_store *s);
+
 /* The bytes of such a file, for th_free. */
 thaw_status th_model_file_image(const struct th_model *m, const struct th_store *s,
     unsigned char **bytes, size_t *n);

@@ -3,6 +3,7 @@
 #ifndef TH_MODEL_OPEN_H
 #define TH_MODEL_OPEN_H
 
+#include "adapter.h"
 #include "evaluate.h"
 
 struct thaw_model {
@@ -12,6 +13,11 @@ struct thaw_model {
     bool named;                    /* the class names are real ones */
     char *path;
     char *notes; /* what reading changed or assumed; NULL: nothing */
+    /* With adapters: the base's tensors, kept so that another one can be put on it. */
+    struct th_weights base;
+    thaw_options *options; /* NULL: no adapters */
+    char **adapters;       /* [n_adapters] paths */
+    int n_adapters, used;  /* used: which is on the base; -1: none */
 };
 
 /* An evaluator for so many images; the one of before where it fits. */

@@ -27,6 +27,8 @@ thaw_status th_network_init(struct th_network *n, const struct th_network_spec *
     th_arena_init(&n->arena, n->device);
     TRY(th_model_init(&n->model, spec->backbone, spec->variant, spec->head,
         &spec->input, spec->classes, spec->n_classes));
+    if (spec->lora && spec->lora->rank)
+        TRY(th_model_adapt(&n->model, spec->lora));
     return add_params(&n->model, &n->store);
 }
 
@@ -66,7 +68,7 @@ thaw_status th_network_randomise(struct th_network *n, uint64_t seed, bool head_
 {
     for (int i = 0; i < n->model.n_params; i++) {
         const struct th_param *p = &n->model.params[i];
-        if (head_only && !th_network_in_head(n, i))
+        if (head_only && !th_network_in_head(n, i) && !th_param_is_lora(p))
             continue;
         float *value = th_alloc((size_t)th_shape_count(&p->shape), sizeof *value);
         if (!value)

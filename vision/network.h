@@ -23,6 +23,7 @@ struct th_network_spec {
     struct th_input input;
     const char *const *classes; /* copied */
     int n_classes;
+    const struct th_lora *lora; /* NULL or rank 0: no adapters */
     const char *device;
     int threads;
     const char *conv_table; /* path; NULL or "built-in": none */
@@ -39,7 +40,7 @@ struct th_network_choices {
 };
 struct th_network_choices th_network_choices(const struct th_network *n);
 
-/* Initial values drawn from the seed, of everything or of the head alone. */
+/* Initial values drawn from the seed, of everything, or of the head and adapters alone. */
 thaw_status th_network_randomise(struct th_network *n, uint64_t seed, bool head_only);
 bool th_network_in_head(const struct th_network *n, int param);
 

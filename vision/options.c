@@ -27,11 +27,6 @@ static const struct range {
 
 enum { N_OPTIONS = sizeof table / sizeof table[0] };
 
-/* Promised by the design, not built yet. */
-static const char *const later[] = {"lora", "adapter"};
-
-enum { N_LATER = sizeof later / sizeof later[0] };
-
 struct thaw_options {
     char *values[N_OPTIONS]; /* NULL: unset */
 };
@@ -240,9 +235,6 @@ static thaw_status check(int i, const char *value)
 static thaw_status fail_unknown(const char *name)
 {
     const char *names[N_OPTIONS];
-    for (int i = 0; i < N_LATER; i++)
-        if (!strcmp(later[i], name))
-            return th_fail(THAW_E_USAGE, "not in this version yet: --%s", name);
     for (int i = 0; i < N_OPTIONS; i++)
         names[i] = table[i].name;
     const char *near = thaw_nearest(name, names, N_OPTIONS);

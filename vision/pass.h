@@ -4,7 +4,7 @@
  *   random  dropout with nothing trainable at or below it goes
  *   bn      batchnorm -> statistics, apply and update steps by mode
  *   fold    frozen BatchNorms into their frozen convolutions (the cut, and above it)
- *   grad    gradient nodes, only where something below trains
+ *   grad    gradient nodes, only where something below trains (lora: those of adapters)
  *   update  optimizer and commit steps
  *   fuse    bn or conv + add + ReLU; ReLU's backward into BatchNorm's
  *   int8    the frozen prefix's convolutions, where that is asked for
@@ -38,6 +38,15 @@ thaw_status th_pass_random(struct th_lowering *l);
 thaw_status th_pass_bn(struct th_lowering *l);
 thaw_status th_pass_fold(struct th_lowering *l);
 thaw_status th_pass_grad(struct th_lowering *l);
+/* The gradients of an adapter; values, -1 where there is none. */
+struct th_low_rank {
+    bool done; /* the layer's weight needs no gradient of its own */
+    int a, b, da, db;
+};
+/* Where n is a layer on merged weights and it is the cheaper way: gradients of its A and
+ * B, from dy, that of its output. `needs` as pass_grad has it. */
+thaw_status th_pass_lora(struct th_lowering *l, const struct th_node *n, int dy,
+    const bool *needs, struct th_low_rank *out);
 thaw_status th_pass_update(struct th_lowering *l);
 thaw_status th_pass_update_from_totals(struct th_lowering *l);
 thaw_status th_pass_fuse(struct th_lowering *l);

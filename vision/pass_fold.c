@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Folds a BatchNorm on running statistics into the convolution before it where neither
- * trains: w' = w g/sqrt(v+eps), b' = (b - m) g/sqrt(v+eps) + beta; and so a LayerScale into
- * the linear layer before it: w' = gamma w, b' = gamma b. The folded weights are a derived
+ * trains, or only an adapter of the weight does: w' = w g/sqrt(v+eps), b' = (b - m)
+ * g/sqrt(v+eps) + beta; and so a LayerScale into the linear layer before it: w' = gamma w, b' = gamma b. The folded weights are a derived
  * value: made once, and again only when what they are made from changes. Holds above the
  * cut too: dx of the pair is dx of the folded layer. */
 #include "pass.h"
+
+/* A frozen weight, or one with its adapter merged into it: fold(w + s B A) is made again
+ * whenever that is. */
+static bool foldable_weight(struct th_graph *g, int value)
+{
+    const struct th_node *maker = th_graph_maker(g, value);
+    return maker
+               ? maker->op == TH_OP_lora_merge && !g->values[maker->in[0]].trainable
+               : g->values[value].kind == TH_VALUE_STATE && !g->values[value].trainable;
+}
 
 static bool lasting_and_still(const struct th_graph *g, int value)
 {
@@ -30,9 +40,8 @@ static struct th_node *foldable(struct th_lowering *l, const struct th_node *bn)
     for (int k = 1; k <= 4; k++)
         if (!lasting_and_still(g, bn->in[k]))
             return NULL;
-    return lasting_and_still(g, conv->in[1]) && lasting_and_still(g, conv->in[2])
-               ? conv
-               : NULL;
+    return foldable_weight(g, conv->in[1]) && lasting_and_still(g, conv->in[2]) ? conv
+                                                                                : NULL;
 }
 
 static int derived_value(struct th_graph *g, const struct th_operand *like)
@@ -75,7 +84,7 @@ static struct th_node *scalable(struct th_graph *g, const struct th_node *scale)
     bool fits = linear && linear->op == TH_OP_linear && !linear->host &&
                 !g->values[scale->in[0]].wanted &&
                 th_graph_readers(g, scale->in[0]) == 1;
-    return fits && lasting_and_still(g, linear->in[1]) &&
+    return fits && foldable_weight(g, linear->in[1]) &&
                    lasting_and_still(g, linear->in[2]) &&
                    lasting_and_still(g, scale->in[1])
                ? linear

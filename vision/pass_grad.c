@@ -45,7 +45,9 @@ static void mark_needs(const struct th_graph *g, bool *needs)
         bool any = false;
         for (int k = 0; k < TH_MAX_IN; k++)
             any = any || (n->in[k] >= 0 && needs[n->in[k]]);
-        for (int k = 0; any && k < TH_MAX_OUT; k++)
+        bool fold = n->op == TH_OP_bn_fold || n->op == TH_OP_linear_fold;
+        int n_out = fold ? 1 : TH_MAX_OUT; /* not the folded bias */
+        for (int k = 0; any && k < n_out; k++)
             if (n->out[k] >= 0)
                 needs[n->out[k]] = true;
     }
@@ -108,7 +110,15 @@ static thaw_status differentiate(struct th_lowering *l, int index, const bool *n
                             .emit = emit},
         .l = l,
         .name = n.name};
+    struct th_low_rank low = {.done = false};
+    if (need[1])
+        TRY(th_pass_lora(l, &n, dout[0], needs, &low));
+    need[1] = need[1] && !low.done;
     TRY(rule->fn->grad(&c.grad));
+    if (low.done && low.da >= 0)
+        TRY(add_gradient(l, low.a, low.da, n.name));
+    if (low.done && low.db >= 0)
+        TRY(add_gradient(l, low.b, low.db, n.name));
     for (int k = 0; k < rule->n_in; k++)
         if (need[k] && din[k] >= 0)
             TRY(add_gradient(l, n.in[k], din[k], n.name));

@@ -50,7 +50,7 @@ static int slot(
 
 bool th_optim_pulls(const struct th_optim *o, const struct th_model *m, int param)
 {
-    return o->l2sp > 0.0F &&
+    return o->l2sp > 0.0F && !th_param_is_lora(&m->params[param]) &&
            (o->keep_head || m->params[param].stage != m->n_stages - 1);
 }
 
@@ -62,8 +62,8 @@ static float decay(const struct th_lowering *l, int row)
     if (th_optim_pulls(o, l->spec->model, row))
         return o->l2sp;
     const struct th_param *p = &l->spec->model->params[row];
-    bool weight = p->shape.rank >= 2 && p->role != TH_ROLE_TOKEN &&
-                  p->role != TH_ROLE_POSITION;
+    bool weight =
+        p->shape.rank >= 2 && p->role != TH_ROLE_TOKEN && p->role != TH_ROLE_POSITION;
     return weight ? o->weight_decay : 0.0F;
 }
 

@@ -82,7 +82,7 @@ static thaw_status count_cut(struct th_lowering *l)
                 above[n->out[k]] = moves;
         l->n_cut += !moves && n->phase == TH_FORWARD && n->op != TH_OP_bn_fold &&
                     n->op != TH_OP_linear_fold && n->op != TH_OP_conv_q_weights &&
-                    n->op != TH_OP_view;
+                    n->op != TH_OP_lora_merge && n->op != TH_OP_view;
     }
     th_free(above);
     return THAW_OK;
@@ -188,7 +188,11 @@ static thaw_status make_step(
             s->call.out[k] = p->graph.values[n->out[k]].o;
     }
     for (int k = 0; k < TH_MAX_IN; k++)
-        s->moves = s->moves || (n->in[k] >= 0 && p->graph.values[n->in[k]].trainable);
+        s->moves = s->moves || (n->in[k] >= 0 && (p->graph.values[n->in[k]].trainable ||
+                                                     p->graph.values[n->in[k]].moves));
+    for (int k = 0; s->derived && s->moves && k < TH_MAX_OUT; k++)
+        if (n->out[k] >= 0)
+            p->graph.values[n->out[k]].moves = true;
     s->name = th_strdup(n->name);
     if (n->name && !s->name)
         return THAW_E_MEMORY;
@@ -271,7 +275,7 @@ static void count_work(struct th_plan *p)
     struct th_plan_stats *stats = &p->stats;
     for (int i = 0; i < p->n_steps; i++) {
         const struct th_step *s = &p->steps[i];
-        if (s->derived)
+        if (s->derived && !s->moves)
             continue;
         stats->macs += macs_of(s);
         stats->moved_bytes += bytes_of(p, s);

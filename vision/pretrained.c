@@ -32,7 +32,7 @@ static thaw_status find_backbone(
         w->n, w->n ? w->weight[0].name : "none");
 }
 
-static bool read_input_options(const thaw_options *o, struct th_input *in)
+bool th_pretrained_input_options(const thaw_options *o, struct th_input *in)
 {
     bool mean = th_option_rgb(o, "mean", in->mean);
     bool std = th_option_rgb(o, "std", in->std);
@@ -58,7 +58,7 @@ thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_option
     spec->input = spec->variant->input;
     if (w)
         TRY(th_model_file_input(w, &spec->input, &said));
-    said = read_input_options(o, &spec->input) || said;
+    said = th_pretrained_input_options(o, &spec->input) || said;
     *assumed = !said;
     return THAW_OK;
 }
@@ -137,24 +137,30 @@ static bool refit_positions(const void *network, const struct th_slot *slot,
            th_positions_refit(&found->tensor, &slot->shape, p->before, out);
 }
 
-/* A slot a parameter, with memory of its own. */
-static thaw_status make_slots(const struct th_network *n, struct th_slot *slot)
+/* A slot a parameter, with memory of its own; *n of them. */
+static thaw_status make_slots(const struct th_network *network,
+    const struct th_load_spec *spec, struct th_slot *slot, size_t *n)
 {
-    for (int i = 0; i < n->model.n_params; i++) {
-        const struct th_param *p = &n->model.params[i];
-        slot[i] = (struct th_slot){.name = p->name,
+    *n = 0;
+    for (int i = 0; i < network->model.n_params; i++) {
+        const struct th_param *p = &network->model.params[i];
+        if (th_param_is_lora(p) && !spec->adapters)
+            continue;
+        struct th_slot *s = &slot[(*n)++];
+        *s = (struct th_slot){.name = p->name,
             .shape = p->shape,
-            .head = th_network_in_head(n, i),
+            .head = th_network_in_head(network, i),
             .data = th_alloc((size_t)th_shape_count(&p->shape), sizeof(float))};
-        if (!slot[i].data)
+        if (!s->data)
             return THAW_E_MEMORY;
     }
     return THAW_OK;
 }
 
-static thaw_status put_slots(struct th_network *n, const struct th_slot *slot)
+static thaw_status put_slots(
+    struct th_network *n, const struct th_slot *slot, size_t n_slots)
 {
-    for (int i = 0; i < n->model.n_params; i++)
+    for (size_t i = 0; i < n_slots; i++)
         if (slot[i].loaded)
             TRY(th_store_put(
                 &n->store, th_store_find(&n->store, slot[i].name), slot[i].data));
@@ -173,7 +179,7 @@ static void say_loaded(const struct th_load_report *r, const struct th_weights *
 thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
     const struct th_load_spec *spec, char *report, size_t report_bytes)
 {
-    size_t n_slots = (size_t)n->model.n_params;
+    size_t n_slots = 0;
     const struct th_load_options options = {.file_name = name_in_file,
         .user = n,
         .refit = refit_positions,
@@ -181,12 +187,12 @@ thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
         .new_head = !spec->head,
         .keep_head = spec->head};
     struct th_load_report r = {0};
-    struct th_slot *slot = th_alloc(n_slots, sizeof *slot);
-    thaw_status status = slot ? make_slots(n, slot) : THAW_E_MEMORY;
+    struct th_slot *slot = th_alloc((size_t)n->model.n_params, sizeof *slot);
+    thaw_status status = slot ? make_slots(n, spec, slot, &n_slots) : THAW_E_MEMORY;
     if (status == THAW_OK)
         status = th_weights_load(w, slot, n_slots, spec->where, &options, &r);
     if (status == THAW_OK)
-        status = put_slots(n, slot);
+        status = put_slots(n, slot, n_slots);
     if (status == THAW_OK && report)
         say_loaded(&r, w, report, report_bytes);
     th_load_report_release(&r);

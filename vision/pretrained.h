@@ -20,6 +20,9 @@ thaw_status th_pretrained_model_path(const char *model, char **path);
 thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_options *o,
     struct th_network_spec *spec, bool *assumed);
 
+/* What the options say of the input, over what is in *in. */
+bool th_pretrained_input_options(const thaw_options *o, struct th_input *in);
+
 /* Class names that come with the file: its own, else those of the published weights, else
  * class_0 ... by the rows of its head's weight. *fresh (for th_free, the names are in the same block) and *n.
  * THAW_E_DATA where the file has no head; *named: they are real ones. */
@@ -30,6 +33,7 @@ struct th_load_spec {
     const char *where; /* names the file in messages */
     bool head;         /* take the head too: it must be there */
     bool allow_missing;
+    bool adapters; /* take A and B too: a checkpoint */
 };
 
 /* The file's tensors into the store, all or nothing; "loaded 95 of 97, head new" into

@@ -122,12 +122,24 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
     TRY(th_recipe_cache(o, r));
     TRY(th_freeze_check_bn(r->bn));
     TRY(check(r, o));
-    return th_timetable_init(&r->timetable, th_option_text(o, "thaw"));
+    TRY(th_timetable_init(&r->timetable, th_option_text(o, "thaw")));
+    if (thaw_options_is_set(o, "lora"))
+        TRY(th_lora_parse(&r->lora, th_option_text(o, "lora")));
+    return THAW_OK;
+}
+
+bool th_recipe_says_lora(const struct th_recipe *r)
+{
+    for (int i = 0; i < r->timetable.n; i++)
+        if (th_freeze_says_lora(r->timetable.spec[i]))
+            return true;
+    return false;
 }
 
 void th_recipe_release(struct th_recipe *r)
 {
     th_timetable_release(&r->timetable);
+    th_lora_release(&r->lora);
 }
 
 struct th_lr th_recipe_lr(

@@ -31,13 +31,17 @@ struct th_recipe {
     const char *cache_dir;
     struct th_mix mix;
     struct th_timetable timetable;
-    const char *bn; /* the options' */
+    struct th_lora lora; /* rank 0: none */
+    const char *bn;      /* the options' */
 };
 
 /* THAW_E_USAGE for a timetable or a --bn that does not parse, and for options that exclude
  * each other. `o` outlives the recipe. */
 thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o);
 void th_recipe_release(struct th_recipe *r);
+
+/* Whether the timetable says when adapters train. */
+bool th_recipe_says_lora(const struct th_recipe *r);
 
 /* What is done to the training images. THAW_E_USAGE for a --randaugment that does not
  * parse. */

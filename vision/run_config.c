@@ -81,7 +81,8 @@ static thaw_status copy_set(const thaw_options *o, thaw_options *to)
 
 thaw_status th_run_config_copy(const thaw_options *o, thaw_options **out)
 {
-    static const char *const paths[] = {"data", "val", "weights", "out", "conv-table"};
+    static const char *const paths[] = {
+        "data", "val", "weights", "adapter", "out", "conv-table"};
     TRY(thaw_options_new(out));
     TRY(copy_set(o, *out));
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
@@ -124,6 +125,12 @@ thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m)
     TRY(thaw_options_set(o, "backbone", m->variant->name));
     TRY(thaw_options_set(o, "head", m->head->name));
     TRY(set_int(o, "image-size", in->size));
+    if (m->lora.rank) {
+        char *lora = th_lora_text(&m->lora);
+        thaw_status status = lora ? thaw_options_set(o, "lora", lora) : THAW_E_MEMORY;
+        th_free(lora);
+        TRY(status);
+    }
     TRY(thaw_options_set(o, "crop", real(in->crop).text));
     TRY(set_channels(o, "mean", in->mean));
     TRY(set_channels(o, "std", in->std));

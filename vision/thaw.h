@@ -58,7 +58,8 @@ enum {
     THAW_CMD_DOCTOR = 64,
     THAW_CMD_ADAPT = 128,
     THAW_CMD_BENCH = 256,
-    THAW_CMD_TUNE = 512
+    THAW_CMD_TUNE = 512,
+    THAW_CMD_MERGE = 4096
 };
 
 typedef struct thaw_option {
@@ -160,6 +161,15 @@ typedef struct thaw_model thaw_model;
 THAW_API thaw_status thaw_model_open(
     const char *path, const thaw_options *o, thaw_model **out);
 THAW_API void thaw_model_free(thaw_model *m);
+
+/* Low-rank adapters: with the option "adapter", files separated by commas, the model is the
+ * base that they belong to, and the first is on it. Another one is put on the same base,
+ * which is not read again; -1: none. Class names, their number and the input may change
+ * with it. THAW_E_DATA for an adapter of another base: what was there stays. */
+THAW_API int thaw_model_n_adapters(const thaw_model *m);
+THAW_API const char *thaw_model_adapter(const thaw_model *m, int i);
+THAW_API thaw_status thaw_model_use(thaw_model *m, int i);
+
 THAW_API int thaw_model_n_classes(const thaw_model *m);
 THAW_API const char *thaw_model_class(const thaw_model *m, int i);
 
@@ -302,6 +312,13 @@ THAW_API thaw_status thaw_bench_json(
     const thaw_bench *b, void (*write)(void *context, const char *text), void *context);
 
 /* ---- Files, lists, the machine ---- */
+
+/* A base and its adapter to one whole model file; it keeps what it changed of the base, so
+ * that thaw_unmerge makes the base of it again, bit for bit. THAW_E_DATA, THAW_E_IO. */
+THAW_API thaw_status thaw_merge(const char *base, const char *adapter, const char *out,
+    const thaw_options *o, const thaw_events *events);
+THAW_API thaw_status thaw_unmerge(
+    const char *merged, const char *out, const thaw_events *events);
 
 /* Weights to weights (.h5 out), or idx:DIR to a folder of PNGs ("per-class"). */
 THAW_API thaw_status thaw_convert(

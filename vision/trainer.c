@@ -146,6 +146,7 @@ void thaw_trainer_free(thaw_trainer *t)
     th_free(t->target);
     th_free(t->keys);
     th_free(t->best_image);
+    th_free(t->best_adapter);
     th_mixer_release(&t->mixer);
     thaw_options_free(t->options);
     th_free(t);

@@ -96,6 +96,8 @@ struct thaw_trainer {
      * one that names an epoch as the best finds that epoch's model beside it. */
     unsigned char *best_image; /* NULL: nothing is waiting */
     size_t best_bytes;
+    unsigned char *best_adapter; /* of best.adapter.h5; NULL: no adapters */
+    size_t best_adapter_bytes;
     atomic_bool stop;
 };
 

@@ -3,6 +3,7 @@
  * checkpoints, last.h5 and the final proof. */
 #include "trainer.h"
 
+#include "adapter.h"
 #include "file.h"
 #include "mem.h"
 #include "model_file.h"
@@ -18,21 +19,27 @@
 enum { TH_SAVE_SHARE = 30 };
 static const double save_interval = 60; /* seconds, at least */
 
-/* Write the best model that waits, if one does. */
-static thaw_status put_best(struct thaw_trainer *t)
+/* Write an image that waits, if one does; it is gone once it is on the disk. */
+static thaw_status put_image(
+    struct thaw_trainer *t, const char *name, unsigned char **image, size_t bytes)
 {
-    if (!t->best_image)
+    if (!*image)
         return THAW_OK;
-    char *path = th_run_folder_path(&t->folder, "best.h5");
+    char *path = th_run_folder_path(&t->folder, name);
     thaw_status status =
-        path ? th_file_write_atomic(path, t->best_image, t->best_bytes, NULL)
-             : THAW_E_MEMORY;
+        path ? th_file_write_atomic(path, *image, bytes, NULL) : THAW_E_MEMORY;
     th_free(path);
     if (status != THAW_OK)
         return status;
-    th_free(t->best_image);
-    t->best_image = NULL;
+    th_free(*image);
+    *image = NULL;
     return THAW_OK;
+}
+
+static thaw_status put_best(struct thaw_trainer *t)
+{
+    TRY(put_image(t, "best.adapter.h5", &t->best_adapter, t->best_adapter_bytes));
+    return put_image(t, "best.h5", &t->best_image, t->best_bytes);
 }
 
 thaw_status th_trainer_save(struct thaw_trainer *t)
@@ -121,12 +128,31 @@ static thaw_status write_model(
     return status;
 }
 
+/* Beside a model that is complete: what of it is not the base's. */
+static thaw_status write_adapter(
+    struct thaw_trainer *t, const char *name, const struct th_store *values)
+{
+    unsigned char *image = NULL;
+    size_t bytes = 0;
+    if (!t->net.model.lora.rank)
+        return THAW_OK;
+    thaw_status status = th_adapter_image(&t->net.model, values, &image, &bytes);
+    if (status == THAW_OK)
+        status = put_image(t, name, &image, bytes);
+    th_free(image);
+    return status;
+}
+
 /* A full disk must not end a run that can still compute: the model waits in memory. */
 static thaw_status keep_best(struct thaw_trainer *t)
 {
     th_free(t->best_image);
-    t->best_image = NULL;
+    th_free(t->best_adapter);
+    t->best_image = t->best_adapter = NULL;
     th_arena_discard(&t->net.arena);
+    if (t->net.model.lora.rank)
+        TRY(th_adapter_image(
+            &t->net.model, judged(t), &t->best_adapter, &t->best_adapter_bytes));
     TRY(th_model_file_image(&t->net.model, judged(t), &t->best_image, &t->best_bytes));
     if (put_best(t) != THAW_OK)
         th_say(&t->events, "warning",
@@ -264,6 +290,8 @@ static void say_end(
             "best.h5 -> %s/test.json",
             100 * test->top1, 100 * test->top1_low, 100 * test->top1_high,
             (long long)test->images, test->macro_f1, 100 * test->ece, run);
+    if (t->net.model.lora.rank)
+        th_say(&t->events, "best", "its adapter -> %s/best.adapter.h5", run);
     th_say(&t->events, "next", "thaw predict %s photo.jpg", run);
 }
 
@@ -282,17 +310,28 @@ static thaw_status log_end(const struct thaw_trainer *t, const thaw_result *r,
     return th_run_log_end(&t->folder, &e);
 }
 
-/* Both are tried before one's failure ends the run. */
+/* A model, and its adapter beside it: all are tried before one's failure ends the run. */
+static thaw_status write_pair(
+    struct thaw_trainer *t, const char *kind, const struct th_store *values)
+{
+    char model[32], adapter[32];
+    snprintf(model, sizeof model, "%s.h5", kind);
+    snprintf(adapter, sizeof adapter, "%s.adapter.h5", kind);
+    thaw_status first = write_adapter(t, adapter, values);
+    thaw_status second = write_model(t, model, values);
+    return first == THAW_OK ? second : first;
+}
+
 static thaw_status write_models(struct thaw_trainer *t)
 {
-    thaw_status last = write_model(t, "last.h5", &t->net.store);
+    thaw_status last = write_pair(t, "last", &t->net.store);
     if (t->at.best_epoch >= 0) {
         thaw_status best = put_best(t);
         return last == THAW_OK ? best : last;
     }
     if (t->shadow.device)
         TRY(fill_shadow(t));
-    thaw_status best = write_model(t, "best.h5", judged(t));
+    thaw_status best = write_pair(t, "best", judged(t));
     return last == THAW_OK ? best : last;
 }
 

@@ -3,6 +3,7 @@
  * seed, or from a checkpoint. */
 #include "trainer.h"
 
+#include "adapter.h"
 #include "labels.h"
 #include "mem.h"
 #include "model_file.h"
@@ -95,48 +96,106 @@ static void say_weights(const struct thaw_trainer *t, const struct th_weights *w
             (unsigned long long)t->recipe.seed);
 }
 
+/* The base's hashes, then the values of --adapter over it. */
+static thaw_status fill_adapters(
+    struct thaw_trainer *t, const struct th_adapter *a, const char *path)
+{
+    if (!t->net.model.lora.rank)
+        return THAW_OK;
+    TRY(th_adapter_note_base(&t->net, path));
+    return a ? th_adapter_load(a, &t->net, t->recipe.keep_head) : THAW_OK;
+}
+
 /* Values: what the file has; the rest, or all, from the seed. */
-static thaw_status fill_values(
-    struct thaw_trainer *t, const struct th_weights *w, const char *path)
+static thaw_status fill_values(struct thaw_trainer *t, const struct th_weights *w,
+    const struct th_adapter *a, const char *path)
 {
     char report[600] = "";
     const struct th_load_spec spec = {.where = path,
-        .head = t->recipe.keep_head,
+        .head = t->recipe.keep_head && !a,
         .allow_missing = th_option_flag(t->options, "allow-missing")};
     bool everything = !w || spec.allow_missing;
-    if (everything || !spec.head)
-        TRY(th_network_randomise(&t->net, t->recipe.seed, !everything));
+    TRY(th_network_randomise(&t->net, t->recipe.seed, !everything));
     if (w)
         TRY(th_pretrained_load(w, &t->net, &spec, report, sizeof report));
+    TRY(fill_adapters(t, a, path));
     say_weights(t, w, path, report);
     return THAW_OK;
 }
 
-static thaw_status make_network(
-    struct thaw_trainer *t, const struct th_weights *w, const char *path)
+static void say_adapters(const struct thaw_trainer *t, const struct th_adapter *a)
+{
+    const struct th_model *m = &t->net.model;
+    int layers = 0;
+    int64_t values = 0;
+    char text[32], *lora = th_lora_text(&m->lora);
+    for (int i = 0; i < m->n_params; i++) {
+        layers += m->params[i].role == TH_ROLE_LORA_A;
+        values +=
+            th_param_is_lora(&m->params[i]) ? th_shape_count(&m->params[i].shape) : 0;
+    }
+    if (layers)
+        th_say(&t->events, "weights", "adapters on %d layers, %s values (%s)%s%s",
+            layers, th_text_count(values, text, sizeof text), lora ? lora : "",
+            a ? ", from " : "", a ? a->path : "");
+    th_free(lora);
+}
+
+/* --lora beside --adapter may only say the same, as a config.json does. */
+static thaw_status check_adapter(
+    const struct thaw_trainer *t, const struct th_adapter *a)
+{
+    if (!t->recipe.lora.rank)
+        return THAW_OK;
+    char *asked = th_lora_text(&t->recipe.lora), *is = th_lora_text(&a->lora);
+    thaw_status status = asked && is ? THAW_OK : THAW_E_MEMORY;
+    if (status == THAW_OK && strcmp(asked, is) != 0)
+        status = th_fail(THAW_E_USAGE,
+            "--lora %s: %s is an adapter with %s: leave --lora out", asked, a->path,
+            is);
+    th_free(asked);
+    th_free(is);
+    return status;
+}
+
+/* The head that is kept, its classes in the data's order. */
+static thaw_status keep_head(struct thaw_trainer *t, const struct th_weights *w,
+    struct th_network_spec *spec, char ***names)
+{
+    bool named = false;
+    if (!w)
+        return th_fail(THAW_E_USAGE, "--keep-head: random weights have no head");
+    TRY(th_pretrained_classes(w, spec, names, &spec->n_classes, &named));
+    spec->classes = (const char *const *)*names;
+    return match_classes(t, spec, named);
+}
+
+static thaw_status make_network(struct thaw_trainer *t, const struct th_weights *w,
+    const struct th_adapter *a, const char *path)
 {
     const struct th_device_name device = th_option_device(t->options);
     struct th_network_spec spec = {.classes = (const char *const *)t->data.classes,
         .n_classes = t->data.n_classes,
         .device = device.text,
         .threads = t->recipe.threads,
+        .lora = &t->recipe.lora,
         .conv_table = th_option_text(t->options, "conv-table")};
     char **names = NULL;
-    bool assumed = false, named = false;
+    bool assumed = false;
     thaw_status status = th_pretrained_identify(w, t->options, &spec, &assumed);
-    if (status == THAW_OK && t->recipe.keep_head && !w)
-        status = th_fail(THAW_E_USAGE, "--keep-head: random weights have no head");
-    if (status == THAW_OK && t->recipe.keep_head) {
-        status = th_pretrained_classes(w, &spec, &names, &spec.n_classes, &named);
-        spec.classes = (const char *const *)names;
-        if (status == THAW_OK)
-            status = match_classes(t, &spec, named);
-    }
+    if (status == THAW_OK && a)
+        status = th_adapter_describe(a, &spec);
+    th_pretrained_input_options(t->options, &spec.input);
+    if (status == THAW_OK && t->recipe.keep_head)
+        status = keep_head(t, a ? &a->w : w, &spec, &names);
     if (status == THAW_OK)
         status = th_network_init(&t->net, &spec);
     th_free(names);
+    t->net.model.lora.by_word = th_recipe_says_lora(&t->recipe);
     if (status == THAW_OK)
-        status = fill_values(t, w, path);
+        status = fill_values(t, w, a, path);
+    if (status == THAW_OK)
+        say_adapters(t, a);
     if (status == THAW_OK)
         say_input(t, assumed);
     return status;
@@ -145,16 +204,23 @@ static thaw_status make_network(
 static thaw_status open_network(struct thaw_trainer *t)
 {
     struct th_weights w;
+    struct th_adapter a = {.path = NULL};
     char *path = NULL;
+    const char *adapter = th_option_text(t->options, "adapter");
     TRY(th_pretrained_find(t->options, &path));
     th_weights_init(&w);
     thaw_status status = path ? th_weights_read(path, &w) : THAW_OK;
+    if (status == THAW_OK && adapter)
+        status = th_adapter_read(&a, adapter);
+    if (status == THAW_OK && adapter)
+        status = check_adapter(t, &a);
     if (!path && t->recipe.optim.l2sp > 0)
         status = th_fail(THAW_E_USAGE, "--l2sp pulls pretrained weights back to where "
                                        "they began: random ones have "
                                        "nowhere to go");
     if (status == THAW_OK)
-        status = make_network(t, path ? &w : NULL, path);
+        status = make_network(t, path ? &w : NULL, adapter ? &a : NULL, path);
+    th_adapter_release(&a);
     th_weights_release(&w);
     th_free(path);
     return status;
@@ -202,13 +268,17 @@ static thaw_status restore_network(struct thaw_trainer *t, const struct th_weigh
     const struct th_device_name device = th_option_device(t->options);
     struct th_network_spec spec = {.device = device.text,
         .threads = t->recipe.threads,
+        .lora = &t->recipe.lora,
         .conv_table = th_option_text(t->options, "conv-table")};
-    const struct th_load_spec load = {.where = "checkpoint", .head = true};
+    const struct th_load_spec load = {
+        .where = "checkpoint", .head = true, .adapters = true};
     bool assumed = false;
     TRY(restore_classes(t, w, &spec));
     TRY(th_pretrained_identify(w, t->options, &spec, &assumed));
     TRY(th_network_init(&t->net, &spec));
+    t->net.model.lora.by_word = th_recipe_says_lora(&t->recipe);
     TRY(th_pretrained_load(w, &t->net, &load, NULL, 0));
+    TRY(th_adapter_get_base(w, &t->net.model));
     return add_states(t, w);
 }
 

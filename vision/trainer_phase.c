@@ -342,6 +342,15 @@ static thaw_status open_loader(struct thaw_trainer *t)
     return th_loader_open(&t->data, &o, &t->loader);
 }
 
+static bool adapters_train(const struct thaw_trainer *t)
+{
+    const struct th_model *m = &t->net.model;
+    for (int i = 0; i < m->n_params; i++)
+        if (th_param_is_lora(&m->params[i]) && t->freeze.trainable[i])
+            return true;
+    return false;
+}
+
 static void say_freeze(const struct thaw_trainer *t)
 {
     char trained[32], all[32];
@@ -349,8 +358,10 @@ static void say_freeze(const struct thaw_trainer *t)
     th_text_count(
         th_freeze_trained(&t->freeze, &t->net.model), trained, sizeof trained);
     th_text_short((double)th_model_values(&t->net.model), all, sizeof all);
-    th_say(&t->events, "freeze", "epoch %lld: %s trains, %s of %s values; BatchNorm %s",
-        (long long)t->at.epoch + 1, t->recipe.timetable.spec[t->at.phase], trained, all,
+    th_say(&t->events, "freeze",
+        "epoch %lld: %s%s trains, %s of %s values; BatchNorm %s",
+        (long long)t->at.epoch + 1, t->recipe.timetable.spec[t->at.phase],
+        adapters_train(t) ? " with adapters" : "", trained, all,
         bn && *bn ? bn : "none");
     th_free(bn);
 }

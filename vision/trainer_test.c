@@ -29,6 +29,8 @@ thaw_status th_trainer_read_best(struct thaw_trainer *t, struct th_store *into)
     for (int i = 0; i < t->net.model.n_params && status == THAW_OK; i++) {
         const char *name = t->net.model.params[i].name;
         const struct th_weight *found = th_weights_find(&w, name);
+        if (th_param_is_lora(&t->net.model.params[i]))
+            continue; /* it is merged, and zero in the mirror */
         status = found
                      ? th_store_put(into, th_store_find(into, name), found->tensor.data)
                      : th_fail(THAW_E_DATA, "%s: %s is not in it", path, name);

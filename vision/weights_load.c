@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns the matching of a file's tensors with a model's, and what is said about it.
  *
+ * What thaw merge kept of a base (base.NAME) is nobody's business here.
+ *
  * L1 First everything is matched, then everything is copied: a failure changes nothing.
  * L2 Shapes match exactly. [10,512,1,1] for [10,512] is misshapen: a file that is
  *    "nearly" right is usually another model's. What may differ is for `refit` to say. */
@@ -204,7 +206,7 @@ static thaw_status match_all(struct match *m, const struct th_slot *slot, size_t
     for (size_t i = 0; i < n; i++)
         TRY(match_slot(m, i, &slot[i]));
     for (size_t i = 0; i < m->w->n; i++)
-        if (!m->used[i])
+        if (!m->used[i] && strncmp(m->w->weight[i].name, "base.", 5) != 0)
             TRY(names_add(&m->report->unexpected, th_strdup(m->w->weight[i].name)));
     TRY(judge(m, slot, n));
     return check_finite(m, n);

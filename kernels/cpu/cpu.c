@@ -131,6 +131,9 @@ static const struct th_kernel *cpu_kernel(enum th_op op)
         [TH_OP_sgd] = &own,
         [TH_OP_adamw] = &own,
         [TH_OP_ema] = &own,
+        [TH_OP_lora_merge] = &own_plain,
+        [TH_OP_lora_da] = &own_plain,
+        [TH_OP_lora_db] = &own_plain,
     };
     return kernels[op] ? kernels[op] : th_ref_kernel(op);
 }

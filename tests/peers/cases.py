@@ -203,6 +203,27 @@ def vit_cases() -> list[Case]:
     ]
 
 
+def lora_cases() -> list[Case]:
+    """A and B begin with PEFT's values, B not zero; the base is frozen."""
+    frozen = dict(thaw="head", bn="frozen")
+    vit = dict(backbone="vit_tiny_patch16_224", image_size=64, weights="pth", **frozen)
+    small = dict(backbone="resnet20", image_size=32, n_classes=2, **frozen)
+    return [
+        step("lora/resnet18-conv", lora="r=8,alpha=16,targets=conv", **frozen),
+        step("lora/resnet18-rank4", lora="r=4,alpha=4,targets=conv1,conv2", **frozen),
+        step("lora/resnet20-conv", lora="r=8,alpha=8,targets=conv", quick=True, n=2, **small),
+        step("lora/vit-qkv,proj", lora="r=8,alpha=16,targets=qkv,proj", **vit),
+        step("lora/vit-all-linear", lora="r=4,alpha=2,targets=all-linear,rslora=1", **vit),
+    ] + [
+        trace(f"lora/trace-{kind}-{name}", n=40, **{**setup, **options, "batch": 2})
+        for kind, options in (("sgd", SGD), ("adamw", ADAMW))
+        for name, setup in (
+            ("vit", {**{k: v for k, v in vit.items() if k != "weights"},
+                     "lora": "r=8,alpha=16,targets=qkv,proj"}),
+            ("resnet18", dict(lora="r=8,alpha=16,targets=conv", **frozen)))
+    ]
+
+
 def every() -> list[Case]:
     return (bn_cases() + freeze_cases() + backbone_cases() + input_cases() + loss_cases()
-            + trace_cases() + vit_cases())
+            + trace_cases() + vit_cases() + lora_cases())

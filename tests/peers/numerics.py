@@ -236,8 +236,36 @@ def check_repeat(given: Material, first: str, second: str) -> list[Check]:
                   else float("inf"), 0.0) for name in a]
 
 
+def compare_lora(case: Case, program: Program, folder: str) -> tuple[list[Check], float]:
+    """PEFT's adapter goes in; A, B and the head of last.adapter.h5 against PEFT's, and the
+    base in last.h5, whose bits stay wherever no adapter is merged."""
+    import lora  # here: the other cases do not need PEFT
+    given, out = prepare(case, folder), os.path.join(folder, "run")
+    start = lora.initial(case.run, given.weights, folder)
+    program.run(train_command(case, given, out) +
+                ["--adapter", os.path.join(folder, "adapter")])
+    exact, *own = (lora.train(case.run, given.weights, start, given.pixels, given.labels, how)
+                   for how in (reference.FP64, *reference.FP32))
+    tolerance = TOLERANCE[case.kind]
+    got = files.read_h5(os.path.join(out, "last.adapter.h5"))
+    rows = [check_tensor(name, got.pop(name, None), before, exact.tensors[name],
+                         [o.tensors[name] for o in own], tolerance)
+            for name, before in start.items()]
+    rows += [Check(name + " (unexpected)", float("inf"), 0.0) for name in got]
+    model = files.read_model(os.path.join(out, "last.h5"), given.weights)
+    rows += [check_tensor(name, model.get(name), before, before, [], tolerance)
+             for name, before in given.weights.items() if name not in start
+             and name.removesuffix("weight") + "lora_A.weight" not in start]
+    steps = files.read_events(out, "step")
+    rows += check_series("loss", [e["loss"] for e in steps], exact.losses,
+                         [o.losses for o in own], tolerance)
+    return rows + check_said(case, out), float("nan")
+
+
 def compare(case: Case, program: Program, folder: str) -> tuple[list[Check], float]:
     """All checks, and the margin."""
+    if case.run.lora:
+        return compare_lora(case, program, folder)
     given, out = prepare(case, folder), os.path.join(folder, "run")
     program.run(train_command(case, given, out))
     truth = pytorch(case, given.weights, given.pixels, given.labels)
@@ -346,6 +374,7 @@ def main() -> None:
             print(f'    "{case.name}": {seed},  # margin {margin:.2f}', flush=True)
     elif args.self_test:
         import fake_thaw
+        chosen = [c for c in chosen if not c.run.lora]  # it has no adapters
         sys.exit(fake_thaw.self_test(chosen, run_all, judge, Program))
     elif args.thaw:
         sys.exit(1 if run_all(chosen, Program(os.path.abspath(args.thaw)), args.keep) else 0)

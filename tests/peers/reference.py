@@ -24,6 +24,7 @@ class Run:
     backbone: str = "resnet18"
     thaw: str = "all"
     bn: str = "train"
+    lora: str = ""  # lora.py
     batch: int = 8
     epochs: int = 1
     optimizer: str = "sgd"

@@ -13,6 +13,7 @@
 #define POOL(k, s, p)                                                                  \
     .attr.pool = {.kernel = {k, k}, .stride = {s, s}, .pad = {p, p, p, p}}
 #define NORM(...) .attr.norm = {.eps = 1e-5f, __VA_ARGS__}
+#define LORA(s) .attr.lora = {.scale = s, .eps = 1e-5f}
 #define UPDATE(...) .attr.update = {.lr_scale = 0.5f, __VA_ARGS__}
 
 const struct op_case op_cases[] = {
@@ -266,5 +267,15 @@ const struct op_case op_cases[] = {
     {"adamw of one value", TH_OP_adamw, FORWARD,
         UPDATE(.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f), "x1 x1 x1 v1 11 - s9"},
     {"ema", TH_OP_ema, FORWARD, UPDATE(), "x5,7 x5,7 s9"},
+
+    {"lora_merge", TH_OP_lora_merge, GRADIENT, LORA(2), "w48,31 w8,31 w48,8"},
+    {"lora_merge of rank 1", TH_OP_lora_merge, GRADIENT, LORA(0.5f), "w1,3 w1,3 w1,1"},
+    {"lora_merge of a convolution", TH_OP_lora_merge, GRADIENT, LORA(0.25f),
+        "w32,16,3,3 w5,16,3,3 w32,5,1,1"},
+    {"lora_merge of wide rows", TH_OP_lora_merge, GRADIENT, LORA(1),
+        "w17,1031 w3,1031 w17,3"},
+    {"scale_rows", TH_OP_scale_rows, GRADIENT, LORA(3), "x5,7 - -"},
+    {"scale_rows of a folded BatchNorm", TH_OP_scale_rows, FORWARD, LORA(0.5f),
+        "x17,3,1,1 c17 +17"},
 };
 const int n_op_cases = sizeof op_cases / sizeof *op_cases;
