@@ -30,7 +30,7 @@ function rank(path,  s) {
     if (path ~ /^(tools|examples)\//) return "7 tools"
     if (path ~ /^kernels\//) return "2 kernels"
     if (path ~ /^data\//) return "2 data"
-    if (path ~ /^vision\/(weights|dialects)\// || s ~ /^(weights|weights_stream|pickle.*|zip|hdf5.*|number|dialect.*)$/) return "2 weights"
+    if (path ~ /^vision\/(weights|dialects)\// || s ~ /^(weights|weights_stream|pickle.*|zip|hdf5.*|number|dialect.*|hub)$/) return "2 weights"
     if (path ~ /^(backbones|heads)\//) return "4 model"
     if (s ~ /^(thaw|error|mem|rng|tensor|options|config|file|bytes|cores|half|json|json_out|sandbox.*)$/) return "1 core"
     if (s == "graph") return "3 graph"

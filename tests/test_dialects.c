@@ -2,6 +2,7 @@
  * Names and layouts of others become ours: every file of golden/dialects (made by
  * golden/dialects.py with the models of those who gave the names) has timm's tensors, bit
  * for bit; Keras's numbered layers find their places; halves and damage are refused. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include "dialect.h"
 #include "error.h"
 #include "file.h"
+#include "hub.h"
 #include "mem.h"
 
 #define GOLDEN THAW_SOURCE_DIR "/tests/golden/dialects/"
@@ -251,6 +253,111 @@ static void a_shape_that_a_name_does_not_go_with_is_refused(void **state)
     th_weights_release(&w);
 }
 
+static char hub[64];
+
+static void put_file(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", hub, name);
+    check_ok(th_file_write_atomic(path, text, strlen(text), NULL));
+}
+
+/* A folder as a hub has it: hf_vit as model.safetensors. */
+static void open_hub(void)
+{
+    char path[128];
+    unsigned char *bytes = NULL;
+    size_t n = 0;
+    snprintf(hub, sizeof hub, "/tmp/thaw-hub-XXXXXX");
+    assert_non_null(mkdtemp(hub));
+    check_ok(th_file_read(GOLDEN "hf_vit.safetensors", 1 << 20, &bytes, &n));
+    snprintf(path, sizeof path, "%s/model.safetensors", hub);
+    check_ok(th_file_write_atomic(path, bytes, n, NULL));
+    th_free(bytes);
+}
+
+static void close_hub(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", hub);
+    assert_int_equal(system(command), 0);
+}
+
+static thaw_status read_hub(struct th_weights *w)
+{
+    char *path = NULL;
+    check_ok(th_hub_find(hub, &path));
+    assert_non_null(path);
+    th_weights_init(w);
+    thaw_status status = th_weights_read(path, w);
+    th_free(path);
+    return status;
+}
+
+static void what_stands_beside_a_hubs_file_comes_with_it(void **state)
+{
+    (void)state;
+    struct th_weights w;
+    size_t n = 0;
+    open_hub();
+    put_file("preprocessor_config.json",
+        "{\"image_mean\":[0.1,0.2,0.3],\"image_std\":[1,2,4],\"rescale_factor\":"
+        "0.00392156862745098,\"resample\":3,\"do_center_crop\":true,\"size\":"
+        "{\"shortest_edge\":256},\"crop_size\":{\"height\":224,\"width\":224}}");
+    put_file("config.json", "{\"id2label\":{\"1\":\"b\",\"0\":\"a\",\"2\":\"c\"}}");
+    check_ok(read_hub(&w));
+    assert_true(fabs(th_weights_floats(&w, "mean", &n)[1] - 0.2) < 1e-12 && n == 3);
+    assert_true(fabs(th_weights_floats(&w, "std", NULL)[2] - 4) < 1e-12);
+    assert_true(*th_weights_floats(&w, "crop", NULL) == 0.875);
+    assert_int_equal(*th_weights_ints(&w, "input_size", NULL), 224);
+    assert_string_equal(th_weights_string(&w, "interpolation"), "bicubic");
+    assert_string_equal(th_weights_strings(&w, "classes", &n)[1], "b");
+    assert_int_equal(n, 3);
+    assert_non_null(strstr(w.notes, "preprocessing of preprocessor_config.json"));
+    assert_null(strstr(w.notes, "assumed"));
+    th_weights_release(&w);
+    /* timm's, and pixels that are not rescaled */
+    put_file("preprocessor_config.json",
+        "{\"do_rescale\":false,\"image_mean\":[51,0,0],"
+        "\"image_std\":[255,255,255],\"size\":32}");
+    put_file("config.json", "{\"architecture\":\"vit_tiny\",\"pretrained_cfg\":{"
+                            "\"mean\":[9,9,9],\"std\":[9,9,9]}}");
+    check_ok(read_hub(&w));
+    assert_true(fabs(*th_weights_floats(&w, "mean", NULL) - 0.2) < 1e-12);
+    assert_int_equal(*th_weights_ints(&w, "input_size", NULL), 32);
+    assert_string_equal(th_weights_string(&w, "architecture"), "vit_tiny");
+    th_weights_release(&w);
+    put_file("preprocessor_config.json", "{}");
+    check_ok(read_hub(&w));
+    assert_true(*th_weights_floats(&w, "mean", NULL) == 9);
+    th_weights_release(&w);
+    close_hub();
+}
+
+static void nonsense_beside_a_hubs_file_is_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"{",
+        "{\"image_mean\":[1,2],\"image_std\":[1,1,1]}",
+        "{\"image_mean\":[1,2,3],\"image_std\":[1,1,\"x\"]}",
+        "{\"image_mean\":[1,2,3],\"image_std\":[1,1,1],\"rescale_factor\":0}",
+        "{\"image_mean\":{\"a\":1},\"image_std\":1}"};
+    struct th_weights w;
+    open_hub();
+    for (int i = 0; i < 5; i++) {
+        put_file("preprocessor_config.json", texts[i]);
+        assert_int_equal(read_hub(&w), THAW_E_DATA);
+        assert_non_null(strstr(thaw_error(), "/preprocessor_config.json"));
+    }
+    put_file("preprocessor_config.json", "[]"); /* says nothing */
+    put_file(
+        "config.json", "{\"id2label\":{\"0\":\"a\",\"2\":\"c\"},\"pretrained_cfg\":3}");
+    check_ok(read_hub(&w));
+    assert_null(th_weights_strings(&w, "classes", NULL));
+    th_weights_release(&w);
+    close_hub();
+}
+
 static void patterns_meet_numbers_and_rests_as_written(void **state)
 {
     (void)state;
@@ -272,6 +379,8 @@ int main(void)
         cmocka_unit_test(keras_layers_without_names_find_their_places),
         cmocka_unit_test(what_is_no_network_of_ours_is_refused_in_words),
         cmocka_unit_test(a_shape_that_a_name_does_not_go_with_is_refused),
+        cmocka_unit_test(what_stands_beside_a_hubs_file_comes_with_it),
+        cmocka_unit_test(nonsense_beside_a_hubs_file_is_refused),
         cmocka_unit_test(patterns_meet_numbers_and_rests_as_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

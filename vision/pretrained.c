@@ -23,6 +23,9 @@ static thaw_status find_backbone(
     if (named || !w)
         return th_variant_find(
             named ? named : default_backbone, &spec->backbone, &spec->variant);
+    named = th_weights_string(w, "architecture"); /* timm's word, perhaps one of ours */
+    if (named && th_variant_find(named, &spec->backbone, &spec->variant) == THAW_OK)
+        return THAW_OK;
     spec->variant = th_variant_recognise(w, &spec->backbone);
     if (spec->variant)
         return THAW_OK;

@@ -4,6 +4,7 @@
 
 #include "file.h"
 #include "files.h"
+#include "hub.h"
 #include "mem.h"
 #include "options.h"
 
@@ -81,16 +82,22 @@ static bool find_shared(const char *backbone, char **path)
 thaw_status th_pretrained_model_path(const char *model, char **path)
 {
     bool folder = th_is_folder(model);
+    thaw_status status = THAW_OK;
     *path = folder ? th_format("%s/best.h5", model) : th_strdup(model);
+    if (*path && folder && !th_file_exists(*path)) { /* a folder of a hub, perhaps */
+        char *weights = NULL;
+        status = th_hub_find(model, &weights);
+        th_free(weights ? *path : NULL);
+        *path = weights ? weights : *path;
+    }
     if (!*path)
         return THAW_E_MEMORY;
-    thaw_status status = THAW_OK;
-    if (folder && !th_file_exists(*path))
+    if (status == THAW_OK && folder && !th_file_exists(*path))
         status = th_fail(THAW_E_USAGE,
             "%s: a folder without best.h5, so not a run that validated; name a weights "
             "file",
             model);
-    else
+    else if (status == THAW_OK)
         status = th_file_check(*path);
     if (status == THAW_OK)
         return THAW_OK;

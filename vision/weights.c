@@ -6,6 +6,7 @@
 #include "dialect.h"
 #include "error.h"
 #include "file.h"
+#include "hub.h"
 #include "mem.h"
 
 #include <stdarg.h>
@@ -367,7 +368,8 @@ static const char *guess(const unsigned char *bytes, size_t n)
         if (n >= m && memcmp(bytes, known[i].start, m) == 0)
             return known[i].hint;
     }
-    return "known are HDF5 (.h5), safetensors, NumPy (.npz) and PyTorch (.pth, .pt, .th) "
+    return "known are HDF5 (.h5), safetensors, NumPy (.npz) and PyTorch (.pth, .pt, "
+           ".th) "
            "files";
 }
 
@@ -398,6 +400,8 @@ thaw_status th_weights_read(const char *path, struct th_weights *out)
     th_free(bytes);
     if (status == THAW_OK)
         status = clean_names(out, path);
+    if (status == THAW_OK)
+        status = th_hub_describe(path, out);
     if (status == THAW_OK)
         status = th_dialect_apply(out, path);
     if (status == THAW_OK && out->n == 0)
