@@ -346,6 +346,7 @@ static void adapters_train_where_a_timetable_names_them(void **state)
     }
     assert_true(th_freeze_says_lora("head,lora"));
     assert_true(th_freeze_says_lora("*.lora_B.weight"));
+    assert_true(th_freeze_says_lora("0:head 1:lora,head"));
     assert_false(th_freeze_says_lora("head,stage4"));
     net_close(&n);
 }

@@ -155,8 +155,8 @@ static thaw_status parse_thaw(const struct th_model *m, const char *text, bool *
 
 bool th_freeze_says_lora(const char *thaw)
 {
-    for (const char *at = thaw; *(at += strspn(at, ", "));) {
-        size_t n = strcspn(at, ", ");
+    for (const char *at = thaw; *(at += strspn(at, ", :"));) {
+        size_t n = strcspn(at, ", :");
         char word[256];
         snprintf(word, sizeof word, "%.*s", (int)n, at);
         if (strcmp(word, "lora") == 0 || strstr(word, "lora_"))

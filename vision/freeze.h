@@ -28,7 +28,7 @@ struct th_freeze {
  * says so only in those that name them. */
 thaw_status th_freeze_init(struct th_freeze *f, const struct th_model *m,
     const char *thaw, const char *bn, int batch);
-/* Whether a phase names adapters: "lora", "layer4.*.lora_*". */
+/* Whether a phase, or any of a timetable, names adapters: "lora", "layer4.*.lora_*". */
 bool th_freeze_says_lora(const char *thaw);
 /* What is wrong with a --bn whatever the model: its form, and the names of modes. */
 thaw_status th_freeze_check_bn(const char *bn);

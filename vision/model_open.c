@@ -21,6 +21,7 @@ static thaw_status make_network(const struct thaw_model *m, const struct th_weig
         .conv_table = th_option_text(o, "conv-table")};
     bool assumed = false;
     char **names = NULL;
+    spec.lora = &m->lora;
     TRY(th_pretrained_identify(w, o, &spec, &assumed));
     if (a)
         TRY(th_adapter_describe(a, &spec));
@@ -33,6 +34,7 @@ static thaw_status make_network(const struct thaw_model *m, const struct th_weig
     thaw_status status = th_network_init(net, &spec);
     th_free(names);
     TRY(status);
+    net->model.lora.by_word = th_freeze_says_lora(th_option_text(o, "thaw"));
     th_model_file_origin(a && !a->foreign ? &a->w : w, &net->model);
     TRY(th_pretrained_load(w, net, &load, NULL, 0));
     if (!a)
@@ -123,6 +125,8 @@ static thaw_status open_model(
     struct thaw_model *m, const char *path, const thaw_options *o)
 {
     TRY(th_pretrained_model_path(path, &m->path));
+    if (th_option_text(o, "lora"))
+        TRY(th_lora_parse(&m->lora, th_option_text(o, "lora")));
     m->batch = (int)th_option_int(o, "batch");
     m->workers = th_option_threads(o, "workers");
     thaw_status status = th_weights_read(m->path, &m->base);
@@ -159,6 +163,7 @@ void thaw_model_free(thaw_model *m)
     th_network_release(&m->net);
     th_weights_release(&m->base);
     thaw_options_free(m->options);
+    th_lora_release(&m->lora);
     for (int i = 0; i < m->n_adapters; i++)
         th_free(m->adapters[i]);
     th_free(m->adapters);

@@ -12,7 +12,8 @@ struct thaw_model {
     int batch, workers;            /* images a run at most; threads that read */
     bool named;                    /* the class names are real ones */
     char *path;
-    char *notes; /* what reading changed or assumed; NULL: nothing */
+    struct th_lora lora; /* to be inspected; rank 0: none */
+    char *notes;         /* what reading changed or assumed; NULL: nothing */
     /* With adapters: the base's tensors, kept so that another one can be put on it. */
     struct th_weights base;
     thaw_options *options; /* NULL: no adapters */

@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 import models
@@ -72,6 +72,13 @@ def initial(run: Run, weights: dict[str, np.ndarray], folder: str) -> dict[str, 
             fan_in = t[0].numel() if "lora_A" in name else 16 * t.shape[1]
             t.copy_(torch.from_numpy(rng.standard_normal(tuple(t.shape))) * fan_in ** -0.5)
     model.save_pretrained(os.path.join(folder, "adapter"))
+    return {k: v.numpy().copy() for k, v in tensors(model).items()}
+
+
+def reload(run: Run, weights: dict[str, np.ndarray], folder: str) -> dict[str, np.ndarray]:
+    """What PEFT makes of a folder that Thaw wrote."""
+    model = reference.load(run, weights, reference.FP32[0])
+    model = PeftModel.from_pretrained(model, folder, is_trainable=True)
     return {k: v.numpy().copy() for k, v in tensors(model).items()}
 
 

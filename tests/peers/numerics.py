@@ -252,6 +252,13 @@ def compare_lora(case: Case, program: Program, folder: str) -> tuple[list[Check]
                          [o.tensors[name] for o in own], tolerance)
             for name, before in start.items()]
     rows += [Check(name + " (unexpected)", float("inf"), 0.0) for name in got]
+    back = os.path.join(folder, "back")
+    program.run(["convert", os.path.join(out, "last.adapter.h5"), back])
+    wrote, theirs = files.read_h5(os.path.join(out, "last.adapter.h5")), \
+        lora.reload(case.run, given.weights, back)
+    rows += [Check(name + " (read by PEFT)",
+                   0.0 if theirs[name].tobytes() == wrote[name].tobytes() else float("inf"), 0.0)
+             for name in start]
     model = files.read_model(os.path.join(out, "last.h5"), given.weights)
     rows += [check_tensor(name, model.get(name), before, before, [], tolerance)
              for name, before in given.weights.items() if name not in start
