@@ -177,15 +177,15 @@ def vit_size(name: str) -> int:
 def vit_cases() -> list[Case]:
     tiny = dict(backbone="vit_tiny_patch16_224", image_size=64)
     last = "block10,block11,norm,head"
-    return [step(f"vit/{name}", backbone=name, n=2, n_classes=2, batch=2, weights="pth",
+    return [step(f"vit/{name}", backbone=name, n=2, n_classes=2, batch=2, weights="safetensors",
                  quick=name == "vit_micro_patch4_32", image_size=vit_size(name))
             for name in VITS] + [
-        step(f"vit/{name}-whole", backbone=name, n=2, n_classes=2, batch=2, weights="pth", image_size=size)
+        step(f"vit/{name}-whole", backbone=name, n=2, n_classes=2, batch=2, weights="safetensors", image_size=size)
         for name, size in (("vit_tiny_patch16_224", 224), ("vit_small_patch14_dinov2", 518))
     ] + [
-        step("vit/resampled-up", n=2, n_classes=2, batch=2, weights="pth", weights_size=64,
+        step("vit/resampled-up", n=2, n_classes=2, batch=2, weights="safetensors", weights_size=64,
              backbone="vit_tiny_patch16_224", image_size=112),
-        step("vit/resampled-down", n=2, n_classes=2, batch=2, weights="pth", weights_size=224,
+        step("vit/resampled-down", n=2, n_classes=2, batch=2, weights="safetensors", weights_size=224,
              backbone="vit_small_patch14_reg4_dinov2", image_size=70),
         step("vit/resampled-deit3", n=2, n_classes=2, batch=2, weights_size=64,
              backbone="deit3_small_patch16_224", image_size=80),

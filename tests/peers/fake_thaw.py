@@ -81,6 +81,8 @@ def train(args: argparse.Namespace, bug: str | None) -> str:
     with contextlib.ExitStack() as stack:
         if spoil:
             run, pixels, labels = spoil(stack, run, pixels, labels)
+        if models.is_vit(run.backbone):
+            weights = models.resampled(run.backbone, weights, len(classes), run.image_size)
         result = reference.train(run, weights, pixels, labels, reference.FP32[1])
     if bug == "frozen tensor moved by one ulp":
         v = result.tensors["layer2.0.conv1.weight"]
@@ -92,7 +94,8 @@ def train(args: argparse.Namespace, bug: str | None) -> str:
 def predict(args: argparse.Namespace) -> str:
     with h5py.File(os.path.join(args.data, "last.h5")) as f:
         classes, mean, std = (f.attrs[k] for k in ("classes", "mean", "std"))
-        run = reference.Run(f.attrs["backbone"], mean=tuple(mean), std=tuple(std))
+        run = reference.Run(f.attrs["backbone"], mean=tuple(mean), std=tuple(std),
+                            image_size=int(f.attrs["input_size"]))
     stored = files.read_h5(os.path.join(args.data, "last.h5"))
     head = "linear." if run.backbone in models.CIFAR_BLOCKS else "fc."
     weights = {k.replace("fc.", head): v for k, v in stored.items()}
@@ -166,6 +169,18 @@ def lone_batches(n, run, model):
     return [slice(a, min(a + run.batch, n)) for a in range(0, n, run.batch)]
 
 
+def resampled_plainly(backbone, weights, n_classes, size):
+    """Positions resized bilinearly and without a filter."""
+    model = models.build(backbone, n_classes, size=size)
+    p = torch.from_numpy(weights["pos_embed"])
+    before = model.pos_embed.shape[1] - model.patch_embed.num_patches
+    side = round((p.shape[1] - before) ** 0.5)
+    grid = p[:, before:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, model.patch_embed.grid_size, mode="bilinear")
+    rows = torch.cat([p[:, :before], grid.flatten(2).transpose(1, 2)], 1)
+    return {**weights, "pos_embed": rows.numpy()}
+
+
 def decay_everywhere(model, run):
     run_params = [{"params": [p], "scale": 1.0} for p in model.parameters() if p.requires_grad]
     return torch.optim.SGD(run_params, lr=run.lr, momentum=run.momentum,
@@ -235,6 +250,16 @@ BUGS = {  # name: (the case that must catch it, how it is planted)
     "mean and std ignored": ("input/mean-std", options(mean=reference.MEAN, std=reference.STD)),
     "classes shifted": ("freeze/head", lambda stack, run, pixels, labels:
                         (run, pixels, (labels + 1) % 4)),
+    "GELU by tanh": ("vit/vit_micro_patch4_32", patched(
+        torch.nn.GELU, "forward", lambda self, x: F.gelu(x, approximate="tanh"))),
+    "GELU for quick-GELU": ("vit/vit_base_patch32_clip_quickgelu_224",
+                            options(backbone="vit_base_patch32_clip_224")),
+    "positions resized plainly":
+        ("vit/resampled-down", patched(models, "resampled", resampled_plainly)),
+    "tokens decay": ("vit/trace-adamw-all", patched(models, "TOKENS", ())),
+    "norm is the last norm alone": ("vit/thaw-norm", options(thaw="norm.*")),
+    "norm beside a block is every norm": ("vit/thaw-block10,block11,norm,head",
+                                          options(thaw="block10,block11,*norm*,head")),
     "wrong epsilon": (S20 + "affine", patched(models, "build", build_with_wrong_eps)),
 }
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import torch
 
-FORMATS = ("h5", "h5-nested", "pth", "pth-prefixed", "pth-legacy")
+FORMATS = ("h5", "h5-nested", "pth", "pth-prefixed", "pth-legacy", "safetensors")
 Tensors = dict[str, np.ndarray]
 
 
@@ -20,6 +20,10 @@ def save_weights(folder: str, kind: str, weights: Tensors) -> str:
                 f[name if kind == "h5" else name.replace(".", "/")] = v
         return path
     state = {k: torch.from_numpy(v) for k, v in weights.items()}
+    if kind == "safetensors":
+        from safetensors.torch import save_file
+        save_file(state, path)
+        return path
     if kind == "pth-prefixed":
         state = {"state_dict": {"module." + k: v for k, v in state.items()}, "best_prec1": 50.0}
     torch.save(state, path, _use_new_zipfile_serialization=kind != "pth-legacy")
@@ -41,6 +45,9 @@ def read_h5(path: str) -> Tensors:
 def read_weights(path: str) -> Tensors:
     if path.endswith(".h5"):
         return read_h5(path)
+    if path.endswith(".safetensors"):
+        from safetensors.numpy import load_file
+        return load_file(path)
     state = torch.load(path, weights_only=True)
     state = state.get("state_dict", state)
     return {k.removeprefix("module."): v.numpy() for k, v in state.items()
