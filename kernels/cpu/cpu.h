@@ -41,6 +41,7 @@ void th_parallel(const struct th_call *call, int64_t n,
 enum {
     TH_FLAT_PART = 1 << 14, /* values, where a tensor is seen as a row of them */
     TH_BIAS_ROWS = 256,     /* rows of a matrix that is summed over rows */
+    TH_LAYERNORM_ROWS = 64,
 };
 
 /* Parts of `size` that cover n. */
@@ -48,6 +49,11 @@ static inline int64_t th_parts(int64_t n, int64_t size)
 {
     return (n + size - 1) / size;
 }
+
+/* attention: tokens whose scores are in memory at once, and values by which a worker's
+ * memory for a head may be padded in each direction. */
+enum { TH_ATTENTION_ROWS = 48, TH_ATTENTION_PAD = 32 };
+int64_t th_attention_workers(const struct th_call *call);
 
 /* The best instruction set of this machine. In level_x86.c or level_other.c. */
 enum th_isa_level th_best_level(void);
@@ -63,6 +69,8 @@ extern const struct th_kernel th_cpu_conv, th_cpu_conv_dx, th_cpu_conv_dw;
 extern const struct th_kernel th_cpu_linear, th_cpu_linear_dx, th_cpu_linear_dw;
 extern const struct th_kernel th_cpu_bn_stats, th_cpu_bn_reduce, th_cpu_bias_grad;
 extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
+extern const struct th_kernel th_cpu_attention, th_cpu_attention_dx;
+extern const struct th_kernel th_cpu_layernorm_dw;
 extern const struct th_kernel th_cpu_shortcut_a, th_cpu_shortcut_a_dx;
 extern const struct th_kernel th_cpu_conv_q, th_cpu_quantize, th_cpu_dequantize;
 extern const struct th_kernel th_cpu_maxpool_q;

@@ -29,6 +29,16 @@ static thaw_status bias_grad_prepare(struct th_call *call)
     return THAW_OK;
 }
 
+/* [parts][2][width], floats */
+static thaw_status layernorm_dw_prepare(struct th_call *call)
+{
+    int64_t width = call->out[0].shape.dim[0];
+    int64_t rows = th_shape_count(&call->in[0].shape) / width;
+    call->scratch_bytes =
+        2 * sizeof(float) * (size_t)(th_parts(rows, TH_LAYERNORM_ROWS) * width);
+    return THAW_OK;
+}
+
 static thaw_status sum_squares_prepare(struct th_call *call)
 {
     int64_t count = th_shape_count(&call->in[0].shape);
@@ -42,5 +52,7 @@ const struct th_kernel th_cpu_bn_reduce = {
     .prepare = bn_reduce_prepare, .run = th_cpu_run_own};
 const struct th_kernel th_cpu_bias_grad = {
     .prepare = bias_grad_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_layernorm_dw = {
+    .prepare = layernorm_dw_prepare, .run = th_cpu_run_own};
 const struct th_kernel th_cpu_sum_squares = {
     .prepare = sum_squares_prepare, .run = th_cpu_run_own};

@@ -12,7 +12,9 @@
 #include "ref.def"
 #undef REF
 
-/* scratch: double [n][heads][t][t], the gradient of the scores. */
+/* scratch: double [n][heads][t][t]: scores; in dx probabilities, then the scores'
+ * gradient. */
+thaw_status th_ref_attention_prepare(struct th_call *call);
 thaw_status th_ref_attention_dx_prepare(struct th_call *call);
 
 /* The kernel of an op, NULL where the table has none. */

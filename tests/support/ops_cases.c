@@ -177,6 +177,10 @@ const struct op_case op_cases[] = {
         .attr.attention = {.heads = 2}, .operands = "x3,1,24"},
     {"attention, heads of 16", TH_OP_attention, GRADIENT,
         .attr.attention = {.heads = 2}, .operands = "x1,33,96"},
+    {"attention, a block of tokens and one", TH_OP_attention, GRADIENT,
+        .attr.attention = {.heads = 1}, .operands = "x1,49,3"},
+    {"attention over three blocks, odd heads", TH_OP_attention, GRADIENT,
+        .attr.attention = {.heads = 3}, .operands = "x2,101,171"},
 
     {"add", TH_OP_add, GRADIENT, .operands = "x2,16,5,3 x2,16,5,3"},
     {"add of odd length", TH_OP_add, GRADIENT, .operands = "x1031 x1031"},

@@ -10,6 +10,7 @@ enum {
 };
 
 typedef float th_vf __attribute__((vector_size(64)));
+typedef int32_t th_vi __attribute__((vector_size(64)));
 
 static inline th_vf vf_max(th_vf a, th_vf b)
 {

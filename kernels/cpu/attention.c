@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the preparation of attention: a worker's memory for one head. What is in it is
+ * isa/attention.c's; here is an upper bound for every instruction set. */
+#include "cpu.h"
+
+static const struct th_operand *qkv_of(const struct th_call *call)
+{
+    return &call->in[call->op == TH_OP_attention_dx];
+}
+
+/* As many as there are threads, at most one a head. */
+int64_t th_attention_workers(const struct th_call *call)
+{
+    int64_t heads = qkv_of(call)->shape.dim[0] * call->attr.attention.heads;
+    return heads < call->device->threads ? heads : call->device->threads;
+}
+
+/* Forward: two copies of a head's [t][e] (k, v) and a block's q and scores; dx: k and v
+ * across and along, dk, dv; q and dy as rows and panels; p and ds. */
+static thaw_status attention_prepare(struct th_call *call)
+{
+    const int64_t *d = qkv_of(call)->shape.dim;
+    int64_t t = d[1] + 2 * TH_ATTENTION_PAD;
+    int64_t e = d[2] / 3 / call->attr.attention.heads + TH_ATTENTION_PAD;
+    bool dx = call->op == TH_OP_attention_dx;
+    int64_t head = (dx ? 5 : 2) * t * e, rows = (dx ? 4 : 1) * e + (dx ? 2 : 1) * t;
+    int64_t floats = th_parts(head + rows * TH_ATTENTION_ROWS, 1024) * 1024 + 16;
+    call->scratch_bytes = sizeof(float) * (size_t)(floats * th_attention_workers(call));
+    return THAW_OK;
+}
+
+const struct th_kernel th_cpu_attention = {
+    .layout = th_layout_plain, .prepare = attention_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_attention_dx = {
+    .layout = th_layout_plain, .prepare = attention_prepare, .run = th_cpu_run_own};

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns gelu and its gradient, in any layout. Formulas: kernels/act.c. */
+#include "exponent.h"
+
+/* 1/sqrt(2 pi); 2*sqrt(2/pi), since (1 + tanh u)/2 is the logistic function of 2u */
+static const float DENSITY = 0.398942280F, TWICE_SQRT = 1.59576912F;
+static const float CUBIC = 0.044715F, QUICK = 1.702F;
+
+/* y = x*s(x): returns s; *slope = dy/dx. */
+TH_INLINE th_vf share(enum th_gelu kind, th_vf x, th_vf *slope)
+{
+    th_vf e, s, inner;
+    if (kind == TH_GELU_ERF) {
+        s = vf_normal(x, &e);
+        *slope = vf_fma(x * e, vf_all(DENSITY), s);
+        return s;
+    }
+    if (kind == TH_GELU_TANH) {
+        s = vf_logistic(TWICE_SQRT * x * vf_fma(x * x, vf_all(CUBIC), vf_all(1)));
+        inner = TWICE_SQRT * vf_fma(x * x, vf_all(3 * CUBIC), vf_all(1));
+    } else {
+        s = vf_logistic(QUICK * x);
+        inner = vf_all(QUICK);
+    }
+    *slope = s * vf_fma(x * (1.0F - s), inner, vf_all(1));
+    return s;
+}
+
+/* y, or with dy the gradient of x, of values [from,end). */
+TH_INLINE void values(enum th_gelu kind, int64_t from, int64_t end, const float *x,
+    const float *dy, float *out)
+{
+    for (int64_t at = from; at < end; at += TH_GROUP) {
+        int n = end - at < TH_GROUP ? (int)(end - at) : TH_GROUP;
+        v16 v = v_load_n(x + at, n, v_all(0));
+        v16 d = dy ? v_load_n(dy + at, n, v_all(0)) : v;
+        for (int i = 0; i < TH_VECTORS; i++) {
+            th_vf slope, s = share(kind, v.v[i], &slope);
+            d.v[i] *= dy ? slope : s;
+        }
+        v_store_n(out + at, n, d);
+    }
+}
+
+static void part_of(
+    const struct th_call *call, int64_t i, const float *x, const float *dy, float *out)
+{
+    int64_t count = th_shape_count(&call->in[0].shape), from = i * TH_FLAT_PART;
+    int64_t end = count < from + TH_FLAT_PART ? count : from + TH_FLAT_PART;
+    switch (call->attr.act.kind) {
+    case TH_GELU_ERF:
+        values(TH_GELU_ERF, from, end, x, dy, out);
+        break;
+    case TH_GELU_TANH:
+        values(TH_GELU_TANH, from, end, x, dy, out);
+        break;
+    case TH_GELU_QUICK:
+        values(TH_GELU_QUICK, from, end, x, dy, out);
+        break;
+    }
+}
+
+static void gelu_part(const struct th_call *call, int64_t i)
+{
+    const struct th_args_gelu *a = (const void *)call->args;
+    part_of(call, i, a->x, NULL, a->y);
+}
+
+TH_OWN(gelu)
+{
+    int64_t count = th_shape_count(&call->in[0].shape);
+    th_parallel(call, th_parts(count, TH_FLAT_PART), gelu_part);
+    return THAW_OK;
+}
+
+static void gelu_dx_part(const struct th_call *call, int64_t i)
+{
+    const struct th_args_gelu_dx *a = (const void *)call->args;
+    part_of(call, i, a->x, a->dy, a->dx);
+}
+
+TH_OWN(gelu_dx)
+{
+    int64_t count = th_shape_count(&call->in[0].shape);
+    th_parallel(call, th_parts(count, TH_FLAT_PART), gelu_dx_part);
+    return THAW_OK;
+}
