@@ -41,19 +41,24 @@ static struct window window_of(int64_t i, int64_t from, int64_t to)
     return w;
 }
 
-/* One row of the new grid, d values: the sum over the windows of both axes. */
+/* One row of the new grid, d values: the sum over the windows of both axes, a chunk of
+ * values at a time so that a weight is computed once for many. */
 static void resample(const float *grid, int64_t side, int64_t d, const struct window *y,
     const struct window *x, float *to)
 {
-    for (int64_t c = 0; c < d; c++) {
-        double sum = 0;
-        for (int64_t i = y->first; i < y->last; i++) {
-            double line = 0;
-            for (int64_t j = x->first; j < x->last; j++)
-                line += weight(x, j) * (double)grid[(i * side + j) * d + c];
-            sum += weight(y, i) * line / x->sum;
-        }
-        to[c] = (float)(sum / y->sum);
+    enum { CHUNK = 64 };
+    for (int64_t c0 = 0; c0 < d; c0 += CHUNK) {
+        double sum[CHUNK] = {0}, total = x->sum * y->sum;
+        int64_t n = d - c0 < CHUNK ? d - c0 : CHUNK;
+        for (int64_t i = y->first; i < y->last; i++)
+            for (int64_t j = x->first; j < x->last; j++) {
+                double share = weight(y, i) * weight(x, j) / total;
+                const float *from = grid + (i * side + j) * d + c0;
+                for (int64_t c = 0; c < n; c++)
+                    sum[c] += share * (double)from[c];
+            }
+        for (int64_t c = 0; c < n; c++)
+            to[c0 + c] = (float)sum[c];
     }
 }
 
