@@ -10,104 +10,10 @@
 
 #include "mem.h"
 #include "rng.h"
-#include "support/ops.h"
+#include "values.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-static const double CLOSE = 1e-6; /* absolute, of values around 1 */
-
-/* An operand and its values. */
-struct value {
-    struct th_operand o;
-    void *data; /* owned */
-};
-
-static struct value empty(enum th_dtype dtype, struct th_shape s)
-{
-    struct value v = {{.shape = s, .dtype = dtype, .block = 1, .present = true}, NULL};
-    v.data = th_alloc(th_operand_bytes(&v.o), 1);
-    assert_non_null(v.data);
-    return v;
-}
-
-static struct value normal(uint64_t key, struct th_shape s)
-{
-    struct value v = empty(TH_F32, s);
-    for (int64_t i = 0; i < th_shape_count(&s); i++)
-        ((float *)v.data)[i] = th_rng_normal(key, (uint64_t)i);
-    return v;
-}
-
-static struct value above_zero(uint64_t key, struct th_shape s)
-{
-    struct value v = normal(key, s);
-    for (int64_t i = 0; i < th_shape_count(&s); i++)
-        ((float *)v.data)[i] = 0.5f + fabsf(((float *)v.data)[i]);
-    return v;
-}
-
-static struct value numbers(struct th_shape s, const float *from)
-{
-    struct value v = empty(TH_F32, s);
-    memcpy(v.data, from, th_operand_bytes(&v.o));
-    return v;
-}
-
-static float at(const struct value *v, int64_t i)
-{
-    return ((const float *)v->data)[i];
-}
-
-static int64_t count(const struct value *v)
-{
-    return th_shape_count(&v->o.shape);
-}
-
-static void release(struct value *values, int n)
-{
-    for (int i = 0; i < n; i++)
-        th_free(values[i].data);
-}
-
-/* Run an op on ref; v lists its arguments, NULL where absent. */
-static void run(enum th_op op, const union th_attr *attr, struct value *const *v)
-{
-    struct th_device *ref = NULL;
-    ok(th_device_open("ref", 2, &ref), "ref");
-    const struct th_op_rule *rule = th_op_rule(op);
-    struct th_call call = {.op = op, .attr = *attr, .device = ref};
-    for (int i = 0; i < rule->n_in + rule->n_out; i++)
-        if (v[i] != NULL) {
-            call.args[i] = v[i]->data;
-            *(i < rule->n_in ? &call.in[i] : &call.out[i - rule->n_in]) = v[i]->o;
-        }
-    const struct th_kernel *kernel = ref->backend->kernel(op);
-    if (kernel->prepare)
-        ok(kernel->prepare(&call), rule->name);
-    void *scratch = call.scratch = calloc(1, call.scratch_bytes + 1);
-    ok(kernel->run(&call), rule->name);
-    free(scratch);
-    th_device_close(ref);
-}
-
-static void assert_close(const struct value *a, const struct value *b)
-{
-    assert_int_equal(count(a), count(b));
-    for (int64_t i = 0; i < count(a); i++)
-        if (!(fabs((double)at(a, i) - (double)at(b, i)) <=
-                CLOSE * (1 + fabs((double)at(b, i)))))
-            fail_msg("value %lld is %.9g, not %.9g", (long long)i, (double)at(a, i),
-                (double)at(b, i));
-}
-
-static void assert_numbers(const struct value *a, const float *expected)
-{
-    struct value b = numbers(a->o.shape, expected);
-    assert_close(a, &b);
-    release(&b, 1);
-}
 
 /* One output of the convolution, straight from kernels/conv.c's head. */
 static double conv_at(const struct th_attr_conv *t, const struct value *x,
@@ -371,22 +277,6 @@ static void pooling_of_known_values(void **state)
     release(v, 4);
 }
 
-/* torch.nn.functional.gelu(x), with approximate="tanh", x*sigmoid(1.702*x); at 1 and -2. */
-static void kinds_of_gelu_are_pytorchs(void **state)
-{
-    (void)state;
-    static const float expected[3][2] = {{0.84134475f, -0.04550026f},
-        {0.84119199f, -0.04540231f}, {0.84579577f, -0.06434138f}};
-    struct value v[2] = {
-        numbers(TH_SHAPE(2), (float[]){1, -2}), empty(TH_F32, TH_SHAPE(2))};
-    for (int kind = TH_GELU_ERF; kind <= TH_GELU_QUICK; kind++) {
-        union th_attr attr = {.act = {.kind = (enum th_gelu)kind}};
-        run(TH_OP_gelu, &attr, (struct value *[]){&v[0], &v[1]});
-        assert_numbers(&v[1], expected[kind]);
-    }
-    release(v, 2);
-}
-
 static void dropout_draws_by_sample_key_and_place(void **state)
 {
     (void)state;
@@ -408,50 +298,6 @@ static void dropout_draws_by_sample_key_and_place(void **state)
     }
     assert_in_range(kept, 2880, 3120); /* 3000, give or take 4 deviations of 27 */
     release(v, 3);
-}
-
-static void drop_path_keeps_or_drops_whole_samples(void **state)
-{
-    (void)state;
-    enum { N = 2000, D = 3 };
-    union th_attr attr = {.dropout = {.p = 0.25f, .layer = 9}};
-    struct value v[3] = {empty(TH_F32, TH_SHAPE(N, D)), empty(TH_I32, TH_SHAPE(N, 2)),
-        empty(TH_F32, TH_SHAPE(N, D))};
-    for (uint64_t i = 0; i < N; i++) {
-        uint64_t key = th_rng_mix(1, i);
-        memcpy((char *)v[1].data + 8 * i, &key, sizeof key);
-    }
-    for (int64_t i = 0; i < N * D; i++)
-        ((float *)v[0].data)[i] = 3;
-    run(TH_OP_drop_path, &attr, (struct value *[]){&v[0], &v[1], &v[2]});
-    int kept = 0;
-    for (int64_t i = 0; i < N; i++) {
-        float y = at(&v[2], i * D);
-        assert_true(y == 0.0f || y == 4.0f);
-        assert_true(at(&v[2], i * D + 1) == y && at(&v[2], i * D + 2) == y);
-        kept += y != 0;
-    }
-    assert_in_range(kept, 1420, 1580); /* 1500, give or take 4 deviations of 19 */
-    release(v, 3);
-}
-
-/* Class token, one more, then patches row by row; positions for all, or for patches. */
-static void tokens_are_in_timms_order(void **state)
-{
-    (void)state;
-    union th_attr attr = {.token = {.first = 1}};
-    struct value v[6] = {numbers(TH_SHAPE(1, 2, 1, 2), (float[]){1, 2, 10, 20}),
-        numbers(TH_SHAPE(1, 1, 2), (float[]){5, 50}),
-        numbers(TH_SHAPE(1, 1, 2), (float[]){7, 70}),
-        numbers(TH_SHAPE(1, 4, 2), (float[]){.1f, .2f, .3f, .4f, .5f, .6f, .7f, .8f}),
-        numbers(TH_SHAPE(1, 2, 2), (float[]){.1f, .2f, .3f, .4f}),
-        empty(TH_F32, TH_SHAPE(1, 4, 2))};
-    run(TH_OP_tokens, &attr, (struct value *[]){&v[0], &v[1], &v[2], &v[3], &v[5]});
-    assert_numbers(
-        &v[5], (float[]){5.1f, 50.2f, 7.3f, 70.4f, 1.5f, 10.6f, 2.7f, 20.8f});
-    run(TH_OP_tokens, &attr, (struct value *[]){&v[0], &v[1], &v[2], &v[4], &v[5]});
-    assert_numbers(&v[5], (float[]){5, 50, 7, 70, 1.1f, 10.2f, 2.3f, 20.4f});
-    release(v, 6);
 }
 
 static struct value scalars_of(struct th_scalars s)
@@ -642,9 +488,6 @@ int main(void)
         cmocka_unit_test(activations_of_known_values),
         cmocka_unit_test(pooling_of_known_values),
         cmocka_unit_test(dropout_draws_by_sample_key_and_place),
-        cmocka_unit_test(drop_path_keeps_or_drops_whole_samples),
-        cmocka_unit_test(tokens_are_in_timms_order),
-        cmocka_unit_test(kinds_of_gelu_are_pytorchs),
         cmocka_unit_test(sgd_takes_pytorchs_steps),
         cmocka_unit_test(adamw_corrects_its_bias_and_decays_apart),
         cmocka_unit_test(guard_skips_what_is_not_finite_and_clips),
