@@ -237,13 +237,24 @@ static int residual(
     return th_add(b, x, th_drop_path(b, in_block(block, drop).text, y, p));
 }
 
-/* x + attention(norm(x)), then x + mlp(norm(x)): equations 2 and 3. */
+/* Whether after the last attention only the class token is read. */
+static bool reads_class_alone(const struct config *c)
+{
+    return !c->mean && !c->distilled;
+}
+
+/* x + attention(norm(x)), then x + mlp(norm(x)): equations 2 and 3. Of the last block's
+ * tokens those that nobody reads are not computed: [n][d] instead of [n][t][d]. */
 static int block(struct th_builder *b, const struct config *c, int i, int x)
 {
     int width = c->width;
     int y = th_layernorm(b, in_block(i, "norm1").text, x, eps_of(c));
     y = th_linear(b, in_block(i, "attn.qkv").text, y, 3 * width, !c->no_qkv_bias);
     y = th_attention(b, y, c->heads);
+    if (i == c->depth - 1 && reads_class_alone(c)) {
+        x = th_token_mean(b, x, 0, 1);
+        y = th_token_mean(b, y, 0, 1);
+    }
     y = th_linear(b, in_block(i, "attn.proj").text, y, width, true);
     x = residual(b, c, i, 1, x, y);
     y = th_layernorm(b, in_block(i, "norm2").text, x, eps_of(c));
@@ -278,8 +289,11 @@ static void pool(struct th_builder *b, const struct config *c, int x, int patche
 {
     if (!c->fc_norm)
         x = th_layernorm(b, "norm", x, eps_of(c));
-    taps->pooled = c->mean ? th_token_mean(b, x, tokens_before(c), patches)
-                           : th_token_mean(b, x, 0, 1);
+    if (reads_class_alone(c))
+        taps->pooled = x;
+    else
+        taps->pooled = c->mean ? th_token_mean(b, x, tokens_before(c), patches)
+                               : th_token_mean(b, x, 0, 1);
     if (c->fc_norm)
         taps->pooled = th_layernorm(b, "fc_norm", taps->pooled, eps_of(c));
     taps->distilled = c->distilled;

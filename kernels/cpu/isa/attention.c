@@ -189,26 +189,37 @@ static void gather(const struct head *h, const float *s, const float *panels, fl
 
 /* ---- forward ---- */
 
-/* s[j] = exp(s[j] - largest), 0 beyond t; returns their sum. */
-static double exponents(float *s, int64_t t, int64_t tp, float *largest)
+/* The largest of a row's t scores, NaN if one is; what is beyond t is overwritten. */
+static float largest_of(float *s, int64_t t, int64_t tp)
 {
     float lanes[TH_LANES], most = -INFINITY;
+    th_vf best = vf_all(-INFINITY);
+    for (int64_t j = t; j < tp; j++)
+        s[j] = s[0];
+    for (int64_t j = 0; j < tp; j += TH_LANES)
+        best = vf_max(best, *(const th_vf_unaligned *)(s + j));
+    *(th_vf_unaligned *)lanes = best;
+    for (int l = 0; l < TH_LANES; l++)
+        most = lanes[l] > most || lanes[l] != lanes[l] ? lanes[l] : most;
+    return most;
+}
+
+/* s[j] = exp(s[j] - largest), 0 beyond t; returns their sum. */
+static double exponents(float *s, int64_t t, int64_t tp, float largest)
+{
+    float lanes[TH_LANES];
     double sum = 0;
-    for (int64_t j = 0; j < t; j++)
-        most = s[j] > most || s[j] != s[j] ? s[j] : most;
     th_vf total = vf_all(0);
     for (int64_t j = 0; j < tp; j += TH_LANES) {
         th_vf_unaligned *at = (th_vf_unaligned *)(s + j);
-        *at = vf_exp(*at - vf_all(most));
-        for (int64_t l = t; l < j + TH_LANES; l++)
-            if (l >= j)
-                s[l] = 0;
+        *at = vf_exp(*at - vf_all(largest));
+        for (int64_t l = t > j ? t : j; l < j + TH_LANES; l++)
+            s[l] = 0;
         total += *at;
     }
     *(th_vf_unaligned *)lanes = total;
     for (int l = 0; l < TH_LANES; l++)
         sum += (double)lanes[l];
-    *largest = most;
     return sum;
 }
 
@@ -216,7 +227,7 @@ static void forward(const struct th_call *call, struct head *h, int64_t index)
 {
     const struct th_args_attention *a = (const void *)call->args;
     int64_t heads = call->attr.attention.heads;
-    float *lse = a->lse_, over[BLOCK], largest;
+    float *lse = a->lse_, over[BLOCK];
     float *y = (float *)a->y + index / heads * h->t * h->d + index % heads * h->e;
     head_at(h, a->qkv, heads, index);
     pack_across(h, h->k, 3 * h->d, h->k_across);
@@ -226,7 +237,8 @@ static void forward(const struct th_call *call, struct head *h, int64_t index)
         pack_rows(h, h->q + i * 3 * h->d, 3 * h->d, n, h->scale, h->q_rows);
         scores(h, h->q_rows, h->k_across, n, h->s);
         for (int64_t r = 0; r < n; r++) {
-            double sum = exponents(h->s + r * h->ld, h->t, h->tp, &largest);
+            float *row = h->s + r * h->ld, largest = largest_of(row, h->t, h->tp);
+            double sum = exponents(row, h->t, h->tp, largest);
             over[r] = (float)(1 / sum);
             if (lse)
                 lse[index * h->t + i + r] = (float)((double)largest + log(sum));
