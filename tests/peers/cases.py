@@ -33,7 +33,7 @@ SEEDS |= {"freeze/bn,head-resnet20": 9, "freeze/stage4,head-auto16": 5}
 SEEDS |= {name: 1 for name in ("bn/auto-below-16", "bn/by-stage", "loss/clip", "loss/lr-decay",
                                "freeze/stage1-frozen-bn", "freeze/bn", "freeze/bias",
                                "freeze/stem,stage3")}
-SEEDS |= {"trace/sgd-train": 6, "trace/adamw-resnet18": 8, "trace/timetable": 8,
+SEEDS |= {"trace/sgd-train": 6, "trace/adamw-resnet18": 8, "trace/timetable": 1,
           "backbone/resnet50-stage4": 12}
 SEEDS |= {name: 4 for name in ("freeze/stage1", "freeze/bn-train", "freeze/stem,stage3-train",
                                "input/same-bits-again")}
