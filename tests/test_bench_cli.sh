@@ -195,8 +195,8 @@ bench 2 "one that stands twice" new --strategies head,head
 says "head stands twice"
 bench 2 "one that the network is too small for" new --strategies last7
 says "last7: the network has fewer stages"
-bench 2 "one of a later version" new --strategies lora
-says "it wants --lora, which is not in this version yet"
+bench 2 "one that bench does not set" new --strategies lora
+says "it wants --lora, which bench does not set"
 bench 2 "own without words" new --strategies own
 says "own is what --thaw and --bn say"
 bench 2 "own words that do not exist" new --thaw layer9,head

@@ -274,6 +274,29 @@ static void no_weight_gradient_is_made_and_batchnorms_stay_folded(void **state)
     net_close(&n);
 }
 
+static void no_step_has_all_its_outputs_unread(void **state)
+{
+    (void)state;
+    for (int c = 0; c < N_LORAS; c++) {
+        struct net n;
+        open_with(&n, "ref", loras[c][0]);
+        net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, loras[c][1],
+            loras[c][2]);
+        const struct th_graph *g = th_plan_graph(n.plan);
+        for (int i = 0; i < g->n_nodes; i++) {
+            bool read = th_op_rule(g->nodes[i].op)->writes != 0;
+            for (int k = 0; k < TH_MAX_OUT; k++)
+                if (g->nodes[i].out[k] >= 0)
+                    read = read || g->values[g->nodes[i].out[k]].wanted ||
+                           th_graph_readers(g, g->nodes[i].out[k]) > 0;
+            if (!read)
+                fail_msg("%s: %s of %s", loras[c][0], th_op_rule(g->nodes[i].op)->name,
+                    g->nodes[i].name);
+        }
+        net_close(&n);
+    }
+}
+
 static void less_is_saved_for_backward_than_for_all(void **state)
 {
     (void)state;
@@ -417,6 +440,7 @@ int main(void)
         cmocka_unit_test(merged_and_apart_are_the_same),
         cmocka_unit_test(dropout_acts_on_the_path_of_the_adapter_alone),
         cmocka_unit_test(no_weight_gradient_is_made_and_batchnorms_stay_folded),
+        cmocka_unit_test(no_step_has_all_its_outputs_unread),
         cmocka_unit_test(less_is_saved_for_backward_than_for_all),
         cmocka_unit_test(evaluation_follows_training_through_the_merged_weights),
         cmocka_unit_test(adapters_train_where_a_timetable_names_them),
