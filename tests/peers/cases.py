@@ -216,12 +216,12 @@ def lora_cases() -> list[Case]:
         step("lora/vit-qkv,proj", lora="r=8,alpha=16,targets=qkv,proj", **vit),
         step("lora/vit-all-linear", lora="r=4,alpha=2,targets=all-linear,rslora=1", **vit),
     ] + [
-        trace(f"lora/trace-{kind}-{name}", n=40, **{**setup, **options, "batch": 2})
+        trace(f"lora/trace-{kind}-{name}", n=40, **{**options, **setup, "batch": 2})
         for kind, options in (("sgd", SGD), ("adamw", ADAMW))
         for name, setup in (
             ("vit", {**{k: v for k, v in vit.items() if k != "weights"},
                      "lora": "r=8,alpha=16,targets=qkv,proj"}),
-            ("resnet18", dict(lora="r=8,alpha=16,targets=conv", **frozen)))
+            ("resnet18", dict(lora="r=8,alpha=2,targets=conv", **frozen, lr=1e-4)))
     ]
 
 
