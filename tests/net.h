@@ -188,11 +188,12 @@ static inline void net_close(struct net *n)
 }
 
 /* Gradients of all parameters that train, one after the other. */
-static inline float *net_gradients(enum th_keep keep, const char *device,
-    unsigned without, const char *thaw, const char *bn, int64_t *count, float *loss)
+static inline float *net_gradients_of(const char *variant, int size, enum th_keep keep,
+    const char *device, unsigned without, const char *thaw, const char *bn,
+    int64_t *count, float *loss)
 {
     struct net n;
-    net_open(&n, device, "resnet20", 16, 5, 7);
+    net_open(&n, device, variant, size, 5, 7);
     net_plan(&n,
         (struct th_plan_spec){.mode = TH_TRAIN,
             .batch = 3,
@@ -217,6 +218,13 @@ static inline float *net_gradients(enum th_keep keep, const char *device,
     }
     net_close(&n);
     return all;
+}
+
+static inline float *net_gradients(enum th_keep keep, const char *device,
+    unsigned without, const char *thaw, const char *bn, int64_t *count, float *loss)
+{
+    return net_gradients_of(
+        "resnet20", 16, keep, device, without, thaw, bn, count, loss);
 }
 
 /* ||a - b|| / ||b|| */

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Less memory between forward and backward: what a BatchNorm step made is not kept but
- * made again where backward first reads it, from a convolution's output that is kept
- * anyway. Same step, same inputs, same bits. (Chen et al. 2016, arXiv:1604.06174, with
- * the cheap steps chosen as in Bulo et al. 2018, arXiv:1712.02616.)
+ * Less memory between forward and backward: what a BatchNorm, LayerNorm or GELU step made
+ * is not kept but made again where backward first reads it (for the weight gradient of the
+ * next layer), from an input that is kept anyway for the step's own gradient. Same step,
+ * same inputs, same bits. (Chen et al. 2016, arXiv:1604.06174, with the cheap steps chosen
+ * as in Bulo et al. 2018, arXiv:1712.02616.)
  *
- * A value is made again if its step is a bn_apply and each input of the step
+ * A value is made again if its step is one of these and each input of the step
  *   - is read by backward later than the value is, or lives longer than the run, or is
  *     itself made again, so that nothing is kept for this alone;
  *   - is not written before that place.
- * --memory high: none is. Normally those without a residual. --memory low: all, so that
- * the outputs of a stage's blocks are made again in a chain, from its first block on. */
+ * --memory high: none is. Normally those without a residual: of a Transformer block with
+ * tokens of d values (x, ln1, 3 of qkv, attention, x', ln2, 4 before and 4 behind the GELU)
+ * 10 of 16. --memory low: all, so that the outputs of a stage's blocks are made again in a
+ * chain, from its first block on. */
 #include "pass.h"
 
 #include "mem.h"
@@ -53,13 +56,25 @@ static bool is_there(const struct again *a, int v, int at)
     return outlives && (a->written[v] < 0 || a->written[v] > at);
 }
 
+/* One pass over memory, and its first output is what the next layer reads. */
+static bool is_cheap(enum th_op op)
+{
+    return op == TH_OP_bn_apply || op == TH_OP_layernorm || op == TH_OP_gelu;
+}
+
+/* Has a residual inside. */
+static bool adds(const struct th_node *n)
+{
+    return n->op == TH_OP_bn_apply && n->in[5] >= 0;
+}
+
 static bool can_be_made_again(const struct again *a, int v, int at)
 {
     const struct th_node *n = a->maker[v] < 0 ? NULL : &a->nodes[a->maker[v]];
-    if (!n || n->op != TH_OP_bn_apply || n->phase != TH_FORWARD || n->host ||
-        n->out[0] != v || a->l->graph.values[v].wanted || a->viewed[v])
+    if (!n || !is_cheap(n->op) || n->phase != TH_FORWARD || n->host || n->out[0] != v ||
+        a->l->graph.values[v].wanted || a->viewed[v])
         return false;
-    if (n->in[5] >= 0 && a->l->spec->keep != TH_KEEP_LITTLE)
+    if (adds(n) && a->l->spec->keep != TH_KEEP_LITTLE)
         return false;
     for (int k = 0; k < TH_MAX_IN; k++)
         if (n->in[k] >= 0 && !a->chosen[n->in[k]] && !is_there(a, n->in[k], at) &&
@@ -91,7 +106,17 @@ static void choose_all(struct again *a)
     }
 }
 
-/* The value to read in place of v. */
+/* A value like v, which may be absent. */
+static int another(struct th_graph *g, int v)
+{
+    if (v < 0)
+        return -1;
+    struct th_operand o = g->values[v].o; /* of its own: the list of values may move */
+    return th_graph_value(g, &o);
+}
+
+/* The value to read in place of v. The other outputs of a LayerNorm, its rows' mean and
+ * rstd, are kept; a second time they are made and forgotten. */
 static int made_again(struct again *a, int v)
 {
     struct th_graph *g = &a->l->graph;
@@ -103,8 +128,10 @@ static int made_again(struct again *a, int v)
     int in[TH_MAX_IN], out[TH_MAX_OUT] = {-1, -1, -1};
     for (int k = 0; k < TH_MAX_IN; k++)
         in[k] = made_again(a, n->in[k]);
-    struct th_operand o = g->values[v].o;
-    out[0] = a->copy[v] = th_graph_value(g, &o);
+    out[0] = a->copy[v] = another(g, v);
+    if (n->op == TH_OP_layernorm)
+        for (int k = 1; k < TH_MAX_OUT; k++)
+            out[k] = another(g, n->out[k]);
     th_graph_emit(g, n->op, TH_BACKWARD, &n->attr, in, out, n->name);
     return out[0];
 }
