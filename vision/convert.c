@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns thaw_convert: weights to a model file, a data set to a folder of PNGs. */
+ * Owns thaw_convert: weights to a model file or ONNX, a data set to a folder of PNGs. */
 #include "adapter.h"
 #include "dataset.h"
 #include "file.h"
 #include "mem.h"
 #include "model_file.h"
+#include "onnx.h"
 #include "options.h"
 #include "pretrained.h"
 #include "report.h"
@@ -35,9 +36,32 @@ static thaw_status convert_data(
     return status;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+static bool is_onnx(const char *out)
+{
+    return ends_with(out, ".onnx");
+}
+
+static thaw_status write_network(
+    struct th_network *n, const char *out, const thaw_options *o)
+{
+    const struct th_onnx_spec onnx = {
+        .batch = thaw_options_is_set(o, "batch") ? (int)th_option_int(o, "batch") : 1,
+        .embed_preprocessing = th_option_flag(o, "embed-preprocessing")};
+    if (is_onnx(out))
+        return th_onnx_write(out, &n->model, &n->store, &onnx);
+    return th_model_file_write(out, &n->model, &n->store);
+}
+
 /* A known network, whole, with its attributes. */
 static thaw_status write_model(const struct th_weights *w,
-    const struct th_network_spec *spec, const char *out, const thaw_events *events)
+    const struct th_network_spec *spec, const char *out, const thaw_options *o,
+    const thaw_events *events)
 {
     struct th_network n;
     const struct th_load_spec load = {.where = "weights", .head = true};
@@ -46,7 +70,7 @@ static thaw_status write_model(const struct th_weights *w,
         status = th_pretrained_load(w, &n, &load, NULL, 0);
     th_model_file_origin(w, &n.model);
     if (status == THAW_OK)
-        status = th_model_file_write(out, &n.model, &n.store);
+        status = write_network(&n, out, o);
     if (status == THAW_OK)
         th_say(events, "weights", "%s, %d tensors, %d classes -> %s%s%s",
             spec->variant->name, n.model.n_params, spec->n_classes, out,
@@ -76,20 +100,14 @@ static thaw_status convert_weights(const struct th_weights *w, const char *out,
     thaw_status status = th_pretrained_identify(w, o, &spec, &assumed);
     if (status == THAW_OK)
         status = th_pretrained_classes(w, &spec, &names, &spec.n_classes, &named);
-    if (status == THAW_E_MEMORY)
+    if (status == THAW_E_MEMORY || (status != THAW_OK && is_onnx(out)))
         return status;
     if (status != THAW_OK)
         return write_tensors(w, spec.variant, out, events);
     spec.classes = (const char *const *)names;
-    status = write_model(w, &spec, out, events);
+    status = write_model(w, &spec, out, o, events);
     th_free(names);
     return status;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcmp(text + n - m, end);
 }
 
 /* An adapter to a folder of PEFT's. */
@@ -97,7 +115,7 @@ static thaw_status convert_adapter(
     const char *in, const char *out, const thaw_events *events)
 {
     struct th_adapter a;
-    if (th_weights_format_of(out))
+    if (th_weights_format_of(out) || is_onnx(out))
         return th_fail(THAW_E_USAGE,
             "%s: an adapter becomes a folder of PEFT's: give a name without ending",
             out);
@@ -119,9 +137,13 @@ thaw_status thaw_convert(
         return convert_data(in, out, o, events);
     if (ends_with(in, ".adapter.h5"))
         return convert_adapter(in, out, events);
-    if (!th_weights_format_of(out))
+    if (!th_weights_format_of(out) && !is_onnx(out))
         return th_fail(
-            THAW_E_USAGE, "%s: weights are written as .h5 or .safetensors", out);
+            THAW_E_USAGE, "%s: weights are written as .h5, .safetensors or .onnx", out);
+    if (!is_onnx(out) && (thaw_options_is_set(o, "batch") ||
+                             thaw_options_is_set(o, "embed-preprocessing")))
+        return th_fail(THAW_E_USAGE,
+            "%s: --batch and --embed-preprocessing are for .onnx files", out);
     if (th_file_exists(out))
         return th_fail(THAW_E_USAGE, "%s exists: choose another name", out);
     char *path = NULL;

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX files of Thaw in other programs: onnx.checker (full, with shape inference), onnxruntime's logits
+within 1e-4 of `thaw predict`, with the preprocessing inside and outside, and the same classes in OpenCV's
+dnn. Weights are random, images are real where a folder of them is given.
+
+    python tests/peers/onnx_check.py build/thaw [NAME ...] [--images FOLDER]
+"""
+import argparse, json, pathlib, sys, tempfile
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import timm
+import torch
+import torchvision
+from PIL import Image
+
+import files as shared
+from roundtrip import Work, shaken, tensors, verdict
+
+# Output deviations of random networks may be tiny, and classes then a matter of rounding: OpenCV's
+# class has to be one whose logit is within this of the largest.
+TIE = 1e-4
+
+
+def vit(name):
+    return lambda: timm.create_model(name, num_classes=10)
+
+
+def tv(name):
+    return lambda: torchvision.models.get_model(name, num_classes=10)
+
+
+CASES = {
+    "resnet18": tv("resnet18"), "resnet50": tv("resnet50"), "resnext50_32x4d": tv("resnext50_32x4d"),
+    "resnet20": None, "resnet8": None,
+    "vit_tiny": vit("vit_tiny_patch16_224"), "deit_distilled": vit("deit_tiny_distilled_patch16_224"),
+    "deit3_small": vit("deit3_small_patch16_224"), "dinov2_small": vit("vit_small_patch14_dinov2"),
+    "clip": vit("vit_base_patch32_clip_quickgelu_224"), "vit_gap_reg": vit("vit_medium_patch16_reg4_gap_256"),
+}
+
+
+def pictures(work, folder, size, n):
+    """n images of size x size as PNG, so that Thaw's resize changes nothing."""
+    found = sorted(p for p in pathlib.Path(folder).rglob("*.jpg"))[:: 37][:n] if folder else []
+    rng = np.random.default_rng(1)
+    pixels, names = [], []
+    for i in range(n):
+        if i < len(found):
+            picture = np.array(Image.open(found[i]).convert("RGB").resize((size, size), Image.BILINEAR))
+        else:
+            picture = rng.integers(0, 256, (size, size, 3)).astype("uint8")
+        names.append(work.folder / f"picture-{size}-{i}.png")
+        Image.fromarray(picture).save(names[-1])
+        pixels.append(picture)
+    return np.stack(pixels), names
+
+
+def weights(work, name, make, images):
+    if make is None:  # of no library: a run of no epochs leaves a model file
+        run = work.folder / name
+        work.run("train", images, "-o", run, "--backbone", name, "--weights", "random", "--thaw", "all",
+                 "--epochs", 1, "--batch", 8, "--quiet")
+        return run / "last.h5"
+    path = work.folder / f"{name}.pth"
+    torch.save(shaken(make()).state_dict(), path)
+    return work.convert(path, f"{name}.h5")
+
+
+def training_images(work):
+    folder, rng = work.folder / "train", np.random.default_rng(2)
+    for i in range(24):
+        (folder / f"c{i % 3}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3)).astype("uint8")).save(folder / f"c{i % 3}" / f"{i}.png")
+    return folder
+
+
+def answers(path, batch):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["logits"], {"image": batch[i:i + 1]})[0] for i in range(len(batch))])
+
+
+def opencv(path, x):
+    net = cv2.dnn.readNetFromONNX(str(path))
+    logits = []
+    for i in range(len(x)):
+        net.setInput(x[i:i + 1])
+        logits.append(net.forward().reshape(1, -1))
+    return np.concatenate(logits)
+
+
+def check(work, name, make, folder, n):
+    h5 = weights(work, name, make, training_images(work))
+    given = shared.read_attributes(h5)
+    size = int(np.ravel(given["input_size"])[0])
+    pixels, names = pictures(work, folder, size, n)
+    outside = work.convert(h5, f"{name}.onnx")
+    inside = work.folder / f"{name}-inside.onnx"
+    inside.unlink(missing_ok=True)
+    work.run("convert", h5, inside, "--embed-preprocessing")
+    for path in (outside, inside):
+        onnx.checker.check_model(str(path), full_check=True)
+    meta = {p.key: p.value for p in onnx.load(outside).metadata_props}
+    classes = [c.decode() if isinstance(c, bytes) else str(c) for c in given["classes"]]
+    good = json.loads(meta["classes"]) == classes and json.loads(meta["input_size"]) == size
+    good = good and np.allclose(json.loads(meta["mean"]), given["mean"]) and np.allclose(json.loads(meta["std"]), given["std"])
+    if not good:
+        print(f"FAIL {name}: metadata {meta}")
+    want = work.logits(h5, names)
+    x = tensors(pixels, given["mean"], given["std"]).numpy()
+    good &= verdict(f"{name}, onnxruntime", answers(outside, x), want)
+    good &= verdict(f"{name}, onnxruntime, u8 images", answers(inside, pixels), want)
+    try:
+        theirs = opencv(outside, x)
+    except cv2.error as e:
+        print(f"FAIL {name}, OpenCV: {str(e)[:300]}")
+        return False
+    best = theirs.argmax(1)
+    gap = (want.max(1) - want[np.arange(len(want)), best]).max()
+    print(f"{'ok  ' if gap <= TIE else 'FAIL'} {name}, OpenCV {cv2.__version__}: classes {best.tolist()}, Thaw's "
+          f"{want.argmax(1).tolist()}, logits within {np.abs(theirs - want).max():.1e}")
+    return good and gap <= TIE
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("thaw")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--images", help="folder of JPEGs; default: noise")
+    parser.add_argument("-n", type=int, default=4, help="images a network")
+    a = parser.parse_args()
+    torch.manual_seed(0)
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(a.thaw, folder)
+        for name in a.names or CASES:
+            if not check(work, name, CASES[name], a.images, a.n):
+                failed.append(name)
+    print(f"failed: {', '.join(failed)}" if failed else "all hold")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
