@@ -122,7 +122,7 @@ def settled(backbone: str, n_classes: int, x: torch.Tensor) -> nn.Module:
     """torchvision's random weights, seeded, with the statistics of x in every BatchNorm: what a
     frozen network computes then stays in range."""
     torch.manual_seed(0)
-    model = build(backbone, n_classes, nn.BatchNorm2d)
+    model = build(backbone, n_classes, nn.BatchNorm2d, x.shape[-1])
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for m in norms:
         m.momentum = 1.0

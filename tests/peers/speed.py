@@ -38,7 +38,8 @@ PIXELS = ["--mean", ",".join(map(str, reference.MEAN)), "--std", ",".join(map(st
 SETTLE = 16                   # images from which BatchNorm statistics come
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHIPPED = {"resnet20": os.path.join(HERE, "../../examples/weights/resnet20-cifar10.h5")}
-BACKBONES = ("resnet18", "resnet50", "resnet20")
+BACKBONES = ("resnet18", "resnet50", "resnet20", "vit_small_patch16_224",
+             "vit_tiny_patch16_224")
 SMALL = {"resnet20": {"image_size": 32, "batch": 128}}
 
 

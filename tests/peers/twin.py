@@ -23,11 +23,16 @@ LAYOUTS = ("channels_last", "contiguous", "compile")
 def build(args: argparse.Namespace) -> nn.Module:
     weights = torch.load(args.weights, weights_only=True, mmap=True)
     head = next(k for k in weights if models.stage_of(k) == "head" and k.endswith("bias"))
-    model = models.build(args.backbone, len(weights[head]), nn.BatchNorm2d)
+    size = np.load(args.images, mmap_mode="r").shape[1]
+    model = models.build(args.backbone, len(weights[head]), nn.BatchNorm2d, size)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     assert not unexpected and all("num_batches" in k for k in missing)
     every = models.stages(model)
-    models.thaw_stages(model, every if args.thaw == "all" else args.thaw.split(","))
+    if models.is_vit(args.backbone):
+        model.train()
+        models.freeze(model, args.thaw, "frozen", args.batch, 0)
+    else:
+        models.thaw_stages(model, every if args.thaw == "all" else args.thaw.split(","))
     return model
 
 

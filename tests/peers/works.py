@@ -5,7 +5,10 @@ import json
 import subprocess
 from dataclasses import dataclass
 
+import models
+
 STAGES = {"resnet20": 3}  # else 4
+BLOCKS = 12               # of a Vision Transformer
 CACHED = "memory"
 
 
@@ -28,14 +31,31 @@ class Work:
         return self.prefix == "fp32"
 
 
-FULL = {"resnet18": (1.5, 1.2, 1.25), "resnet50": (1.4, 1.15, 1.15)}
+FULL = {"resnet18": (1.5, 1.2, 1.25), "resnet50": (1.4, 1.15, 1.15),
+        "vit_small_patch16_224": (1.25, 1.25, None)}
 
 
 def stage_names(backbone: str) -> list[str]:
     return [f"stage{i + 1}" for i in range(STAGES.get(backbone, 4))]
 
 
+def vit_table(backbone: str) -> list[Work]:
+    """`bias` and `norm` name tensors in every block, so that nothing lies below a cut."""
+    last = ",".join([*(f"block{i}" for i in range(BLOCKS - 2, BLOCKS)), "norm", "head"])
+    return [
+        Work("full fine-tuning", "all", promised=FULL.get(backbone, ())),
+        Work("last two blocks, norm and head", last),
+        Work("the same from the cache", last, CACHED),
+        Work("biases alone and the head", "bias,head"),
+        Work("LayerNorms alone and the head", "norm,head"),
+        Work("head only, first epoch", "head", promised=(1.5, 1.5, None)),
+        Work("head only from the cache", "head", CACHED),
+    ]
+
+
 def table(backbone: str) -> list[Work]:
+    if models.is_vit(backbone):
+        return vit_table(backbone)
     last = stage_names(backbone)[-1] + ",head"
     return [
         Work("full fine-tuning", "all", promised=FULL.get(backbone, ())),
@@ -48,7 +68,10 @@ def table(backbone: str) -> list[Work]:
 
 
 def ladder(backbone: str) -> list[Work]:
-    """Bar c: all; without the lowest stages, one by one; the head; the first block."""
+    """Bar c: all; without the lowest stages, one by one; the head; the first block. A ViT's
+    rows are its table's."""
+    if models.is_vit(backbone):
+        return [w for w in table(backbone) if w.cache == "off"]
     stages = stage_names(backbone)
     parts = ["all", *(",".join(stages[i:]) + ",head" for i in range(1, len(stages))), "head",
              "stem,stage1,head"]
@@ -76,8 +99,8 @@ class Cost:
 
 
 def belongs(name: str, stage: str) -> bool:
-    return name.startswith({"head": ("fc", "linear"), "stem": ("conv1", "bn1")}.get(
-        stage, (stage.replace("stage", "layer") + ".",)))
+    return name.startswith({"head": ("fc", "linear", "head"), "stem": ("conv1", "bn1")}.get(
+        stage, (stage.replace("stage", "layer").replace("block", "blocks.") + ".",)))
 
 
 def cost(plan: list[dict], work: Work) -> Cost:
