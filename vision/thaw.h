@@ -59,7 +59,8 @@ enum {
     THAW_CMD_ADAPT = 128,
     THAW_CMD_BENCH = 256,
     THAW_CMD_TUNE = 512,
-    THAW_CMD_MERGE = 4096
+    THAW_CMD_MERGE = 4096,
+    THAW_CMD_FEATURES = 8192
 };
 
 typedef struct thaw_option {
@@ -246,6 +247,18 @@ typedef struct thaw_adaptation {
  * without BatchNorm; THAW_E_DATA. After a failure the model is partly adapted. */
 THAW_API thaw_status thaw_model_adapt(thaw_model *m, const char *data,
     const thaw_options *o, const thaw_events *events, thaw_adaptation *out);
+
+typedef struct thaw_features {
+    int64_t images, values, unreadable; /* rows; numbers in each; images left out */
+} thaw_features;
+
+/* What a head reads of every image of a data set, training images first, to `path`: .npy,
+ * an array [images][values]; or .h5, "features" beside "labels" and the classes' names; and
+ * to `path`.csv image, split and class of each row. Options: "max-bad". THAW_E_USAGE for
+ * another ending; THAW_E_DATA, THAW_E_IO, THAW_E_MEMORY. */
+THAW_API thaw_status thaw_model_features(thaw_model *m, const char *data,
+    const char *path, const thaw_options *o, const thaw_events *events,
+    thaw_features *out);
 
 /* Write the model as a model file (.h5), durably. THAW_E_IO, THAW_E_MEMORY. */
 THAW_API thaw_status thaw_model_write(const thaw_model *m, const char *path);
