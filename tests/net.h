@@ -187,7 +187,61 @@ static inline void net_close(struct net *n)
     th_device_close(n->device);
 }
 
-/* Gradients of all parameters that train, one after the other. */
+/* Nodes of the plan with this op. */
+static inline int net_count_op(const struct net *n, enum th_op op)
+{
+    const struct th_graph *g = th_plan_graph(n->plan);
+    int count = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        count += g->nodes[i].op == op;
+    return count;
+}
+
+/* Gradients of all parameters that train, one after the other, of a plan that keeps them;
+ * closes the net. */
+static inline float *net_take_gradients(struct net *n, int64_t *count)
+{
+    *count = th_freeze_trained(&n->freeze, &n->model);
+    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
+    for (int i = 0; i < n->model.n_params; i++) {
+        char name[160];
+        if (!n->freeze.trainable[i])
+            continue;
+        snprintf(name, sizeof name, "grad/%s", n->model.params[i].name);
+        must(th_plan_get(n->plan, name, at));
+        at += th_shape_count(&n->model.params[i].shape);
+    }
+    net_close(n);
+    return all;
+}
+
+/* Whether an eval plan on the store sees what training changes: the same bits without a
+ * step between, others after one. */
+static inline void net_evaluation_follows(
+    struct net *n, const char *thaw, const char *bn)
+{
+    struct th_plan *eval = NULL;
+    struct th_plan_spec spec = {.model = &n->model, .mode = TH_EVAL, .batch = 2};
+    net_plan(n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, thaw, bn);
+    must(th_plan_new(&spec, &n->store, &n->arena, &eval));
+    float logits[3][10];
+    for (int i = 0; i < 3; i++) {
+        struct th_plan *train = n->plan;
+        n->plan = eval;
+        net_upload_random(n, "image", 3, "images");
+        n->plan = train;
+        must(th_plan_run(eval));
+        must(th_plan_get(eval, "logits", logits[i]));
+        must(th_plan_verify(eval));
+        if (i)
+            net_run(n, 1, 0.1F);
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    assert_memory_not_equal(logits[1], logits[2], sizeof logits[0]);
+    th_plan_free(eval);
+    net_close(n);
+}
+
 static inline float *net_gradients_of(const char *variant, int size, enum th_keep keep,
     const char *device, unsigned without, const char *thaw, const char *bn,
     int64_t *count, float *loss)
@@ -204,20 +258,7 @@ static inline float *net_gradients_of(const char *variant, int size, enum th_kee
         thaw, bn);
     net_run(&n, 1, 0.0F);
     must(th_plan_get(n.plan, "loss", loss));
-    *count = 0;
-    for (int i = 0; i < n.model.n_params; i++)
-        *count += n.freeze.trainable[i] ? th_shape_count(&n.model.params[i].shape) : 0;
-    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
-    for (int i = 0; i < n.model.n_params; i++) {
-        char name[160];
-        if (!n.freeze.trainable[i])
-            continue;
-        snprintf(name, sizeof name, "grad/%s", n.model.params[i].name);
-        must(th_plan_get(n.plan, name, at));
-        at += th_shape_count(&n.model.params[i].shape);
-    }
-    net_close(&n);
-    return all;
+    return net_take_gradients(&n, count);
 }
 
 static inline float *net_gradients(enum th_keep keep, const char *device,

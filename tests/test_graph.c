@@ -165,15 +165,6 @@ static void dropout_draws_from_the_sample_and_is_absent_in_evaluation(void **sta
     net_close(&n);
 }
 
-static int count_op(const struct net *n, enum th_op op)
-{
-    const struct th_graph *g = th_plan_graph(n->plan);
-    int count = 0;
-    for (int i = 0; i < g->n_nodes; i++)
-        count += g->nodes[i].op == op;
-    return count;
-}
-
 /* The block's dropout acts while its stage or one below trains, the head's while the head
  * or anything below it does. */
 static void dropout_with_nothing_trained_at_or_below_it_is_identity(void **state)
@@ -194,8 +185,8 @@ static void dropout_with_nothing_trained_at_or_below_it_is_identity(void **state
                 .no_update = true,
                 .keep_gradients = true},
             cases[c].thaw, "auto");
-        assert_int_equal(count_op(&n, TH_OP_dropout), cases[c].forward);
-        assert_int_equal(count_op(&n, TH_OP_dropout_dx), cases[c].backward);
+        assert_int_equal(net_count_op(&n, TH_OP_dropout), cases[c].forward);
+        assert_int_equal(net_count_op(&n, TH_OP_dropout_dx), cases[c].backward);
         float a = loss_of(&n, 1), b = loss_of(&n, 2);
         assert_true((a != b) == (cases[c].forward > 0));
         net_close(&n);

@@ -42,18 +42,7 @@ static float *gradients(const char *device, unsigned without, const char *lora,
     open_with(&n, device, lora);
     net_plan(&n, spec, thaw, bn);
     loss_of(&n);
-    *count = th_freeze_trained(&n.freeze, &n.model);
-    float *all = th_alloc((size_t)*count, sizeof *all), *at = all;
-    for (int i = 0; i < n.model.n_params; i++) {
-        char name[160];
-        if (!n.freeze.trainable[i])
-            continue;
-        snprintf(name, sizeof name, "grad/%s", n.model.params[i].name);
-        must(th_plan_get(n.plan, name, at));
-        at += th_shape_count(&n.model.params[i].shape);
-    }
-    net_close(&n);
-    return all;
+    return net_take_gradients(&n, count);
 }
 
 /* r=8 goes by convolutions of rank 8, r=5 by the weight's gradient; targets above and below
@@ -236,14 +225,6 @@ static void dropout_acts_on_the_path_of_the_adapter_alone(void **state)
     net_close(&plain);
 }
 
-static int count_ops(const struct net *n, enum th_op op)
-{
-    int found = 0;
-    for (int i = 0; i < n->plan->n_steps; i++)
-        found += n->plan->steps[i].call.op == op;
-    return found;
-}
-
 /* The forward half and dx cost what the frozen network costs. */
 static void no_weight_gradient_is_made_and_batchnorms_stay_folded(void **state)
 {
@@ -251,10 +232,10 @@ static void no_weight_gradient_is_made_and_batchnorms_stay_folded(void **state)
     struct net n;
     open_with(&n, "cpu:avx2", "r=8,targets=layer3.*");
     net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "head", "auto");
-    assert_int_equal(count_ops(&n, TH_OP_bn_apply), 0);
-    assert_int_equal(count_ops(&n, TH_OP_lora_merge), 6);
-    assert_int_equal(count_ops(&n, TH_OP_conv_dw), 12); /* of A and B */
-    assert_int_equal(count_ops(&n, TH_OP_lora_da), 0);
+    assert_int_equal(net_count_op(&n, TH_OP_bn_apply), 0);
+    assert_int_equal(net_count_op(&n, TH_OP_lora_merge), 6);
+    assert_int_equal(net_count_op(&n, TH_OP_conv_dw), 12); /* of A and B */
+    assert_int_equal(net_count_op(&n, TH_OP_lora_da), 0);
     for (int i = 0; i < n.plan->n_steps; i++) {
         const struct th_step *s = &n.plan->steps[i];
         if (s->call.op == TH_OP_conv_dw)
@@ -323,26 +304,7 @@ static void evaluation_follows_training_through_the_merged_weights(void **state)
     (void)state;
     struct net n;
     open_with(&n, "cpu", "r=8,targets=conv");
-    struct th_plan *eval = NULL;
-    struct th_plan_spec spec = {.model = &n.model, .mode = TH_EVAL, .batch = 2};
-    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "lora", "auto");
-    must(th_plan_new(&spec, &n.store, &n.arena, &eval));
-    float logits[3][10];
-    for (int i = 0; i < 3; i++) {
-        struct th_plan *train = n.plan;
-        n.plan = eval;
-        net_upload_random(&n, "image", 3, "images");
-        n.plan = train;
-        must(th_plan_run(eval));
-        must(th_plan_get(eval, "logits", logits[i]));
-        must(th_plan_verify(eval));
-        if (i)
-            net_run(&n, 1, 0.1F);
-    }
-    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
-    assert_memory_not_equal(logits[1], logits[2], sizeof logits[0]);
-    th_plan_free(eval);
-    net_close(&n);
+    net_evaluation_follows(&n, "lora", "auto");
 }
 
 static void adapters_train_where_a_timetable_names_them(void **state)

@@ -380,27 +380,7 @@ static void evaluation_follows_training_through_the_derived_weights(void **state
     (void)state;
     struct net n;
     net_open(&n, "cpu", "resnet20", 16, 5, 7);
-    struct th_plan *eval = NULL;
-    struct th_plan_spec spec = {.model = &n.model, .mode = TH_EVAL, .batch = 2};
-    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "all", "train");
-    must(th_plan_new(&spec, &n.store, &n.arena, &eval));
-    float logits[3][10];
-    for (int i = 0; i < 3; i++) {
-        struct th_plan *train = n.plan;
-        n.plan = eval;
-        net_upload_random(&n, "image", 3, "images");
-        n.plan = train;
-        must(th_plan_run(eval));
-        must(th_plan_get(eval, "logits", logits[i]));
-        must(th_plan_verify(eval));
-        if (i == 0) /* again without a step between: same bits */
-            continue;
-        net_run(&n, 1, 0.1F);
-    }
-    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
-    assert_memory_not_equal(logits[1], logits[2], sizeof logits[0]);
-    th_plan_free(eval);
-    net_close(&n);
+    net_evaluation_follows(&n, "all", "train");
 }
 
 /* One value of a derived tensor changes behind the plan's back. */

@@ -410,15 +410,6 @@ static void frozen_tensors_are_bitwise_unchanged(void **state)
 
 /* ---- Folding ---- */
 
-static int count_op(const struct net *n, enum th_op op)
-{
-    const struct th_graph *g = th_plan_graph(n->plan);
-    int count = 0;
-    for (int i = 0; i < g->n_nodes; i++)
-        count += g->nodes[i].op == op;
-    return count;
-}
-
 /* Twelve blocks with two LayerScales each: those of frozen blocks become part of frozen
  * linear layers, above a trained one too, and nothing changes but rounding. */
 static void frozen_layerscales_are_folded(void **state)
@@ -441,9 +432,10 @@ static void frozen_layerscales_are_folded(void **state)
                     .keep_gradients = true,
                     .without = k ? TH_PASS_FOLD : 0},
                 rows[i].thaw, "auto");
-            assert_int_equal(count_op(&n, TH_OP_linear_fold), k ? 0 : rows[i].folded);
             assert_int_equal(
-                count_op(&n, TH_OP_layerscale), k ? 24 : 24 - rows[i].folded);
+                net_count_op(&n, TH_OP_linear_fold), k ? 0 : rows[i].folded);
+            assert_int_equal(
+                net_count_op(&n, TH_OP_layerscale), k ? 24 : 24 - rows[i].folded);
             net_run(&n, 4, 0.0F);
             must(th_plan_get(n.plan, "loss", &loss[k]));
             must(th_plan_verify(n.plan));

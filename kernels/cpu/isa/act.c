@@ -2,31 +2,6 @@
  * Owns relu and its gradient, and add: value by value, in any layout. */
 #include "lanes.h"
 
-/* Values [from,end) of part i. */
-struct span {
-    int64_t from, end;
-};
-
-TH_INLINE struct span span_of(const struct th_operand *o, int64_t i)
-{
-    int64_t count = th_shape_count(&o->shape), from = i * TH_FLAT_PART;
-    return (struct span){
-        from, count < from + TH_FLAT_PART ? count : from + TH_FLAT_PART};
-}
-
-TH_INLINE int left(int64_t at, int64_t end)
-{
-    return end - at < TH_GROUP ? (int)(end - at) : TH_GROUP;
-}
-
-static thaw_status run(
-    const struct th_call *call, void (*part)(const struct th_call *, int64_t))
-{
-    int64_t count = th_shape_count(&call->in[0].shape);
-    th_parallel(call, th_parts(count, TH_FLAT_PART), part);
-    return THAW_OK;
-}
-
 static void relu_part(const struct th_call *call, int64_t i)
 {
     const struct th_args_relu *a = (const void *)call->args;
@@ -35,7 +10,7 @@ static void relu_part(const struct th_call *call, int64_t i)
     float *y = a->y;
     uint8_t *mask = a->mask_;
     for (int64_t at = s.from; at < s.end; at += TH_GROUP) {
-        int n = left(at, s.end);
+        int n = v_left(at, s.end);
         v16 v = v_max(v_all(0), v_load_n(x + at, n, v_all(0)));
         if (mask)
             bits_write(mask, at, n, v_positive(v));
@@ -45,7 +20,7 @@ static void relu_part(const struct th_call *call, int64_t i)
 
 TH_OWN(relu)
 {
-    return run(call, relu_part);
+    return run_spans(call, relu_part);
 }
 
 static void relu_dx_part(const struct th_call *call, int64_t i)
@@ -55,7 +30,7 @@ static void relu_dx_part(const struct th_call *call, int64_t i)
     const float *dy = a->dy, *add = a->add_;
     float *dx = a->dx;
     for (int64_t at = s.from; at < s.end; at += TH_GROUP) {
-        int n = left(at, s.end);
+        int n = v_left(at, s.end);
         v16 v = v_load_n(dy + at, n, v_all(0));
         if (add)
             v = v_add(v, v_load_n(add + at, n, v_all(0)));
@@ -65,7 +40,7 @@ static void relu_dx_part(const struct th_call *call, int64_t i)
 
 TH_OWN(relu_dx)
 {
-    return run(call, relu_dx_part);
+    return run_spans(call, relu_dx_part);
 }
 
 static void add_part(const struct th_call *call, int64_t i)
@@ -75,7 +50,7 @@ static void add_part(const struct th_call *call, int64_t i)
     const float *a = t->a, *b = t->b;
     float *y = t->y;
     for (int64_t at = s.from; at < s.end; at += TH_GROUP) {
-        int n = left(at, s.end);
+        int n = v_left(at, s.end);
         v16 v = v_load_n(a + at, n, v_all(0));
         v_store_n(y + at, n, v_add(v, v_load_n(b + at, n, v_all(0))));
     }
@@ -83,5 +58,5 @@ static void add_part(const struct th_call *call, int64_t i)
 
 TH_OWN(add)
 {
-    return run(call, add_part);
+    return run_spans(call, add_part);
 }

@@ -26,17 +26,17 @@ TH_INLINE th_vf share(enum th_gelu kind, th_vf x, th_vf *slope)
     return s;
 }
 
-/* y, or with dy the gradient of x, of values [from,end). */
-TH_INLINE void values(enum th_gelu kind, int64_t from, int64_t end, const float *x,
-    const float *dy, float *out)
+/* y, or with dy the gradient of x, of a span's values. */
+TH_INLINE void values(
+    enum th_gelu kind, struct span s, const float *x, const float *dy, float *out)
 {
-    for (int64_t at = from; at < end; at += TH_GROUP) {
-        int n = end - at < TH_GROUP ? (int)(end - at) : TH_GROUP;
+    for (int64_t at = s.from; at < s.end; at += TH_GROUP) {
+        int n = v_left(at, s.end);
         v16 v = v_load_n(x + at, n, v_all(0));
         v16 d = dy ? v_load_n(dy + at, n, v_all(0)) : v;
         for (int i = 0; i < TH_VECTORS; i++) {
-            th_vf slope, s = share(kind, v.v[i], &slope);
-            d.v[i] *= dy ? slope : s;
+            th_vf slope, y = share(kind, v.v[i], &slope);
+            d.v[i] *= dy ? slope : y;
         }
         v_store_n(out + at, n, d);
     }
@@ -45,17 +45,16 @@ TH_INLINE void values(enum th_gelu kind, int64_t from, int64_t end, const float 
 static void part_of(
     const struct th_call *call, int64_t i, const float *x, const float *dy, float *out)
 {
-    int64_t count = th_shape_count(&call->in[0].shape), from = i * TH_FLAT_PART;
-    int64_t end = count < from + TH_FLAT_PART ? count : from + TH_FLAT_PART;
+    struct span s = span_of(&call->in[0], i);
     switch (call->attr.act.kind) {
     case TH_GELU_ERF:
-        values(TH_GELU_ERF, from, end, x, dy, out);
+        values(TH_GELU_ERF, s, x, dy, out);
         break;
     case TH_GELU_TANH:
-        values(TH_GELU_TANH, from, end, x, dy, out);
+        values(TH_GELU_TANH, s, x, dy, out);
         break;
     case TH_GELU_QUICK:
-        values(TH_GELU_QUICK, from, end, x, dy, out);
+        values(TH_GELU_QUICK, s, x, dy, out);
         break;
     }
 }
@@ -68,9 +67,7 @@ static void gelu_part(const struct th_call *call, int64_t i)
 
 TH_OWN(gelu)
 {
-    int64_t count = th_shape_count(&call->in[0].shape);
-    th_parallel(call, th_parts(count, TH_FLAT_PART), gelu_part);
-    return THAW_OK;
+    return run_spans(call, gelu_part);
 }
 
 static void gelu_dx_part(const struct th_call *call, int64_t i)
@@ -81,7 +78,5 @@ static void gelu_dx_part(const struct th_call *call, int64_t i)
 
 TH_OWN(gelu_dx)
 {
-    int64_t count = th_shape_count(&call->in[0].shape);
-    th_parallel(call, th_parts(count, TH_FLAT_PART), gelu_dx_part);
-    return THAW_OK;
+    return run_spans(call, gelu_dx_part);
 }

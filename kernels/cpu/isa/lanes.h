@@ -80,6 +80,12 @@ TH_INLINE v16 v_all(float x)
     return r;
 }
 
+/* Lanes of the group at `at` that lie before `end`. */
+TH_INLINE int v_left(int64_t at, int64_t end)
+{
+    return end - at < TH_GROUP ? (int)(end - at) : TH_GROUP;
+}
+
 TH_INLINE v16 v_add(v16 a, v16 b)
 {
     for (int i = 0; i < TH_VECTORS; i++)
@@ -124,6 +130,27 @@ TH_INLINE v16 v_keep(v16 a, uint32_t bits)
     for (int i = 0; i < TH_VECTORS; i++)
         a.v[i] = vf_keep(a.v[i], bits >> (i * TH_LANES));
     return a;
+}
+
+/* Values [from,end) of part i of a tensor that is seen as a row of values. */
+struct span {
+    int64_t from, end;
+};
+
+TH_INLINE struct span span_of(const struct th_operand *o, int64_t i)
+{
+    int64_t count = th_shape_count(&o->shape), from = i * TH_FLAT_PART;
+    return (struct span){
+        from, count < from + TH_FLAT_PART ? count : from + TH_FLAT_PART};
+}
+
+/* Those parts of the first input, each by `part`. */
+TH_INLINE thaw_status run_spans(
+    const struct th_call *call, void (*part)(const struct th_call *, int64_t))
+{
+    int64_t count = th_shape_count(&call->in[0].shape);
+    th_parallel(call, th_parts(count, TH_FLAT_PART), part);
+    return THAW_OK;
 }
 
 /* Planes of an operand. */

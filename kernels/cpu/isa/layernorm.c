@@ -14,11 +14,6 @@ TH_INLINE struct rows rows_of(const struct th_operand *o)
     return (struct rows){th_shape_count(&o->shape) / width, width};
 }
 
-TH_INLINE int left(int64_t at, int64_t end)
-{
-    return end - at < TH_GROUP ? (int)(end - at) : TH_GROUP;
-}
-
 /* Sum of all lanes, in double. */
 TH_INLINE double v_sum(v16 a)
 {
@@ -53,18 +48,18 @@ static void layernorm_row(
     float *y = (float *)a->y + r * width;
     v16 sum = v_all(0);
     for (int64_t j = 0; j < width; j += TH_GROUP)
-        sum = v_add(sum, v_load_n(x + j, left(j, width), v_all(0)));
+        sum = v_add(sum, v_load_n(x + j, v_left(j, width), v_all(0)));
     double mean = v_sum(sum) / (double)width;
     v16 m = v_all((float)mean), square = v_all(0);
     for (int64_t j = 0; j < width; j += TH_GROUP) {
-        v16 d = v_sub(v_load_n(x + j, left(j, width), m), m);
+        v16 d = v_sub(v_load_n(x + j, v_left(j, width), m), m);
         square = v_fma(d, d, square);
     }
     double off = mean - (double)(float)mean; /* m is rounded: var = E(x-m)^2 - off^2 */
     double var = v_sum(square) / (double)width - off * off;
     double rstd = 1 / sqrt((var > 0 ? var : 0 * var) + (double)call->attr.norm.eps);
     for (int64_t j = 0; j < width; j += TH_GROUP) {
-        int n = left(j, width);
+        int n = v_left(j, width);
         v16 h = v_mul(v_sub(v_load_n(x + j, n, m), m), v_all((float)rstd));
         v16 g = v_load_n(gamma + j, n, m), b = v_load_n(beta + j, n, m);
         v_store_n(y + j, n, v_fma(h, g, b));
@@ -96,7 +91,7 @@ static void dx_row(int64_t width, const struct th_args_layernorm_dx *a, int64_t 
     v16 mean = v_all(((const float *)a->mean)[r]);
     v16 rstd = v_all(((const float *)a->rstd)[r]), sum = v_all(0), product = v_all(0);
     for (int64_t j = 0; j < width; j += TH_GROUP) {
-        int n = left(j, width);
+        int n = v_left(j, width);
         v16 h = v_mul(v_sub(v_load_n(x + j, n, mean), mean), rstd);
         v16 u = v_mul(v_load_n(dy + j, n, v_all(0)), v_load_n(gamma + j, n, v_all(0)));
         sum = v_add(sum, u);
@@ -105,7 +100,7 @@ static void dx_row(int64_t width, const struct th_args_layernorm_dx *a, int64_t 
     v16 u_mean = v_all((float)(v_sum(sum) / (double)width));
     v16 uh_mean = v_all((float)(-v_sum(product) / (double)width));
     for (int64_t j = 0; j < width; j += TH_GROUP) {
-        int n = left(j, width);
+        int n = v_left(j, width);
         v16 h = v_mul(v_sub(v_load_n(x + j, n, mean), mean), rstd);
         v16 u = v_mul(v_load_n(dy + j, n, v_all(0)), v_load_n(gamma + j, n, v_all(0)));
         v_store_n(dx + j, n, v_mul(rstd, v_fma(h, uh_mean, v_sub(u, u_mean))));
@@ -140,7 +135,7 @@ static void layernorm_dw_part(const struct th_call *call, int64_t i)
         v16 mean = v_all(((const float *)a->mean)[r]);
         v16 rstd = v_all(((const float *)a->rstd)[r]);
         for (int64_t j = 0; j < s.width; j += TH_GROUP) {
-            int n = left(j, s.width);
+            int n = v_left(j, s.width);
             v16 d = v_load_n(dy + j, n, v_all(0));
             v16 h = v_mul(v_sub(v_load_n(x + j, n, mean), mean), rstd);
             v_store_n(gammas + j, n, v_fma(d, h, v_load_n(gammas + j, n, d)));
