@@ -3,8 +3,9 @@
  * for validation. Knows no format; decodes nothing but on request.
  *
  * Invariants after th_dataset_open: classes are unique and in byte order; every label is
- * in [0, n_classes); ids are unique; what is held back depends on the seed and the listing
- * only, keeps the listing's order, and leaves each class at least one training image. */
+ * in [0, n_classes), or -1 where images may have no class; ids are unique; what is held
+ * back depends on the seed and the listing only, keeps the listing's order, and leaves
+ * each class at least one training image. */
 #include "dataset.h"
 
 #include "error.h"
@@ -118,8 +119,10 @@ thaw_status th_dataset_warn(struct th_dataset *d, const char *fmt, ...)
 
 static void samples_release(struct th_samples *s)
 {
-    for (int64_t i = 0; i < s->n; i++)
+    for (int64_t i = 0; i < s->n; i++) {
         th_free(s->sample[i].path);
+        th_free(s->sample[i].classes);
+    }
     th_free(s->sample);
     *s = (struct th_samples){0};
 }
@@ -165,7 +168,7 @@ static thaw_status check_prefix(const char *data)
         data, (int)n, data, known);
 }
 
-static thaw_status read_data(const char *data, struct th_dataset *d)
+static thaw_status read_format(const char *data, struct th_dataset *d)
 {
     const char *colon = strchr(data, ':');
     const struct th_format *folder = NULL;
@@ -179,6 +182,12 @@ static thaw_status read_data(const char *data, struct th_dataset *d)
     TRY(check_later(data));
     TRY(check_prefix(data));
     return folder->read(data, d);
+}
+
+static thaw_status read_data(const char *data, struct th_dataset *d)
+{
+    TRY(read_format(data, d));
+    return d->many ? th_dataset_join_repeats(d) : THAW_OK;
 }
 
 /* Classes and labels in byte order. */
@@ -197,45 +206,52 @@ static thaw_status sort_classes(struct th_dataset *d)
     }
     d->n_classes = (int32_t)n;
     for (int split = 0; split < TH_N_SPLITS; split++)
-        for (int64_t i = 0; i < d->split[split].n; i++) {
-            int32_t *label = &d->split[split].sample[i].label;
-            *label = *label >= 0 ? rank[*label] : -1;
-        }
+        th_samples_relabel(&d->split[split], rank);
     th_free(rank);
-    return THAW_OK;
+    return d->many ? th_dataset_label_by_rarest(d) : THAW_OK;
 }
 
-/* Images of each class in a split; free it. */
-static int64_t *count_classes(const struct th_dataset *d, const struct th_samples *s)
+/* Whether every class of the image has another one left; then it has one less. */
+static bool can_go(const struct th_sample *s, int64_t *left)
 {
-    int64_t *count = th_alloc((size_t)d->n_classes, sizeof *count);
-    for (int64_t i = 0; count && i < s->n; i++)
-        if (s->sample[i].label >= 0)
-            count[s->sample[i].label]++;
-    return count;
+    const int32_t *class;
+    int32_t n = th_sample_classes(s, &class);
+    for (int32_t k = 0; k < n; k++)
+        if (left[class[k]] < 2)
+            return false;
+    for (int32_t k = 0; k < n; k++)
+        left[class[k]]--;
+    return true;
 }
 
-/* held[i] = whether training image i is held back: of each class the nearest whole number
- * to its fraction, at least one and never all. */
+/* held[i] = whether training image i is held back: of each label, -1 being one too, the
+ * nearest whole number to its fraction, at least one and never all, and of no class all. */
 static thaw_status draw_held_back(
     const struct th_dataset *d, double fraction, uint64_t seed, bool *held)
 {
     const struct th_samples *train = &d->split[TH_SPLIT_TRAIN];
-    int64_t *count = count_classes(d, train);
+    int64_t *left = th_dataset_count(d, train);
+    int64_t *count = th_alloc((size_t)d->n_classes + 1, sizeof *count);
     int64_t *order = th_alloc((size_t)train->n, sizeof *order);
-    thaw_status status = count && order ? THAW_OK : THAW_E_MEMORY;
+    thaw_status status = left && count && order ? THAW_OK : THAW_E_MEMORY;
     if (status == THAW_OK) {
         th_rng_permutation(th_rng_mix_name(seed, "val"), train->n, order);
-        for (int32_t c = 0; c < d->n_classes; c++) {
+        for (int64_t i = 0; i < train->n; i++)
+            count[train->sample[i].label + 1]++;
+        for (int32_t c = 0; c <= d->n_classes; c++) {
             int64_t wanted = llrint(fraction * (double)count[c]);
             wanted = wanted < 1 ? 1 : wanted;
             count[c] = wanted < count[c] ? wanted : count[c] - 1;
         }
-        for (int64_t i = 0; i < train->n; i++)
-            held[order[i]] = count[train->sample[order[i]].label]-- > 0;
+        for (int64_t i = 0; i < train->n; i++) {
+            const struct th_sample *s = &train->sample[order[i]];
+            held[order[i]] = count[s->label + 1] > 0 && can_go(s, left);
+            count[s->label + 1] -= held[order[i]];
+        }
     }
     th_free(order);
     th_free(count);
+    th_free(left);
     return status;
 }
 
@@ -257,6 +273,47 @@ static thaw_status hold_back(struct th_dataset *d, double fraction, uint64_t see
     return status;
 }
 
+/* map[class of the other] = ours of that name, -1: none; indices of names. Fresh. */
+static int32_t *match_names(const struct th_dataset *d, const struct th_dataset *other)
+{
+    int32_t *map = th_alloc((size_t)other->names.n, sizeof *map);
+    for (int64_t c = 0; map && c < other->names.n; c++) {
+        bool found;
+        int32_t at = find_class(d, other->names.name[c], &found);
+        map[c] = found ? d->order[at] : -1;
+    }
+    return map;
+}
+
+/* Of the images' classes one that is not ours, -1: none. */
+static int32_t find_stranger(const struct th_samples *s, const int32_t *map)
+{
+    const int32_t *class;
+    for (int64_t i = 0; i < s->n; i++)
+        for (int32_t k = th_sample_classes(&s->sample[i], &class); k > 0; k--)
+            if (map[class[k - 1]] < 0)
+                return class[k - 1];
+    return -1;
+}
+
+/* Their labels as ours. */
+static thaw_status translate(const struct th_dataset *d, const struct th_dataset *other,
+    struct th_samples *from, const char *data)
+{
+    int32_t *map = match_names(d, other);
+    int32_t stranger = map ? find_stranger(from, map) : -1;
+    thaw_status status = map ? THAW_OK : THAW_E_MEMORY;
+    if (stranger >= 0)
+        status = th_fail(THAW_E_DATA,
+            "%s: class \"%s\" is not among the training classes; take it out, or add "
+            "training images",
+            data, other->names.name[stranger]);
+    if (status == THAW_OK)
+        th_samples_relabel(from, map);
+    th_free(map);
+    return status;
+}
+
 /* Move the validation images out of another dataset; its classes must be known here. */
 static thaw_status take_val(
     struct th_dataset *d, struct th_dataset *other, const char *data)
@@ -265,20 +322,12 @@ static thaw_status take_val(
     enum th_split split = other->split[TH_SPLIT_VAL].n ? TH_SPLIT_VAL : TH_SPLIT_TRAIN;
     struct th_samples *from = &other->split[split];
     samples_release(&d->split[TH_SPLIT_VAL]);
+    TRY(translate(d, other, from, data));
     for (int64_t i = 0; i < from->n; i++) {
         struct th_sample *sample = &from->sample[i];
-        const char *class = other->names.name[sample->label];
-        bool found;
-        int32_t at = find_class(d, class, &found);
-        if (!found)
-            return th_fail(THAW_E_DATA,
-                "%s: class \"%s\" is not among the training classes; take it out, or "
-                "add "
-                "training images",
-                data, class);
-        sample->label = d->order[at];
         TRY(th_dataset_add_pixels(d, TH_SPLIT_VAL, sample));
         sample->path = NULL; /* now owned there */
+        sample->classes = NULL;
     }
     if (!d->split[TH_SPLIT_VAL].n)
         return th_fail(THAW_E_DATA, "%s: no validation images in it", data);
@@ -302,7 +351,7 @@ static thaw_status apply_val(struct th_dataset *d, const struct th_dataset_optio
     if (o->as_is || (!o->val && d->split[TH_SPLIT_VAL].n))
         return THAW_OK;
     if (o->val && !is_fraction(o->val, &fraction)) {
-        struct th_dataset other = {0};
+        struct th_dataset other = {.many = d->many};
         thaw_status status = read_data(o->val, &other);
         if (status == THAW_OK)
             status = take_val(d, &other, o->val);
@@ -330,16 +379,18 @@ static thaw_status check(
         n += d->split[split].n;
     if (n == 0)
         return th_fail(THAW_E_DATA, "%s: no images in it", data);
+    if (d->n_classes == 0)
+        return th_fail(THAW_E_DATA, "%s: no image has a class", data);
     if (o->as_is)
         return THAW_OK;
     if (d->split[TH_SPLIT_TRAIN].n == 0)
         return th_fail(THAW_E_DATA, "%s: no training images in it", data);
-    if (d->n_classes < 2)
+    if (d->n_classes < 2 && !d->many)
         return th_fail(THAW_E_DATA,
             "%s: only one class, \"%s\"; a classifier needs two: DIR/CLASS/image.jpg",
             data, d->classes[0]);
     for (int split = 0; split < TH_N_SPLITS; split++) {
-        int64_t *count = count_classes(d, &d->split[split]);
+        int64_t *count = th_dataset_count(d, &d->split[split]);
         thaw_status status = count ? THAW_OK : THAW_E_MEMORY;
         for (int32_t c = 0; status == THAW_OK && c < d->n_classes; c++)
             if (!count[c] && split == TH_SPLIT_TRAIN)
@@ -407,7 +458,7 @@ static thaw_status finish(
 thaw_status th_dataset_open(
     const char *data, const struct th_dataset_options *options, struct th_dataset *out)
 {
-    *out = (struct th_dataset){0};
+    *out = (struct th_dataset){.many = options->many};
     thaw_status status = read_data(data, out);
     if (status == THAW_OK)
         status = finish(out, options, data);

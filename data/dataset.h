@@ -20,8 +20,10 @@ struct th_sample {
     char *path;            /* owned; NULL: the image is in memory */
     const uint8_t *pixels; /* gray [h][w], owned by the dataset */
     int w, h;              /* of pixels */
-    int32_t label;         /* index of its class; -1: none */
-    int64_t id;            /* its place in the listing, unique in the dataset */
+    int32_t label;         /* index of its class, of several the rarest; -1: none */
+    /* Of several classes all, in no order; owned. NULL: label says it. */
+    int32_t *classes, n_classes;
+    int64_t id;          /* its place in the listing, unique in the dataset */
     int64_t bytes, time; /* of the file when the dataset was opened: size, and ns of its
                               last change; bytes -1: was not looked at */
 };
@@ -35,6 +37,7 @@ struct th_dataset {
     int32_t n_classes;
     char **classes; /* [n_classes], byte order; 0 for unlabelled images */
     struct th_samples split[TH_N_SPLITS];
+    bool many;                /* images may have any number of classes, or none */
     struct th_names warnings; /* sentences for the user */
     /* While a format reads: */
     struct th_names names; /* classes in order of appearance; labels index it */
@@ -51,6 +54,7 @@ struct th_dataset_options {
                         val, or a fifth held back */
     uint64_t seed;   /* draws what is held back */
     bool as_is;      /* for evaluation: hold nothing back, one class will do */
+    bool many;       /* images may have any number of classes */
 };
 
 /* DATA is "FORMAT:WHERE", or a folder. THAW_E_DATA for data that cannot be trained on,
@@ -76,6 +80,17 @@ thaw_status th_sample_read_part(const struct th_sample *sample,
 thaw_status th_dataset_export_folder(
     const struct th_dataset *d, const char *out, int64_t per_class);
 
+/* How many classes an image has, and their indices. */
+static inline int32_t th_sample_classes(
+    const struct th_sample *s, const int32_t **class)
+{
+    *class = s->classes ? s->classes : &s->label;
+    return s->classes ? s->n_classes : s->label >= 0;
+}
+
+/* Class c is called map[c] from now on. */
+void th_samples_relabel(struct th_samples *s, const int32_t *map);
+
 /* For formats: */
 struct th_format {
     const char *name; /* the word before the colon */
@@ -91,6 +106,10 @@ thaw_status th_dataset_class(struct th_dataset *d, const char *name, int32_t *la
 thaw_status th_dataset_add_file(
     struct th_dataset *d, enum th_split split, int32_t label, const char *path);
 
+/* The split's last image is of this class, too (d->many). Twice is as once. */
+thaw_status th_dataset_add_class(
+    struct th_dataset *d, enum th_split split, int32_t label);
+
 /* Append an image in memory: its pixels, w, h and label; pixels lie in
  * d->memory[split]. */
 thaw_status th_dataset_add_pixels(
@@ -103,5 +122,14 @@ thaw_status th_dataset_warn(struct th_dataset *d, const char *fmt, ...)
     ;
 
 const char *th_split_name(enum th_split split); /* "train", "val", "test" */
+
+/* ---- sample_classes.c, for dataset.c ---- */
+
+/* A file that is listed more than once becomes one image with all its classes. */
+thaw_status th_dataset_join_repeats(struct th_dataset *d);
+/* Of several classes, label is the one that fewest images have. THAW_E_MEMORY. */
+thaw_status th_dataset_label_by_rarest(struct th_dataset *d);
+/* Images of a split that are of each class; [n_classes], fresh. */
+int64_t *th_dataset_count(const struct th_dataset *d, const struct th_samples *s);
 
 #endif

@@ -16,6 +16,8 @@ static uint64_t hash_text(const char *text, uint64_t seed)
 static uint64_t hash_sample(const struct th_dataset *d, const struct th_sample *s)
 {
     uint64_t hash = hash_text(s->label >= 0 ? d->classes[s->label] : "", 0);
+    for (int32_t k = 0; k < s->n_classes; k++) /* a sum: in any order */
+        hash += hash_text(d->classes[s->classes[k]], 1);
     if (!s->path)
         return th_hash(s->pixels, (size_t)s->w * (size_t)s->h, hash);
     const char *slash = strrchr(s->path, '/');

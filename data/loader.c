@@ -36,14 +36,15 @@ struct problem {
 
 struct slot {
     int64_t n, n_done, n_replaced;
-    float *images;            /* [capacity][3][N][N] */
-    int32_t *labels;          /* [capacity] */
-    int64_t *ids;             /* [capacity] */
-    int64_t *occurrence;      /* [capacity] */
-    int64_t *entry;           /* [capacity] */
-    bool *known;              /* [capacity] */
-    struct problem **problem; /* [capacity], in the order they were met */
-    thaw_status status;       /* of the first item that failed */
+    float *images;                    /* [capacity][3][N][N] */
+    int32_t *labels;                  /* [capacity] */
+    const struct th_sample **samples; /* [capacity] */
+    int64_t *ids;                     /* [capacity] */
+    int64_t *occurrence;              /* [capacity] */
+    int64_t *entry;                   /* [capacity] */
+    bool *known;                      /* [capacity] */
+    struct problem **problem;         /* [capacity], in the order they were met */
+    thaw_status status;               /* of the first item that failed */
     int64_t failed_item;
     char *error;
 };
@@ -134,6 +135,7 @@ static void label_item(const struct th_loader *l, struct slot *slot, int64_t ite
 {
     const struct th_sample *s = &l->samples->sample[sample];
     slot->labels[item] = s->label;
+    slot->samples[item] = s;
     slot->ids[item] = s->id;
     slot->occurrence[item] = occurrence;
 }
@@ -359,6 +361,7 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
         .n_replaced = slot->n_replaced,
         .images = slot->images,
         .labels = slot->labels,
+        .samples = slot->samples,
         .ids = slot->ids,
         .occurrence = slot->occurrence,
         .entry = slot->entry,
@@ -397,13 +400,14 @@ static thaw_status init_slots(struct th_loader *l)
         struct slot *slot = &l->slot[i];
         slot->images = th_alloc(n, CHANNELS * side * side * sizeof *slot->images);
         slot->labels = th_alloc(n, sizeof *slot->labels);
+        slot->samples = th_alloc(n, sizeof(void *));
         slot->ids = th_alloc(n, sizeof *slot->ids);
         slot->occurrence = th_alloc(n, sizeof *slot->occurrence);
         slot->entry = th_alloc(n, sizeof *slot->entry);
         slot->known = th_alloc(n, sizeof *slot->known);
         slot->problem = th_alloc(n, sizeof *slot->problem);
-        if (!slot->images || !slot->labels || !slot->ids || !slot->occurrence ||
-            !slot->entry || !slot->known || !slot->problem)
+        if (!slot->images || !slot->labels || !slot->samples || !slot->ids ||
+            !slot->occurrence || !slot->entry || !slot->known || !slot->problem)
             return THAW_E_MEMORY;
     }
     return THAW_OK;
@@ -417,6 +421,7 @@ static void slots_release(struct th_loader *l)
             slot_clear(slot, l->capacity);
         th_free(slot->images);
         th_free(slot->labels);
+        th_free(slot->samples);
         th_free(slot->ids);
         th_free(slot->occurrence);
         th_free(slot->entry);

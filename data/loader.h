@@ -57,12 +57,13 @@ struct th_loader_options {
 
 /* Valid until the next call on the loader. */
 struct th_batch {
-    int64_t n;                 /* images; 0 at the end of the epoch */
-    int64_t index;             /* in the epoch, from 0 */
-    int64_t n_replaced;        /* images that stand in for unreadable ones */
-    const float *images;       /* [n][3][N][N] */
-    const int32_t *labels;     /* [n] */
-    const int64_t *ids;        /* [n], of the image that is shown */
+    int64_t n;             /* images; 0 at the end of the epoch */
+    int64_t index;         /* in the epoch, from 0 */
+    int64_t n_replaced;    /* images that stand in for unreadable ones */
+    const float *images;   /* [n][3][N][N] */
+    const int32_t *labels; /* [n] */
+    const struct th_sample *const *samples; /* [n], the image that is shown */
+    const int64_t *ids;                     /* [n], of the image that is shown */
     const int64_t *occurrence; /* [n], tells repeats of an image in an epoch apart: how
                                   often its place's image came before, << 32, + 1 + the id
                                   of that image where this one stands in for it */

@@ -282,7 +282,7 @@ static double top1(thaw_model *m, struct th_dataset *d, const struct th_freeze *
         .batch = 32,
         .preprocess = th_network_preprocess(&m->net),
         .workers = 2};
-    must(th_metrics_init(&metrics, m->net.model.n_classes));
+    must(th_metrics_init(&metrics, m->net.model.n_classes, false));
     must(th_evaluator_init_int8(&e, &m->net, &m->net.store, 32, freeze));
     must(th_loader_open(d, &o, &loader));
     must(th_evaluate(&e, loader, NULL, NULL, &metrics, &stopped));

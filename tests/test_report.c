@@ -192,7 +192,7 @@ static void assert_inert(const char *html)
 static void make_evaluation(int n, char **names, thaw_evaluation *e)
 {
     struct th_metrics m;
-    must(th_metrics_init(&m, n));
+    must(th_metrics_init(&m, n, false));
     for (int i = 0; i < n; i++)
         for (int k = 0; k < n; k++) {
             m.confusion[i * n + k] = i + 2 * k;

@@ -33,7 +33,7 @@ static void near_scores(const char *what, const thaw_scores *got, const double w
 
 static void count_golden(struct th_metrics *m)
 {
-    assert_int_equal(th_metrics_init(m, GOLDEN_CLASSES), THAW_OK);
+    assert_int_equal(th_metrics_init(m, GOLDEN_CLASSES, false), THAW_OK);
     for (int i = 0; i < GOLDEN_IMAGES; i++)
         th_metrics_add(m, golden_logits + i * GOLDEN_CLASSES, golden_labels[i]);
 }
@@ -89,7 +89,7 @@ static void the_order_of_the_images_changes_no_interval(void **state)
     thaw_evaluation e[2] = {{0}};
     count_golden(&m);
     assert_int_equal(th_scores_take(&m, names, &e[0]), THAW_OK);
-    assert_int_equal(th_metrics_init(&m, GOLDEN_CLASSES), THAW_OK);
+    assert_int_equal(th_metrics_init(&m, GOLDEN_CLASSES, false), THAW_OK);
     for (int i = GOLDEN_IMAGES - 1; i >= 0; i--)
         th_metrics_add(&m, golden_logits + i * GOLDEN_CLASSES, golden_labels[i]);
     assert_int_equal(th_scores_take(&m, names, &e[1]), THAW_OK);
@@ -106,7 +106,7 @@ static void without_images_scores_are_zero_and_means_are_none(void **state)
     (void)state;
     struct th_metrics m;
     thaw_evaluation e = {0};
-    assert_int_equal(th_metrics_init(&m, 3), THAW_OK);
+    assert_int_equal(th_metrics_init(&m, 3, false), THAW_OK);
     assert_int_equal(th_scores_take(&m, names, &e), THAW_OK);
     assert_true(isnan(e.top1) && isnan(e.ece) && isnan(e.top1_interval.low));
     for (int c = 0; c < 3; c++)
@@ -121,7 +121,7 @@ static void a_perfect_model_has_an_interval_of_one_point(void **state)
     static const float logits[2][2] = {{50, 0}, {0, 50}};
     struct th_metrics m;
     thaw_evaluation e = {0};
-    assert_int_equal(th_metrics_init(&m, 2), THAW_OK);
+    assert_int_equal(th_metrics_init(&m, 2, false), THAW_OK);
     for (int i = 0; i < 9; i++)
         th_metrics_add(&m, logits[i % 2], i % 2);
     assert_int_equal(th_scores_take(&m, names, &e), THAW_OK);

@@ -91,12 +91,51 @@ static void print_table(const thaw_evaluation *e)
     free(rows);
 }
 
+/* Of images with any number of classes: by class, and what would be a good threshold. */
+static void print_many_table(const thaw_evaluation *e)
+{
+    int width = 8;
+    for (int c = 0; c < e->n_classes; c++) {
+        int length = (int)strlen(e->classes[c].name);
+        width = length > width ? length : width;
+    }
+    width = width > 40 ? 40 : width;
+    printf("\n%-*s %9s %9s %11s %8s %8s  %9s %8s\n", width, "class", "images", "AP",
+        "precision", "recall", "F1", "threshold", "F1 there");
+    for (int c = 0; c < e->n_classes; c++) {
+        const thaw_class_scores *s = &e->classes[c];
+        char name[64];
+        if (!s->images)
+            continue;
+        snprintf(name, sizeof name, "%-*.*s", width, width, s->name);
+        th_print_text(stdout, name);
+        printf(" %9" PRId64 " %7.1f %% %9.1f %% %6.1f %% %8.3f  %9.3f %8.3f\n",
+            s->images, 100 * s->ap, 100 * s->scores.precision, 100 * s->scores.recall,
+            s->scores.f1, s->threshold, s->best_f1);
+    }
+    print_average("macro", &e->macro, width + 10);
+    print_average("weighted", &e->weighted, width + 10);
+}
+
+static void print_many(const thaw_evaluation *e)
+{
+    printf("loss      %.4f\nmAP       %.2f %%\nmacro F1  %.4f (from probability %g "
+           "on)\nmicro F1  %.4f\n",
+        e->loss, 100 * e->map, e->macro.f1, e->threshold, e->micro_f1);
+    print_many_table(e);
+}
+
 static void print_text(const thaw_evaluation *e)
 {
     char images[32], bad[32];
     printf("images    %s", th_thousands(e->images, images));
     if (e->unreadable)
         printf(" (%s unreadable)", th_thousands(e->unreadable, bad));
+    if (e->many) {
+        putchar('\n');
+        print_many(e);
+        return;
+    }
     printf("\nloss      %.4f\ntop-1     %.2f %% (%.1f to %.1f)\n", e->loss,
         100 * e->top1, 100 * e->top1_interval.low, 100 * e->top1_interval.high);
     if (e->n_classes > 5)
@@ -159,7 +198,10 @@ const struct th_command th_command_eval = {
         "images,\n"
         "balanced the mean recall. ECE is the expected calibration error (15 bins of\n"
         "the top probability). --json prints one object, with the confusion counts\n"
-        "too (rows: the true class).\n",
+        "too (rows: the true class). Of a model with any number of classes an image:\n"
+        "average precision by class (scikit-learn's) and its mean, scores from\n"
+        "--threshold on, and for each class the threshold at which its F1 would be\n"
+        "largest on these images.\n",
     .bit = THAW_CMD_EVAL,
     .least = 2,
     .most = 2,

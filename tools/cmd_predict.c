@@ -21,6 +21,16 @@ static void print_floats(const float *x, int n)
     fputc(']', stdout);
 }
 
+static void print_labels(const thaw_model *m, const thaw_prediction *p)
+{
+    fputs(",\"labels\":[", stdout);
+    for (int i = 0; i < p->n_labels; i++) {
+        fputs(i ? "," : "", stdout);
+        th_json_string(stdout, thaw_model_class(m, p->labels[i]));
+    }
+    putchar(']');
+}
+
 static void print_json(
     const thaw_model *m, const char *adapter, const thaw_prediction *p)
 {
@@ -39,6 +49,8 @@ static void print_json(
     print_floats(p->probabilities, n);
     fputs(",\"logits\":", stdout);
     print_floats(p->logits, n);
+    if (p->labels)
+        print_labels(m, p);
     puts("}");
 }
 
@@ -54,12 +66,44 @@ static int next_best(const float *x, int n, float limit, int before)
     return best;
 }
 
-static void print_text(
-    const thaw_model *m, const char *adapter, const thaw_prediction *p)
+static void print_class(const thaw_model *m, const thaw_prediction *p, int c)
+{
+    th_print_text(stdout, thaw_model_class(m, c));
+    printf(" %.1f %%", 100 * (double)p->probabilities[c]);
+}
+
+/* Every class that is there, or that none is. */
+static void print_many(const thaw_model *m, const thaw_prediction *p)
+{
+    for (int i = 0; i < p->n_labels; i++) {
+        fputs(i ? ", " : " ", stdout);
+        print_class(m, p, p->labels[i]);
+    }
+    if (p->n_labels)
+        return;
+    fputs(" none; most likely ", stdout);
+    print_class(m, p, p->best);
+}
+
+/* The most probable ones. */
+static void print_one(const thaw_model *m, const thaw_prediction *p)
 {
     enum { SHOWN = 3 };
     static const float least = 0.001f; /* what would print as 0.0 % is left out */
     int n = thaw_model_n_classes(m), c = p->best;
+    for (int i = 0; i < SHOWN && c >= 0; i++) {
+        float x = p->probabilities[c];
+        if (i && x < least)
+            break;
+        fputs(i ? ", " : " ", stdout);
+        print_class(m, p, c);
+        c = next_best(p->probabilities, n, x, c);
+    }
+}
+
+static void print_text(
+    const thaw_model *m, const char *adapter, const thaw_prediction *p)
+{
     th_print_text(stdout, p->file);
     if (adapter) {
         fputs(" (", stdout);
@@ -67,15 +111,10 @@ static void print_text(
         putchar(')');
     }
     putchar(':');
-    for (int i = 0; i < SHOWN && c >= 0; i++) {
-        float x = p->probabilities[c];
-        if (i && x < least)
-            break;
-        fputs(i ? ", " : " ", stdout);
-        th_print_text(stdout, thaw_model_class(m, c));
-        printf(" %.1f %%", 100 * (double)x);
-        c = next_best(p->probabilities, n, x, c);
-    }
+    if (p->labels)
+        print_many(m, p);
+    else
+        print_one(m, p);
     putchar('\n');
 }
 
@@ -126,7 +165,9 @@ const struct th_command th_command_predict = {
     .details =
         "MODEL is a model file, a weights file or a run folder (its best.h5). IMAGE\n"
         "may be a folder. --json prints one object a line: file, class,\n"
-        "probability, probabilities and logits in class order. An image that\n"
+        "probability, probabilities and logits in class order, and of a model with\n"
+        "any number of classes an image labels, those from --threshold on. An image "
+        "that\n"
         "cannot be read is named on stderr, the others are done, the exit code is\n"
         "3. With --adapter MODEL is the base; of several adapters each one answers\n"
         "in turn, and is named.\n",

@@ -66,8 +66,12 @@ const struct th_command th_command_train = {
     .about = "fine-tune a model on a folder of images",
     .details =
         "DATA is DIR/train/CLASS/*.jpg with DIR/val/..., or DIR/CLASS/*.jpg, or\n"
-        "csv:FILE with the columns path,label. Everything but the head is frozen\n"
-        "unless --thaw says otherwise. RUN receives config.json, metrics.jsonl,\n"
+        "csv:FILE with the columns path,label. With --head multilabel an image has "
+        "any\n"
+        "number of classes: label is a list as cat|dog (or cat;dog), empty for none, "
+        "and\n"
+        "rows of one path count together. Everything but the head is frozen unless\n"
+        "--thaw says otherwise. RUN receives config.json, metrics.jsonl,\n"
         "best.h5, last.h5, report.html and checkpoints. Ctrl-C saves; thaw resume RUN\n"
         "goes on.\n",
     .bit = THAW_CMD_TRAIN,

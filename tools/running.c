@@ -5,6 +5,7 @@
 #include "command.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -51,8 +52,9 @@ static void print_json(const thaw_result *r, const char *run)
 {
     fputs("{\"event\":\"end\",\"run\":", stdout);
     th_json_string(stdout, run);
-    fputs(",\"best_top1\":", stdout);
-    th_json_real(stdout, r->best_top1);
+    bool many = !isnan(r->best_map);
+    fputs(many ? ",\"best_map\":" : ",\"best_top1\":", stdout);
+    th_json_real(stdout, many ? r->best_map : r->best_top1);
     fputs(",\"last_loss\":", stdout);
     th_json_real(stdout, r->last_loss);
     printf(",\"best_epoch\":%d,\"epochs\":%d,\"steps\":%" PRId64

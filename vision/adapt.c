@@ -252,14 +252,15 @@ static thaw_status adapt(thaw_model *m, const struct th_dataset *d,
 /* A data set's training images where DATA names a format or has a train folder, else
  * every image below the folder, whatever it and its folders are called. */
 static thaw_status open_images(
-    const char *data, struct th_dataset *d, const thaw_events *events)
+    const char *data, bool many, struct th_dataset *d, const thaw_events *events)
 {
+    const struct th_dataset_options as_is = {.as_is = true, .many = many};
     char *train = th_format("%s/train", data);
     bool names_format = strchr(data, ':') && !th_is_folder(data);
     bool is_set = names_format || (train && th_is_folder(train));
     th_free(train);
     if (is_set)
-        TRY(th_dataset_open(data, &(struct th_dataset_options){.as_is = true}, d));
+        TRY(th_dataset_open(data, &as_is, d));
     else
         TRY(th_dataset_open_unlabelled(data, d));
     th_say(events, "data", "%lld images (%s), their classes are not looked at",
@@ -277,7 +278,7 @@ thaw_status thaw_model_adapt(thaw_model *m, const char *data, const thaw_options
         return th_fail(THAW_E_USAGE,
             "%s: %s has no BatchNorm, there is nothing to adapt", m->path,
             m->net.model.variant->name);
-    TRY(open_images(data, &d, events));
+    TRY(open_images(data, m->net.model.head->many, &d, events));
     thaw_status status = adapt(m, &d, o, events, out);
     th_dataset_close(&d);
     return status;

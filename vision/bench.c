@@ -26,8 +26,11 @@ enum { DEFAULT_SEEDS = 3 };
 
 static thaw_status open_data(struct thaw_bench *b)
 {
-    const struct th_dataset_options o = th_recipe_data(b->options);
+    const struct th_head *head = NULL;
+    struct th_dataset_options o = th_recipe_data(b->options);
     const char *where = th_option_text(b->options, "data");
+    TRY(th_head_find(th_option_text(b->options, "head"), &head));
+    o.many = head->many; /* to be refused by look_at_network, not by a file's labels */
     if (!where)
         return th_fail(THAW_E_USAGE, "no data was given: a folder of images");
     TRY(th_dataset_open(where, &o, &b->data));
@@ -89,6 +92,11 @@ static thaw_status look_at_network(struct thaw_bench *b)
         status = th_weights_read(path, &w);
     if (status == THAW_OK)
         status = th_pretrained_identify(path ? &w : NULL, b->options, &spec, &assumed);
+    if (status == THAW_OK && spec.head->many)
+        status = th_fail(THAW_E_USAGE,
+            "--head %s: strategies are compared by top-1, which images with any number "
+            "of classes do not have: train each and compare val_map",
+            spec.head->name);
     if (status == THAW_OK)
         status = th_model_init(&m, spec.backbone, spec.variant, spec.head, &spec.input,
             (const char *const *)b->data.classes, b->data.n_classes);

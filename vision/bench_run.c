@@ -276,7 +276,7 @@ static thaw_status evaluate(struct thaw_bench *b, thaw_model *m,
         m->net.model.n_classes, map);
     TRY(th_model_evaluator(m, m->batch));
     m->evaluator.verdicts = verdicts;
-    thaw_status status = th_metrics_init(&metrics, m->net.model.n_classes);
+    thaw_status status = th_metrics_init(&metrics, m->net.model.n_classes, false);
     if (status == THAW_OK)
         status = th_loader_open(&b->data, &o, &loader);
     if (status == THAW_OK)

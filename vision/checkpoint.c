@@ -30,7 +30,7 @@ static thaw_status set_position(struct th_weights *w, const struct th_checkpoint
     const int64_t ints[] = {p->epoch, p->step, p->global, p->phase, p->images,
         p->skipped, p->in_a_row, p->epoch_skipped, p->best_epoch, c->data_hash,
         c->log_bytes};
-    const double reals[] = {p->loss_sum, p->last_loss, p->best_top1};
+    const double reals[] = {p->loss_sum, p->last_loss, p->best_score};
     TRY(th_weights_set_ints(w, "position", ints, sizeof ints / sizeof ints[0]));
     return th_weights_set_floats(w, "sums", reals, sizeof reals / sizeof reals[0]);
 }
@@ -66,7 +66,7 @@ static thaw_status get_position(const struct th_weights *w, struct th_checkpoint
         .best_epoch = i[8],
         .loss_sum = r[0],
         .last_loss = r[1],
-        .best_top1 = r[2]};
+        .best_score = r[2]};
     c->data_hash = i[9];
     c->log_bytes = i[10];
     return THAW_OK;

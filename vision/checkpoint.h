@@ -20,9 +20,9 @@ struct th_position {
     int64_t images;      /* counted in loss_sum */
     int64_t skipped, in_a_row; /* steps that were not finite; the last ones of them */
     int64_t epoch_skipped;
-    int64_t best_epoch; /* -1: none yet */
-    double loss_sum;    /* of this epoch: sum over images */
-    double last_loss, best_top1;
+    int64_t best_epoch;           /* -1: none yet */
+    double loss_sum;              /* of this epoch: sum over images */
+    double last_loss, best_score; /* th_metrics_score of the best epoch */
 };
 
 /* What a checkpoint holds beside the store's states. */

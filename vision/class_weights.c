@@ -42,3 +42,34 @@ double th_class_weights_apply(
                             ((double)n / sum));
     return sum;
 }
+
+thaw_status th_pos_weights(
+    const struct th_samples *samples, int n_classes, float **weight)
+{
+    int64_t *count = th_alloc((size_t)n_classes, sizeof *count);
+    *weight = th_alloc((size_t)n_classes, sizeof **weight);
+    if (!count || !*weight) {
+        th_free(count);
+        return THAW_E_MEMORY;
+    }
+    const int32_t *class;
+    for (int64_t i = 0; i < samples->n; i++)
+        for (int32_t k = th_sample_classes(&samples->sample[i], &class); k > 0; k--)
+            count[class[k - 1]]++;
+    for (int c = 0; c < n_classes; c++)
+        if (count[c])
+            (*weight)[c] = (float)((double)(samples->n - count[c]) / (double)count[c]);
+    th_free(count);
+    return THAW_OK;
+}
+
+void th_many_targets(const struct th_sample *const *samples, int64_t n, int n_classes,
+    float smoothing, float *target)
+{
+    const int32_t *class;
+    for (int64_t i = 0; i < n * n_classes; i++)
+        target[i] = smoothing / 2;
+    for (int64_t i = 0; i < n; i++)
+        for (int32_t k = th_sample_classes(samples[i], &class); k > 0; k--)
+            target[i * n_classes + class[k - 1]] = 1 - smoothing / 2;
+}

@@ -11,6 +11,16 @@
 thaw_status th_class_weights(
     const struct th_samples *samples, int n_classes, float **weight);
 
+/* Where images have any number of classes: weight[c] = (n - n_c) / n_c, what a yes counts
+ * beside a no (the example of torch.nn.BCEWithLogitsLoss's pos_weight), fresh. */
+thaw_status th_pos_weights(
+    const struct th_samples *samples, int n_classes, float **weight);
+
+/* And their targets, [n][n_classes]: 1 - e/2 for a yes, e/2 for a no, e the smoothing: its
+ * share is spread over the two answers that each class has (Keras' BinaryCrossentropy). */
+void th_many_targets(const struct th_sample *const *samples, int64_t n, int n_classes,
+    float smoothing, float *target);
+
 /* Targets [n][n_classes], smoothed or mixed already, times their classes' weights, such
  * that the mean of the rows' cross-entropies is torch.nn.CrossEntropyLoss(weight): with
  * labels sum / (sum of the labels' weights), for mixed ones (labels NULL) sum / n. Returns

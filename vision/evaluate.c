@@ -95,9 +95,30 @@ static thaw_status run_above(
     return th_plan_get(e->plan, "logits", e->logits);
 }
 
-static void count(const struct th_evaluator *e, const struct th_batch *b,
+/* Classes that the model does not have count for nothing. */
+static thaw_status count_many(const struct th_evaluator *e, const struct th_batch *b,
     const int32_t *map, struct th_metrics *m)
 {
+    int32_t *own = th_alloc((size_t)m->n_classes, sizeof *own);
+    thaw_status status = own ? THAW_OK : THAW_E_MEMORY;
+    for (int64_t i = 0; i < b->n && status == THAW_OK; i++) {
+        const int32_t *class;
+        int32_t n = 0;
+        for (int32_t k = th_sample_classes(b->samples[i], &class); k > 0; k--)
+            if (!map || map[class[k - 1]] >= 0)
+                own[n++] = map ? map[class[k - 1]] : class[k - 1];
+        if (b->occurrence[i] == 0) /* else it stands in for one that cannot be read */
+            status = th_metrics_add_many(m, e->logits + i * m->n_classes, own, n);
+    }
+    th_free(own);
+    return status;
+}
+
+static thaw_status count(const struct th_evaluator *e, const struct th_batch *b,
+    const int32_t *map, struct th_metrics *m)
+{
+    if (m->many)
+        return count_many(e, b, map, m);
     for (int64_t i = 0; i < b->n; i++) {
         int32_t label = map ? map[b->labels[i]] : b->labels[i];
         bool stands_in = b->occurrence[i] > 0; /* for an image that cannot be read */
@@ -111,6 +132,7 @@ static void count(const struct th_evaluator *e, const struct th_batch *b,
         if (e->mistakes)
             th_mistakes_add(e->mistakes, logits, m->n_classes, label, b->ids[i]);
     }
+    return THAW_OK;
 }
 
 thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
@@ -132,8 +154,9 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
         if (again)
             TRY(th_loader_start(loader, 0, batch.index));
         else
-            count(e, &batch, map, m);
+            TRY(count(e, &batch, map, m));
         TRY(th_loader_next(loader, &batch));
     }
+    TRY(th_metrics_rank(m));
     return th_plan_verify(e->plan); /* now: another plan may use the arena next */
 }

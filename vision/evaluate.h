@@ -48,7 +48,8 @@ thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_
 
 /* The whole of the loader's split into `m` (reset first). Ends early, with *stopped, when
  * `stop` (may be NULL) becomes true. map: class of the model for each label, -1 to leave
- * the image out; NULL: the same. What the plan derived from weights is verified at the end. */
+ * the image out (of an image with any number of classes: this one); NULL: the same. What
+ * the plan derived from weights is verified at the end. */
 thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
     const int32_t *map, const atomic_bool *stop, struct th_metrics *m, bool *stopped);
 

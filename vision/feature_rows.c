@@ -187,19 +187,34 @@ static thaw_status write_npy(const char *path, const struct th_features *f)
     return status;
 }
 
-/* "features" [n][values]; "labels" [n], into the attribute "classes". */
+/* [n] indices of classes; of images with any number of them [n][classes], 1 or 0. */
+static thaw_status add_labels(
+    struct th_weights *w, const struct th_features *f, const struct th_dataset *d)
+{
+    float *labels = NULL;
+    const int32_t *class;
+    int64_t k = d->n_classes;
+    struct th_shape shape = d->many ? TH_SHAPE(f->n, k) : TH_SHAPE(f->n);
+    TRY(th_weights_add(w, "labels", shape, NULL, &labels));
+    for (int64_t i = 0; i < f->n; i++) {
+        if (!d->many)
+            labels[i] = (float)f->sample[i]->label;
+        for (int32_t c = th_sample_classes(f->sample[i], &class); d->many && c > 0; c--)
+            labels[i * k + class[c - 1]] = 1;
+    }
+    return THAW_OK;
+}
+
+/* "features" [n][values]; "labels", into the attribute "classes". */
 static thaw_status write_h5(
     const char *path, const struct th_features *f, const struct th_dataset *d)
 {
     struct th_weights w;
-    float *labels = NULL;
     th_weights_init(&w);
     thaw_status status =
         th_weights_add(&w, "features", TH_SHAPE(f->n, f->values), f->x, NULL);
     if (status == THAW_OK)
-        status = th_weights_add(&w, "labels", TH_SHAPE(f->n), NULL, &labels);
-    for (int64_t i = 0; i < f->n && status == THAW_OK; i++)
-        labels[i] = (float)f->sample[i]->label;
+        status = add_labels(&w, f, d);
     if (status == THAW_OK && d->n_classes > 0)
         status = th_weights_set_strings(
             &w, "classes", (const char *const *)d->classes, (size_t)d->n_classes);
@@ -209,16 +224,35 @@ static thaw_status write_h5(
     return status;
 }
 
-/* A field of RFC 4180: in quotes, quotes doubled. */
-static void put_field(FILE *out, const char *text)
+static void put_quoted(FILE *out, const char *text)
 {
-    fputc('"', out);
     for (; *text; text++) {
         if (*text == '"')
             fputc('"', out);
         fputc(*text, out);
     }
+}
+
+/* A field of RFC 4180: in quotes, quotes doubled. */
+static void put_field(FILE *out, const char *text)
+{
     fputc('"', out);
+    put_quoted(out, text);
+    fputc('"', out);
+}
+
+/* The class, or several between |, as csv: reads them. */
+static void put_classes(
+    FILE *out, const struct th_dataset *d, const struct th_sample *s)
+{
+    const int32_t *class;
+    int32_t n = th_sample_classes(s, &class);
+    for (int32_t k = 0; k < n; k++) {
+        fputc(k ? '|' : '"', out);
+        put_quoted(out, d->classes[class[k]]);
+    }
+    if (n)
+        fputc('"', out);
 }
 
 /* PATH.csv: a line for each row, in order. */
@@ -237,8 +271,7 @@ static thaw_status write_names(
         const struct th_sample *s = f->sample[i];
         put_field(out, s->path ? s->path : "");
         fprintf(out, ",%s,", th_split_name(f->split[i]));
-        if (s->label >= 0 && s->label < d->n_classes)
-            put_field(out, d->classes[s->label]);
+        put_classes(out, d, s);
         fputc('\n', out);
     }
     bool whole = !ferror(out);
@@ -273,7 +306,9 @@ thaw_status thaw_model_features(thaw_model *m, const char *data, const char *pat
     *out = (thaw_features){0};
     if (!ends(path, ".npy") && !ends(path, ".h5"))
         return th_fail(THAW_E_USAGE, "%s: features are written as .npy or .h5", path);
-    TRY(th_dataset_open(data, &(struct th_dataset_options){.as_is = true}, &d));
+    const struct th_dataset_options as_is = {
+        .as_is = true, .many = m->net.model.head->many};
+    TRY(th_dataset_open(data, &as_is, &d));
     for (int64_t i = 0; i < d.warnings.n; i++)
         th_say(events, "warning", "%s", d.warnings.name[i]);
     thaw_status status = compute_and_write(m, &d, o, events, path, out);

@@ -31,10 +31,7 @@ thaw_status th_labels_reorder(struct th_dataset *d, const int32_t *map)
     memcpy(d->classes, names, (size_t)d->n_classes * sizeof *names);
     th_free(names);
     for (int split = 0; split < TH_N_SPLITS; split++)
-        for (int64_t i = 0; i < d->split[split].n; i++) {
-            int32_t *label = &d->split[split].sample[i].label;
-            *label = *label < 0 ? *label : map[*label];
-        }
+        th_samples_relabel(&d->split[split], map);
     return THAW_OK;
 }
 
@@ -54,6 +51,9 @@ int64_t th_dataset_hash(const struct th_dataset *d)
             const struct th_sample *s = &d->split[split].sample[i];
             const char *slash = s->path ? strrchr(s->path, '/') : NULL;
             hash = th_hash(&s->label, sizeof s->label, hash);
+            if (s->classes)
+                hash = th_hash(
+                    s->classes, (size_t)s->n_classes * sizeof *s->classes, hash);
             hash = hash_text(slash ? slash + 1 : s->path ? s->path : "", hash);
         }
     }

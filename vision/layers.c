@@ -442,3 +442,20 @@ int th_shortcut_a(struct th_builder *b, int x, int stride, int channels)
         .shortcut = {.stride = stride, .front = extra / 2, .back = extra - extra / 2}};
     return th_graph_node(b->graph, TH_OP_shortcut_a, &attr, &x, "shortcut");
 }
+
+/* While training, the features go through inverted dropout first: kept values are scaled
+ * by 1/(1-p), as torch.nn.Dropout does (Srivastava et al., JMLR 15, 2014, section 10). */
+int th_classifier(struct th_builder *b, const struct th_taps *taps)
+{
+    const char *name = b->model->backbone->head_name(b->model->variant);
+    int n = b->model->n_classes;
+    int x = th_dropout(b, "head.dropout", taps->pooled, b->model->dropout);
+    int y = th_linear(b, name, x, n, true);
+    if (!taps->distilled)
+        return y;
+    /* Touvron et al. 2020 (arXiv:2012.12877), section 4: both classifiers answer. */
+    char second[64];
+    snprintf(second, sizeof second, "%s_dist", name);
+    x = th_dropout(b, "head_dist.dropout", taps->pooled_dist, b->model->dropout);
+    return th_scale(b, th_add(b, y, th_linear(b, second, x, n, true)), 0.5F);
+}

@@ -37,6 +37,9 @@ int th_dropout(struct th_builder *b, const char *name, int x, float p);
 /* Stochastic depth: a sample's x is zero with probability p. */
 int th_drop_path(struct th_builder *b, const char *name, int x, float p);
 
+/* The linear classifier that a backbone comes with, on the pooled features: logits. */
+int th_classifier(struct th_builder *b, const struct th_taps *taps);
+
 /* n tokens [1][n][d], normal with that deviation at random; and positions, `before` of
  * them for tokens before the patches. The parameters are called just `name`. */
 int th_token(struct th_builder *b, const char *name, int n, int d, float init);

@@ -7,26 +7,37 @@
 #include <math.h>
 #include <string.h>
 
-thaw_status th_metrics_init(struct th_metrics *m, int n_classes)
+thaw_status th_metrics_init(struct th_metrics *m, int n_classes, bool many)
 {
     size_t n = (size_t)n_classes;
-    *m = (struct th_metrics){
-        .n_classes = n_classes, .confusion = th_alloc(n * n, sizeof(int64_t))};
+    *m = (struct th_metrics){.n_classes = n_classes, .many = many, .threshold = 0.5};
+    if (many)
+        return THAW_OK;
+    m->confusion = th_alloc(n * n, sizeof(int64_t));
     return m->confusion ? THAW_OK : THAW_E_MEMORY;
 }
 
 void th_metrics_release(struct th_metrics *m)
 {
     th_free(m->confusion);
+    th_free(m->logits);
+    th_free(m->is);
     *m = (struct th_metrics){0};
 }
 
 void th_metrics_reset(struct th_metrics *m)
 {
     size_t n = (size_t)m->n_classes;
-    int64_t *confusion = m->confusion;
-    *m = (struct th_metrics){.n_classes = m->n_classes, .confusion = confusion};
-    memset(confusion, 0, n * n * sizeof *confusion);
+    struct th_metrics empty = {.n_classes = m->n_classes,
+        .confusion = m->confusion,
+        .many = m->many,
+        .threshold = m->threshold,
+        .capacity = m->capacity,
+        .logits = m->logits,
+        .is = m->is};
+    *m = empty;
+    if (m->confusion)
+        memset(m->confusion, 0, n * n * sizeof *m->confusion);
 }
 
 int th_argmax(const float *x, int n)
@@ -93,6 +104,11 @@ static double mean(double sum, int64_t n)
 double th_metrics_loss(const struct th_metrics *m)
 {
     return mean(m->loss, m->images);
+}
+
+double th_metrics_score(const struct th_metrics *m)
+{
+    return m->many ? m->map : th_metrics_top1(m);
 }
 
 double th_metrics_top1(const struct th_metrics *m)

@@ -17,15 +17,44 @@ struct th_metrics {
      * those probabilities. */
     int64_t bin_right[TH_ECE_BINS];
     double bin_confidence[TH_ECE_BINS];
+    /* Where images have any number of classes, everything but images and loss (the mean
+     * over the classes) is zero, and instead: */
+    bool many;
+    double threshold; /* probability from which on a class counts as predicted */
+    int64_t capacity;
+    float *logits; /* [capacity][n_classes] */
+    bool *is;      /* likewise: whether the image is of the class */
+    double map;    /* th_metrics_rank's */
 };
 
-thaw_status th_metrics_init(struct th_metrics *m, int n_classes);
+thaw_status th_metrics_init(struct th_metrics *m, int n_classes, bool many);
 void th_metrics_release(struct th_metrics *m);
 void th_metrics_reset(struct th_metrics *m);
 
 /* Count one image: logits [n_classes], its class. Of equal logits the lowest class
  * counts as the prediction. */
 void th_metrics_add(struct th_metrics *m, const float *logits, int label);
+
+/* The same for images of any number of classes, n of them; THAW_E_MEMORY. */
+thaw_status th_metrics_add_many(
+    struct th_metrics *m, const float *logits, const int32_t *classes, int32_t n);
+/* Then, once all are counted: m->map, the mean over the classes that have images of their
+ * average precision; NaN where none has. Does nothing without `many`. */
+thaw_status th_metrics_rank(struct th_metrics *m);
+
+/* How well one class is told from all others, by its logits alone. */
+struct th_class_rank {
+    int64_t images, predicted, right; /* predicted: at m->threshold or above */
+    double ap; /* average precision, the sum over distinct scores of (R - R before)
+                         P (scikit-learn's average_precision_score); NaN without images */
+    double threshold; /* probability at which F1 is largest; NaN likewise */
+    double best_f1;   /* there */
+};
+thaw_status th_metrics_rank_class(
+    const struct th_metrics *m, int c, struct th_class_rank *out);
+
+/* What the best model is chosen by: top-1, or the mean average precision. */
+double th_metrics_score(const struct th_metrics *m);
 
 /* Means over the images counted; NaN before the first. */
 double th_metrics_loss(const struct th_metrics *m);
@@ -37,6 +66,9 @@ int th_argmax(const float *x, int n);
 
 /* p[i] = exp(x[i]) / sum, in double. */
 void th_softmax(const float *x, int n, double *p);
+
+/* 1 / (1 + exp(-x)) */
+double th_sigmoid(double x);
 
 /* Soft targets, [n][n_classes]: 1 - smoothing on the class and smoothing / n_classes
  * on each (Szegedy et al. 2016, section 7). */

@@ -139,6 +139,7 @@ struct th_head {
     int (*build)(struct th_builder *b, const struct th_taps *taps);
     /* Append the loss on that output, reading inputs of its own; returns a [1] value. */
     int (*loss)(struct th_builder *b, int output);
+    bool many; /* an image may have any number of classes: probabilities are sigmoids */
 };
 
 extern const struct th_backbone *const th_backbone_list[]; /* NULL at the end */
@@ -161,7 +162,8 @@ thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora);
 void th_model_release(struct th_model *m);
 
 /* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
- * [n][2] i32 where random layers exist; with `loss` also "target". Wanted: "logits",
+ * [n][2] i32 where random layers exist; with `loss` also "target", and "pos_weight"
+ * [classes] where the head's classes do not exclude each other. Wanted: "logits",
  * "loss" [1]. Returns the loss (or the logits without one) in *out. */
 thaw_status th_model_build(
     struct th_model *m, struct th_graph *g, int n, bool training, bool loss, int *out);

@@ -16,10 +16,8 @@ static void say_unmatched(const thaw_model *m, const struct th_dataset *d,
     for (int32_t i = 0; i < d->n_classes; i++)
         if (map[i] < 0)
             th_say(events, "warning",
-                "class \"%s\" of the data is not one of the model's: its images are "
-                "left "
-                "out",
-                d->classes[i]);
+                "class \"%s\" of the data is not one of the model's: %s left out",
+                d->classes[i], d->many ? "it is" : "its images are");
     if (found < m->net.model.n_classes)
         th_say(events, "data", "%d of the model's %d classes have no images here",
             m->net.model.n_classes - found, m->net.model.n_classes);
@@ -135,7 +133,8 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
     th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
         split_text(d, split));
     say_seen(m, d, split, events);
-    TRY(th_metrics_init(&metrics, m->net.model.n_classes));
+    TRY(th_metrics_init(&metrics, m->net.model.n_classes, d->many));
+    metrics.threshold = m->threshold;
     thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
     if (status == THAW_OK)
         status = th_scores_take(&metrics, m->net.model.classes, out);
@@ -150,7 +149,9 @@ thaw_status thaw_model_eval(thaw_model *m, const char *data, const thaw_options 
 {
     struct th_dataset d;
     *out = (thaw_evaluation){0};
-    TRY(th_dataset_open(data, &(struct th_dataset_options){.as_is = true}, &d));
+    const struct th_dataset_options as_is = {
+        .as_is = true, .many = m->net.model.head->many};
+    TRY(th_dataset_open(data, &as_is, &d));
     for (int64_t i = 0; i < d.warnings.n; i++)
         th_say(events, "warning", "%s", d.warnings.name[i]);
     int32_t *map = th_alloc((size_t)d.n_classes, sizeof *map);

@@ -129,6 +129,7 @@ static thaw_status open_model(
         TRY(th_lora_parse(&m->lora, th_option_text(o, "lora")));
     m->batch = (int)th_option_int(o, "batch");
     m->workers = th_option_threads(o, "workers");
+    m->threshold = th_option_real(o, "threshold");
     thaw_status status = th_weights_read(m->path, &m->base);
     if (status == THAW_OK && m->base.notes && !(m->notes = th_strdup(m->base.notes)))
         status = THAW_E_MEMORY;
@@ -141,6 +142,17 @@ static thaw_status open_model(
     return status;
 }
 
+static thaw_status check_threshold(const struct thaw_model *m, const thaw_options *o)
+{
+    if (m->net.model.head->many || !thaw_options_is_set(o, "threshold"))
+        return THAW_OK;
+    return th_fail(THAW_E_USAGE,
+        "--threshold: the classes of %s exclude each other, the most probable one is "
+        "the "
+        "answer: leave it out",
+        m->path);
+}
+
 thaw_status thaw_model_open(const char *path, const thaw_options *o, thaw_model **out)
 {
     *out = th_alloc(1, sizeof **out);
@@ -148,6 +160,8 @@ thaw_status thaw_model_open(const char *path, const thaw_options *o, thaw_model 
         return THAW_E_MEMORY;
     th_weights_init(&(*out)->base);
     thaw_status status = open_model(*out, path, o);
+    if (status == THAW_OK)
+        status = check_threshold(*out, o);
     if (status != THAW_OK) {
         thaw_model_free(*out);
         *out = NULL;

@@ -10,7 +10,8 @@ struct thaw_model {
     struct th_network net;
     struct th_evaluator evaluator; /* batch 0: none yet */
     int batch, workers;            /* images a run at most; threads that read */
-    bool named;                    /* the class names are real ones */
+    double threshold; /* probability from which on a class of many is predicted */
+    bool named;       /* the class names are real ones */
     char *path;
     struct th_lora lora; /* to be inspected; rank 0: none */
     char *notes;         /* what reading changed or assumed; NULL: nothing */

@@ -16,6 +16,7 @@ struct predictor {
     int n, batch;
     double *p;            /* [classes] */
     float *probabilities; /* [classes] */
+    int *labels;          /* [classes] */
     void (*each)(void *context, const thaw_prediction *p);
     void *context;
 };
@@ -32,7 +33,9 @@ static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
     p->waiting = th_alloc(n, sizeof(void *));
     p->p = th_alloc(classes, sizeof *p->p);
     p->probabilities = th_alloc(classes, sizeof *p->probabilities);
-    if (!p->pixels || !p->images || !p->waiting || !p->p || !p->probabilities)
+    p->labels = th_alloc(classes, sizeof *p->labels);
+    if (!p->pixels || !p->images || !p->waiting || !p->p || !p->probabilities ||
+        !p->labels)
         return THAW_E_MEMORY;
     TRY(th_preprocess_check(&p->preprocess));
     return th_model_evaluator(m, batch);
@@ -45,18 +48,40 @@ static void predictor_release(struct predictor *p)
     th_free(p->waiting);
     th_free(p->p);
     th_free(p->probabilities);
+    th_free(p->labels);
+}
+
+/* The classes from the threshold on, by insertion: the most probable first. */
+static int find_labels(struct predictor *p, int n)
+{
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+        if (!(p->p[i] >= p->model->threshold))
+            continue;
+        int at = found++;
+        for (; at > 0 && p->p[p->labels[at - 1]] < p->p[i]; at--)
+            p->labels[at] = p->labels[at - 1];
+        p->labels[at] = i;
+    }
+    return found;
 }
 
 static void tell(struct predictor *p, const struct th_sample *s, const float *logits)
 {
     int n = p->model->net.model.n_classes;
-    th_softmax(logits, n, p->p);
-    for (int i = 0; i < n; i++)
+    bool many = p->model->net.model.head->many;
+    if (!many)
+        th_softmax(logits, n, p->p);
+    for (int i = 0; i < n; i++) {
+        p->p[i] = many ? th_sigmoid((double)logits[i]) : p->p[i];
         p->probabilities[i] = (float)p->p[i];
+    }
     const thaw_prediction prediction = {.file = s->path,
         .best = th_argmax(logits, n),
         .probabilities = p->probabilities,
-        .logits = logits};
+        .logits = logits,
+        .labels = many ? p->labels : NULL,
+        .n_labels = many ? find_labels(p, n) : 0};
     p->each(p->context, &prediction);
 }
 

@@ -49,15 +49,21 @@ bool th_pretrained_input_options(const thaw_options *o, struct th_input *in)
     return mean && std;
 }
 
+thaw_status th_pretrained_head(
+    const struct th_weights *w, const thaw_options *o, const struct th_head **head)
+{
+    const char *name = w ? th_weights_string(w, "head") : NULL;
+    if (!name || thaw_options_is_set(o, "head"))
+        name = th_option_text(o, "head");
+    return th_head_find(name, head);
+}
+
 thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_options *o,
     struct th_network_spec *spec, bool *assumed)
 {
-    const char *head = w ? th_weights_string(w, "head") : NULL;
     bool said = false;
     TRY(find_backbone(w, o, spec));
-    if (!head || thaw_options_is_set(o, "head"))
-        head = th_option_text(o, "head");
-    TRY(th_head_find(head, &spec->head));
+    TRY(th_pretrained_head(w, o, &spec->head));
     spec->input = spec->variant->input;
     if (w)
         TRY(th_model_file_input(w, &spec->input, &said));

@@ -15,6 +15,10 @@ thaw_status th_pretrained_find(const thaw_options *o, char **path);
  * *path is fresh. THAW_E_IO, THAW_E_USAGE. */
 thaw_status th_pretrained_model_path(const char *model, char **path);
 
+/* The head that the options name, else the file's (`w` may be NULL), else the default. */
+thaw_status th_pretrained_head(
+    const struct th_weights *w, const thaw_options *o, const struct th_head **head);
+
 /* Backbone, variant, head and input of spec, from what the file says and the options;
  * `w` is NULL for random weights. *assumed: nothing said what the input was. */
 thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_options *o,

@@ -43,6 +43,16 @@ static void put_row(struct th_html *h, const char *name, const char *value)
 
 static void put_scores(struct th_html *h, const char *of, const thaw_evaluation *e)
 {
+    if (e->many) {
+        th_html_put(h,
+            "<p>%s: mean average precision <strong>%.2f&nbsp;%%</strong> on %" PRId64
+            " images, loss %.4f; from probability %g on: macro F1 %.2f&nbsp;%%, micro "
+            "F1 "
+            "%.2f&nbsp;%%.</p>\n",
+            of, 100 * e->map, e->images, e->loss, e->threshold, 100 * e->macro.f1,
+            100 * e->micro_f1);
+        return;
+    }
     th_html_put(h, "<p>%s: <strong>%.2f&nbsp;%%</strong> of %" PRId64 " images right",
         of, 100 * e->top1, e->images);
     if (isfinite(e->top1_interval.low))
@@ -60,18 +70,18 @@ static void put_summary(struct th_html *h, const struct th_report_facts *f)
     th_html_put(h, "</h1>\n<p>%s, %d classes, %d of %d epochs%s.</p>\n", f->backbone,
         f->n_classes, f->epochs_done, f->epochs, f->finished ? "" : "; not at its end");
     if (f->best_epoch >= 0)
-        th_html_put(h,
-            "<p class=\"big\">Best: %.2f&nbsp;%% of the validation images, in epoch "
-            "%d</p>\n",
-            100 * f->best_top1, f->best_epoch + 1);
+        th_html_put(h, "<p class=\"big\">Best: %s%.2f&nbsp;%%%s, in epoch %d</p>\n",
+            f->many ? "mean average precision " : "", 100 * f->best_top1,
+            f->many ? "" : " of the validation images", f->best_epoch + 1);
     if (f->val && f->val->images)
         put_scores(h, "Validation after the last epoch", f->val);
     if (isfinite(f->history->test_top1))
         th_html_put(h,
-            "<p>Test, once, with the best model: <strong>%.2f&nbsp;%%</strong> right, "
+            "<p>Test, once, with the best model: %s<strong>%.2f&nbsp;%%</strong>%s, "
             "loss "
             "%.4f.</p>\n",
-            100 * f->history->test_top1, f->history->test_loss);
+            f->many ? "mean average precision " : "", 100 * f->history->test_top1,
+            f->many ? "" : " right", f->history->test_loss);
 }
 
 /* ---- Curves ---- */
@@ -96,8 +106,13 @@ static int find_marks(
     return n;
 }
 
-static void put_epoch_curves(
-    struct th_html *h, const struct th_run_history *r, const double *mark, int n_marks)
+static const char *score_name(bool many)
+{
+    return many ? "Mean average precision" : "Right predictions";
+}
+
+static void put_epoch_curves(struct th_html *h, const struct th_run_history *r,
+    bool many, const double *mark, int n_marks)
 {
     const struct th_epoch_history *e = &r->epochs;
     const struct th_series loss[] = {{"training", e->epoch, e->train_loss, e->n, 0},
@@ -105,7 +120,7 @@ static void put_epoch_curves(
     const struct th_series top1[] = {{"validation", e->epoch, e->val_top1, e->n, 2}};
     const struct th_chart charts[] = {
         {"Loss", "epoch", loss, 2, mark, n_marks, false, false},
-        {"Right predictions", "epoch", top1, 1, mark, n_marks, true, true}};
+        {score_name(many), "epoch", top1, 1, mark, n_marks, true, true}};
     for (int i = 0; i < 2; i++)
         th_html_chart(h, &charts[i]);
 }
@@ -123,13 +138,15 @@ static void put_step_curves(
         th_html_chart(h, &charts[i]);
 }
 
-static void put_epoch_table(struct th_html *h, const struct th_epoch_history *e)
+static void put_epoch_table(
+    struct th_html *h, const struct th_epoch_history *e, bool many)
 {
     th_html_put(h,
         "<details><summary>The numbers, by epoch</summary><div class=\"wide\">"
         "<table><thead><tr><th>Epoch</th><th>Trains</th><th>Training loss</th>"
-        "<th>Validation loss</th><th>Right</th><th>Images/s</th><th>Seconds</th>"
-        "</tr></thead>\n");
+        "<th>Validation loss</th><th>%s</th><th>Images/s</th><th>Seconds</th>"
+        "</tr></thead>\n",
+        many ? "mAP" : "Right");
     for (int i = 0; i < e->n; i++) {
         th_html_put(h, "<tr><td>%.0f</td><td>", e->epoch[i]);
         th_html_name(h, e->thawed[i]);
@@ -151,9 +168,9 @@ static void put_curves(struct th_html *h, const struct th_report_facts *f)
     if (r->epochs.n == 0 && r->steps.n == 0)
         return;
     th_html_put(h, "<h2>Training</h2>\n");
-    put_epoch_curves(h, r, mark, find_marks(r, false, mark, 32));
+    put_epoch_curves(h, r, f->many, mark, find_marks(r, false, mark, 32));
     put_step_curves(h, r, mark, find_marks(r, true, mark, 32));
-    put_epoch_table(h, &r->epochs);
+    put_epoch_table(h, &r->epochs, f->many);
 }
 
 /* ---- Certificate ---- */
@@ -190,22 +207,34 @@ static void put_class_table(struct th_html *h, const thaw_evaluation *e)
 {
     th_html_put(h,
         "<h2>Validation by class</h2>\n<div class=\"wide\"><table><thead><tr>"
-        "<th>Class</th><th>Precision</th><th>Recall</th><th>F1</th><th>Images"
-        "</th></tr></thead>\n");
+        "<th>Class</th>%s<th>Precision</th><th>Recall</th><th>F1</th>%s<th>Images</th>"
+        "</tr></thead>\n",
+        e->many ? "<th>Average precision</th>" : "",
+        e->many ? "<th>Best threshold</th><th>F1 there</th>" : "");
     for (int c = 0; c < e->n_classes; c++) {
         const thaw_class_scores *s = &e->classes[c];
         th_html_put(h, "<tr><td>");
         th_html_name(h, s->name);
         th_html_put(h, "</td>");
+        if (e->many)
+            put_percent(h, "td", s->ap);
         put_percent(h, "td", s->scores.precision);
         put_percent(h, "td", s->scores.recall);
         put_percent(h, "td", s->scores.f1);
+        if (e->many) {
+            put_number(h, "td", s->threshold);
+            put_percent(h, "td", s->best_f1);
+        }
         th_html_put(h, "<td>%" PRId64 "</td></tr>\n", s->images);
     }
     th_html_put(h, "<tr><td>Mean over classes</td>");
+    if (e->many)
+        put_percent(h, "td", e->map);
     put_percent(h, "td", e->macro.precision);
     put_percent(h, "td", e->macro.recall);
     put_percent(h, "td", e->macro.f1);
+    if (e->many)
+        th_html_put(h, "<td></td><td></td>");
     th_html_put(h, "<td>%" PRId64 "</td></tr></table></div>\n", e->images);
 }
 
@@ -368,9 +397,9 @@ static void put_data(struct th_html *h, const struct th_report_facts *f)
         th_html_put(h, "</tr>\n");
     }
     th_html_put(h,
-        "<tr><td>All</td><td>%" PRId64 "</td><td>%" PRId64 "</td><td>%" PRId64
+        "<tr><td>%s</td><td>%" PRId64 "</td><td>%" PRId64 "</td><td>%" PRId64
         "</td></tr></table></div>\n",
-        sum[0], sum[1], sum[2]);
+        f->many ? "All labels" : "All", sum[0], sum[1], sum[2]);
     if (f->unreadable && *f->unreadable)
         put_unreadable(h, f->unreadable);
 }
@@ -435,9 +464,9 @@ static void put_document(struct th_html *h, const struct th_report_facts *f)
     put_certificate(h, f);
     if (f->val && f->val->images) {
         put_class_table(h, f->val);
-        if (f->n_classes <= MATRIX_CLASSES)
+        if (!f->many && f->n_classes <= MATRIX_CLASSES)
             put_matrix(h, f->val);
-        else
+        else if (!f->many)
             put_pairs(h, f->val);
     }
     put_mistakes(h, f);

@@ -78,11 +78,15 @@ thaw_status th_run_log_epoch(
 struct th_test_log {
     int64_t images;
     double loss, top1, top1_low, top1_high, macro_f1, ece;
+    double
+        map; /* in place of top1, its interval and ece; NaN: an image has one class */
 };
 
 struct th_end_log {
     double best_top1; /* NaN without validation */
-    double best_top1_fp32; /* of the same model with a prefix in fp32; NaN: it had that */
+    bool many;        /* it is the mean average precision */
+    double
+        best_top1_fp32; /* of the same model with a prefix in fp32; NaN: it had that */
     int frozen_tensors;
     const struct th_test_log *test;   /* NULL without a test split */
     double forecast_seconds, seconds; /* NaN where nothing was forecast */

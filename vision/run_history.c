@@ -81,6 +81,8 @@ static thaw_status add_epoch(struct th_epoch_history *e, const struct th_json *l
     }
     for (int c = 0; c < EPOCH_COLUMNS; c++)
         (*columns[c])[e->n] = number(line, keys[c]);
+    if (isnan(e->val_top1[e->n])) /* what judges where an image has many classes */
+        e->val_top1[e->n] = number(line, "val_map");
     e->epoch[e->n]++;
     e->thawed[e->n] =
         th_strdup(thawed && thawed->kind == TH_JSON_STRING ? thawed->text : "");
@@ -104,6 +106,8 @@ static thaw_status add_line(
     else if (!strcmp(kind, "end")) {
         h->ended = true;
         h->test_top1 = number(line, "test_top1");
+        if (isnan(h->test_top1))
+            h->test_top1 = number(line, "test_map");
         h->test_loss = number(line, "test_loss");
     }
     th_json_free(line);

@@ -15,6 +15,7 @@ struct th_step_history {
 
 struct th_epoch_history {
     int n, capacity;
+    /* val_top1: val_map where images have any number of classes */
     double *epoch, *train_loss, *val_loss, *val_top1, *images_per_s, *seconds;
     char **thawed; /* [n], owned */
 };

@@ -84,6 +84,20 @@ thaw_status th_run_log_step(
     return end(f, &o);
 }
 
+/* What judges, NULL: no validation. */
+static void put_val(struct th_json_out *o, const struct th_metrics *val)
+{
+    const double nan = (double)NAN;
+    if (val && val->many) {
+        th_json_put_real(o, "val_map", val->map);
+        return;
+    }
+    th_json_put_real(o, "val_top1", val ? th_metrics_top1(val) : nan);
+    th_json_put_real(o, "val_top5", val ? th_metrics_top5(val) : nan);
+    th_json_put_real(o, "val_macro_f1", val ? th_scores_macro_f1(val) : nan);
+    th_json_put_real(o, "val_ece", val ? th_scores_ece(val) : nan);
+}
+
 thaw_status th_run_log_epoch(
     const struct th_run_folder *f, const struct th_epoch_log *e)
 {
@@ -93,10 +107,7 @@ thaw_status th_run_log_epoch(
     th_json_put_whole(&o, "epoch", e->epoch);
     th_json_put_real(&o, "train_loss", e->train_loss);
     th_json_put_real(&o, "val_loss", e->val ? th_metrics_loss(e->val) : nan);
-    th_json_put_real(&o, "val_top1", e->val ? th_metrics_top1(e->val) : nan);
-    th_json_put_real(&o, "val_top5", e->val ? th_metrics_top5(e->val) : nan);
-    th_json_put_real(&o, "val_macro_f1", e->val ? th_scores_macro_f1(e->val) : nan);
-    th_json_put_real(&o, "val_ece", e->val ? th_scores_ece(e->val) : nan);
+    put_val(&o, e->val);
     th_json_put_real(&o, "images_per_s", e->images_per_s);
     th_json_put_real(&o, "seconds", e->seconds);
     th_json_put_whole(&o, "peak_bytes", th_peak_bytes());
@@ -107,25 +118,33 @@ thaw_status th_run_log_epoch(
     return end(f, &o);
 }
 
+static void put_test(struct th_json_out *o, const struct th_test_log *t, bool many)
+{
+    th_json_put_real(o, "test_loss", t->loss);
+    th_json_put_real(o, many ? "test_map" : "test_top1", many ? t->map : t->top1);
+    th_json_put_whole(o, "test_images", t->images);
+    if (!many) {
+        th_json_put_real(o, "test_top1_low", t->top1_low);
+        th_json_put_real(o, "test_top1_high", t->top1_high);
+    }
+    th_json_put_real(o, "test_macro_f1", t->macro_f1);
+    if (!many)
+        th_json_put_real(o, "test_ece", t->ece);
+}
+
 thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_log *e)
 {
     struct th_json_out o = {0};
     begin(&o, "end");
-    th_json_put_real(&o, "best_top1", e->best_top1);
+    th_json_put_real(&o, e->many ? "best_map" : "best_top1", e->best_top1);
     if (!isnan(e->best_top1_fp32))
-        th_json_put_real(&o, "best_top1_fp32", e->best_top1_fp32);
+        th_json_put_real(
+            &o, e->many ? "best_map_fp32" : "best_top1_fp32", e->best_top1_fp32);
     th_json_put_whole(&o, "frozen_tensors", e->frozen_tensors);
     th_json_key(&o, "frozen_verified");
     th_json_bool(&o, true); /* a run that is not verified fails before it ends */
-    if (e->test) {
-        th_json_put_real(&o, "test_loss", e->test->loss);
-        th_json_put_real(&o, "test_top1", e->test->top1);
-        th_json_put_whole(&o, "test_images", e->test->images);
-        th_json_put_real(&o, "test_top1_low", e->test->top1_low);
-        th_json_put_real(&o, "test_top1_high", e->test->top1_high);
-        th_json_put_real(&o, "test_macro_f1", e->test->macro_f1);
-        th_json_put_real(&o, "test_ece", e->test->ece);
-    }
+    if (e->test)
+        put_test(&o, e->test, e->many);
     th_json_put_real(&o, "forecast_seconds", e->forecast_seconds);
     th_json_put_real(&o, "seconds", e->seconds);
     th_json_put_whole(&o, "forecast_peak_bytes", e->forecast_peak_bytes);

@@ -73,6 +73,28 @@ static void add_scores(thaw_scores *sum, const thaw_scores *x, double weight)
     sum->f1 += weight * x->f1;
 }
 
+static thaw_class_scores scores_of(const char *name, const struct counts *x)
+{
+    const double nan = (double)NAN;
+    return (thaw_class_scores){.name = name,
+        .images = x->images,
+        .predicted = x->predicted,
+        .scores = {.precision = ratio((double)x->right, (double)x->predicted),
+            .recall = ratio((double)x->right, (double)x->images),
+            .f1 = f1_of(x)},
+        .ap = nan,
+        .threshold = nan,
+        .best_f1 = nan};
+}
+
+/* A class's share: one of n that occur; its images of all. */
+static void add_averages(
+    thaw_evaluation *e, const thaw_class_scores *s, double n, double all)
+{
+    add_scores(&e->macro, &s->scores, s->images + s->predicted > 0 ? 1 / n : 0);
+    add_scores(&e->weighted, &s->scores, ratio((double)s->images, all));
+}
+
 /* The classes, and their averages: plain over those that occur (macro) or have images
  * (balanced), or weighted by their images. */
 static void fill_classes(
@@ -83,19 +105,38 @@ static void fill_classes(
         struct counts x = count_class(m, c);
         n += occurs(&x);
         n_true += x.images > 0;
-        e->classes[c] = (thaw_class_scores){.name = names[c],
-            .images = x.images,
-            .predicted = x.predicted,
-            .scores = {.precision = ratio((double)x.right, (double)x.predicted),
-                .recall = ratio((double)x.right, (double)x.images),
-                .f1 = f1_of(&x)}};
+        e->classes[c] = scores_of(names[c], &x);
     }
     for (int c = 0; c < m->n_classes; c++) {
         const thaw_class_scores *s = &e->classes[c];
-        add_scores(&e->macro, &s->scores, s->images + s->predicted > 0 ? 1 / n : 0);
-        add_scores(&e->weighted, &s->scores, ratio((double)s->images, all));
+        add_averages(e, s, n, all);
         e->balanced_accuracy += s->images ? s->scores.recall / n_true : 0;
     }
+}
+
+/* Counts come from the rankings: each class is a yes or no of its own. */
+static thaw_status fill_many(
+    const struct th_metrics *m, char *const *names, thaw_evaluation *e)
+{
+    double n = 0;
+    struct counts all = {0};
+    for (int c = 0; c < m->n_classes; c++) {
+        struct th_class_rank r;
+        TRY(th_metrics_rank_class(m, c, &r));
+        struct counts x = {r.right, r.images, r.predicted};
+        n += occurs(&x);
+        all.right += x.right;
+        all.images += x.images;
+        all.predicted += x.predicted;
+        e->classes[c] = scores_of(names[c], &x);
+        e->classes[c].ap = r.ap;
+        e->classes[c].threshold = r.threshold;
+        e->classes[c].best_f1 = r.best_f1;
+    }
+    for (int c = 0; c < m->n_classes; c++)
+        add_averages(e, &e->classes[c], n, (double)all.images);
+    e->micro_f1 = f1_of(&all);
+    return THAW_OK;
 }
 
 /* ---- Bootstrap ---- */
@@ -191,7 +232,7 @@ static thaw_status fill_intervals(const struct th_metrics *m, thaw_evaluation *e
 {
     struct bootstrap b;
     e->top1_interval = e->macro_f1_interval = (thaw_interval){(double)NAN, (double)NAN};
-    if (!m->images)
+    if (!m->images || m->many)
         return THAW_OK;
     thaw_status status = bootstrap_init(&b, m);
     if (status == THAW_OK) {
@@ -208,18 +249,26 @@ static thaw_status fill_intervals(const struct th_metrics *m, thaw_evaluation *e
 
 thaw_status th_scores_take(struct th_metrics *m, char *const *names, thaw_evaluation *e)
 {
+    const double nan = (double)NAN;
     e->images = m->images;
     e->loss = th_metrics_loss(m);
-    e->top1 = th_metrics_top1(m);
-    e->top5 = th_metrics_top5(m);
-    e->ece = th_scores_ece(m);
+    e->many = m->many;
+    e->threshold = m->threshold;
+    e->map = m->many ? m->map : nan;
+    e->micro_f1 = nan;
+    e->top1 = m->many ? nan : th_metrics_top1(m);
+    e->top5 = m->many ? nan : th_metrics_top5(m);
+    e->ece = m->many ? nan : th_scores_ece(m);
+    e->balanced_accuracy = m->many ? nan : 0;
     e->n_classes = m->n_classes;
     e->classes = th_alloc((size_t)m->n_classes, sizeof *e->classes);
     thaw_status status = e->classes ? THAW_OK : THAW_E_MEMORY;
-    if (status == THAW_OK) {
+    if (status == THAW_OK && m->many)
+        status = fill_many(m, names, e);
+    else if (status == THAW_OK)
         fill_classes(m, names, e);
+    if (status == THAW_OK)
         status = fill_intervals(m, e);
-    }
     e->confusion = m->confusion;
     m->confusion = NULL;
     return status;

@@ -47,6 +47,11 @@ static void put_classes(struct th_json_out *o, const thaw_evaluation *e)
         th_json_put_whole(o, "images", e->classes[c].images);
         th_json_put_whole(o, "predicted", e->classes[c].predicted);
         put_scores(o, &e->classes[c].scores);
+        if (e->many) {
+            th_json_put_real(o, "ap", e->classes[c].ap);
+            th_json_put_real(o, "threshold", e->classes[c].threshold);
+            th_json_put_real(o, "best_f1", e->classes[c].best_f1);
+        }
         th_json_close(o, '}');
     }
     th_json_close(o, ']');
@@ -65,11 +70,9 @@ static void put_confusion(struct th_json_out *o, const thaw_evaluation *e)
     th_json_close(o, ']');
 }
 
-void th_scores_json(const thaw_evaluation *e, struct th_json_out *o)
+/* What there is where an image has one class. */
+static void put_of_one(struct th_json_out *o, const thaw_evaluation *e)
 {
-    th_json_put_whole(o, "images", e->images);
-    th_json_put_whole(o, "unreadable", e->unreadable);
-    th_json_put_real(o, "loss", e->loss);
     th_json_put_real(o, "top1", e->top1);
     th_json_put_real(o, "top5", e->top5);
     put_names(o, e);
@@ -79,6 +82,22 @@ void th_scores_json(const thaw_evaluation *e, struct th_json_out *o)
     th_json_put_real(o, "ece", e->ece);
     put_average(o, "macro", &e->macro);
     put_interval(o, "macro_f1_interval", &e->macro_f1_interval);
+}
+
+void th_scores_json(const thaw_evaluation *e, struct th_json_out *o)
+{
+    th_json_put_whole(o, "images", e->images);
+    th_json_put_whole(o, "unreadable", e->unreadable);
+    th_json_put_real(o, "loss", e->loss);
+    if (e->many) {
+        th_json_put_real(o, "map", e->map);
+        th_json_put_real(o, "micro_f1", e->micro_f1);
+        th_json_put_real(o, "threshold", e->threshold);
+        put_names(o, e);
+        put_average(o, "macro", &e->macro);
+    } else {
+        put_of_one(o, e);
+    }
     put_average(o, "weighted", &e->weighted);
     put_classes(o, e);
 }

@@ -119,7 +119,9 @@ typedef struct thaw_events {
 typedef struct thaw_trainer thaw_trainer;
 
 typedef struct thaw_result {
-    double best_top1, last_loss; /* top-1 in [0,1]; NaN without validation */
+    double best_top1, last_loss; /* top-1 in [0,1]; NaN without validation, and where
+                                    images have any number of classes: */
+    double best_map;             /* mean average precision in [0,1]; NaN likewise */
     int best_epoch, epochs;
     int64_t steps, skipped; /* optimizer steps; of them not finite and skipped */
     int frozen_tensors;     /* tensors that were frozen throughout */
@@ -179,6 +181,10 @@ typedef struct thaw_prediction {
     const char *error;                   /* NULL, or why this image could not be read */
     int best;                            /* class index */
     const float *probabilities, *logits; /* [n_classes] */
+    /* Of a model whose images have any number of classes: those whose probability is
+     * "threshold" or more, the most probable first. NULL: its classes exclude each other. */
+    const int *labels;
+    int n_labels;
 } thaw_prediction;
 
 /* Classify an image, or every image under a folder, in byte order of their paths. The
@@ -196,6 +202,9 @@ typedef struct thaw_class_scores {
     const char *name;          /* the model's, valid as long as it */
     int64_t images, predicted; /* of this class; taken for it, rightly or not */
     thaw_scores scores;
+    /* With `many`: average precision (scikit-learn's); the probability at which F1 is largest
+     * on these images, and that F1. NaN without images of the class. */
+    double ap, threshold, best_f1;
 } thaw_class_scores;
 
 /* Of 95 %. In an evaluation: the percentile interval of the bootstrap over images, 1,000
@@ -220,6 +229,13 @@ typedef struct thaw_evaluation {
         ece; /* expected calibration error: 15 bins of the top probability (Guo et al.
                    2017, equation 3) */
     thaw_interval top1_interval, macro_f1_interval;
+    /* Where images have any number of classes: loss is the mean binary cross-entropy, and
+     * top1, top5, balanced_accuracy, ece and the intervals are NaN, confusion is NULL; a
+     * class is predicted from "threshold" on. */
+    bool many;
+    double map;      /* mean of ap over the classes that have images */
+    double micro_f1; /* of all decisions */
+    double threshold;
 } thaw_evaluation;
 
 /* Evaluate on a data set's validation split (test with "split" = "test"; a folder without

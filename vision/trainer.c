@@ -143,6 +143,7 @@ void thaw_trainer_free(thaw_trainer *t)
     th_run_folder_close(&t->folder);
     th_free(t->phase_steps);
     th_free(t->class_weight);
+    th_free(t->pos_weight);
     th_free(t->target);
     th_free(t->keys);
     th_free(t->best_image);

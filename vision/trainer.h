@@ -42,6 +42,7 @@ struct thaw_trainer {
     struct th_position at;
     int64_t data_hash;
     float *class_weight;  /* [classes]; NULL: none */
+    float *pos_weight;    /* [classes]; NULL: an image has one class */
     int64_t *phase_steps; /* optimizer steps an epoch, by phase */
     struct th_lr lr;
 

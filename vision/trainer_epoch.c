@@ -65,24 +65,37 @@ static thaw_status set_images(struct thaw_trainer *t, const struct th_train_plan
     return *again ? THAW_OK : th_cut_set(&t->cut, p->plan, b->n, b->n);
 }
 
-/* *weight: what the batch's loss is the mean over: its images, or their weights' sum.
- * Weighing comes before mixing, which is linear: the result is the same. */
+/* Into t->target. *weight: what the batch's loss is the mean over: its images, or their
+ * weights' sum. Weighing comes before mixing, which is linear: the result is the same. */
+static void make_targets(
+    struct thaw_trainer *t, const struct th_batch *b, double *weight)
+{
+    int n_classes = t->net.model.n_classes;
+    const int32_t *labels = t->mixer.target ? NULL : b->labels;
+    *weight = (double)b->n;
+    if (t->pos_weight) {
+        th_many_targets(b->samples, b->n, n_classes, t->recipe.smoothing, t->target);
+        return;
+    }
+    th_targets(b->labels, (int)b->n, n_classes, t->recipe.smoothing, t->target);
+    *weight =
+        th_class_weights_apply(t->class_weight, n_classes, labels, b->n, t->target);
+}
+
 static thaw_status set_inputs(struct thaw_trainer *t, const struct th_train_plan *p,
     const struct th_batch *b, double *weight, bool *again)
 {
     struct th_plan *plan = p->plan;
-    int n_classes = t->net.model.n_classes;
     const float *images = b->images, *target = t->target;
-    const int32_t *labels = t->mixer.target ? NULL : b->labels;
-    th_targets(b->labels, (int)b->n, n_classes, t->recipe.smoothing, t->target);
-    *weight =
-        th_class_weights_apply(t->class_weight, n_classes, labels, b->n, t->target);
+    make_targets(t, b, weight);
     mix(t, b, &images, &target);
     TRY(set_images(t, p, b, images, again));
     if (*again)
         return THAW_OK;
     if (th_plan_has(plan, "target"))
         TRY(th_plan_set(plan, "target", target));
+    if (th_plan_has(plan, "pos_weight"))
+        TRY(th_plan_set(plan, "pos_weight", t->pos_weight));
     if (!th_plan_has(plan, "keys"))
         return THAW_OK;
     make_keys(t, b);

@@ -34,6 +34,8 @@ static thaw_status add_epoch(struct thaw_trainer *t, const struct th_epoch_log *
     if (!e->val)
         return THAW_OK;
     TRY(th_tfevents_scalar(to, "val/loss", step, th_metrics_loss(e->val)));
+    if (e->val->many)
+        return th_tfevents_scalar(to, "val/map", step, e->val->map);
     TRY(th_tfevents_scalar(to, "val/top1", step, th_metrics_top1(e->val)));
     return th_tfevents_scalar(to, "val/top5", step, th_metrics_top5(e->val));
 }

@@ -171,10 +171,10 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
     TRY(th_evaluate(&t->evaluator, t->val_loader, NULL, &t->stop, &t->val, stopped));
     if (*stopped)
         return THAW_OK;
-    double top1 = th_metrics_top1(&t->val);
-    if (t->at.best_epoch >= 0 && !(top1 > t->at.best_top1))
+    double score = th_metrics_score(&t->val);
+    if (t->at.best_epoch >= 0 && !(score > t->at.best_score))
         return THAW_OK;
-    t->at.best_top1 = top1;
+    t->at.best_score = score;
     t->at.best_epoch = t->at.epoch;
     return keep_best(t);
 }
@@ -185,8 +185,9 @@ static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e
     if (isfinite(e->train_loss))
         snprintf(train, sizeof train, "%.4f", e->train_loss);
     if (e->val)
-        snprintf(val, sizeof val, ", val loss %.4f, top-1 %.2f %%",
-            th_metrics_loss(e->val), 100 * th_metrics_top1(e->val));
+        snprintf(val, sizeof val, ", val loss %.4f, %s %.2f %%",
+            th_metrics_loss(e->val), e->val->many ? "mAP" : "top-1",
+            100 * th_metrics_score(e->val));
     th_say(&t->events, "epoch", "%lld/%d: train loss %s%s, %.1f images/s, %.1f s%s",
         (long long)e->epoch + 1, t->recipe.epochs, train, val, e->images_per_s,
         e->seconds, e->skipped ? " (steps that were not finite were skipped)" : "");
@@ -280,11 +281,15 @@ static void say_end(
     th_say(&t->events, "frozen", "%d tensors, verified unchanged%s", r->frozen_tensors,
         t->recipe.timetable.n > 1 ? " over the whole run" : "");
     if (t->val_loader && r->best_epoch >= 0)
-        th_say(&t->events, "best", "%.2f %% in epoch %d -> %s/best.h5",
-            100 * r->best_top1, r->best_epoch + 1, run);
+        th_say(&t->events, "best", "%s%.2f %% in epoch %d -> %s/best.h5",
+            t->val.many ? "mAP " : "", 100 * t->at.best_score, r->best_epoch + 1, run);
     else
         th_say(&t->events, "best", "the last model -> %s/best.h5", run);
-    if (test)
+    if (test && t->val.many)
+        th_say(&t->events, "test",
+            "mAP %.2f %% of %lld images, macro F1 %.4f, with best.h5 -> %s/test.json",
+            100 * test->map, (long long)test->images, test->macro_f1, run);
+    else if (test)
         th_say(&t->events, "test",
             "%.2f %% (%.1f to %.1f) of %lld images, macro F1 %.4f, ECE %.2f %%, with "
             "best.h5 -> %s/test.json",
@@ -300,7 +305,8 @@ static thaw_status log_end(const struct thaw_trainer *t, const thaw_result *r,
 {
     const struct th_trainer_forecast *f = &t->forecast;
     bool made = f->seconds > 0;
-    const struct th_end_log e = {.best_top1 = r->best_top1,
+    const struct th_end_log e = {.best_top1 = t->val.many ? r->best_map : r->best_top1,
+        .many = t->val.many,
         .best_top1_fp32 = fp32,
         .frozen_tensors = r->frozen_tensors,
         .test = test,
@@ -358,8 +364,9 @@ static thaw_status write_end(struct thaw_trainer *t, thaw_result *r)
 
 thaw_status th_trainer_finish(struct thaw_trainer *t, bool stopped, thaw_result *r)
 {
-    bool judged_any = t->at.best_epoch >= 0;
-    *r = (thaw_result){.best_top1 = judged_any ? t->at.best_top1 : (double)NAN,
+    double score = t->at.best_epoch >= 0 ? t->at.best_score : (double)NAN;
+    *r = (thaw_result){.best_top1 = t->val.many ? (double)NAN : score,
+        .best_map = t->val.many ? score : (double)NAN,
         .last_loss = t->at.last_loss,
         .best_epoch = (int)t->at.best_epoch,
         .epochs = (int)t->at.epoch,

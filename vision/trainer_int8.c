@@ -89,12 +89,12 @@ thaw_status th_trainer_best_in_fp32(struct thaw_trainer *t, double *top1, bool *
         status = th_trainer_judge(t, &best, TH_SPLIT_VAL, &e, stopped);
     th_store_release(&best);
     if (status == THAW_OK && !*stopped) {
-        *top1 = e.top1;
+        *top1 = e.many ? e.map : e.top1;
         th_say(&t->events, "int8",
             "best.h5 validates at %.2f %% in fp32, as thaw eval and predict run it; "
             "with "
             "the int8 prefix it was %.2f %% (%+.2f)",
-            100 * e.top1, 100 * t->at.best_top1, 100 * (t->at.best_top1 - e.top1));
+            100 * *top1, 100 * t->at.best_score, 100 * (t->at.best_score - *top1));
     }
     thaw_evaluation_release(&e);
     return status;

@@ -17,13 +17,26 @@
 
 /* ---- Data ---- */
 
-static thaw_status open_data(struct thaw_trainer *t)
+/* What makes sense only where an image has one class. */
+static thaw_status check_many(const struct thaw_trainer *t)
 {
-    const struct th_dataset_options o = th_recipe_data(t->options);
+    if (!t->recipe.balanced)
+        return THAW_OK;
+    return th_fail(THAW_E_USAGE,
+        "--balanced draws images by their class, and these have any number of them: "
+        "leave it out; --class-weights makes a rare class count more");
+}
+
+static thaw_status open_data(struct thaw_trainer *t, const struct th_head *head)
+{
+    struct th_dataset_options o = th_recipe_data(t->options);
     const char *where = th_option_text(t->options, "data");
     char train[32], val[32], test[32];
     if (!where)
         return th_fail(THAW_E_USAGE, "no data was given: a folder of images");
+    o.many = head->many;
+    if (o.many)
+        TRY(check_many(t));
     TRY(th_dataset_open(where, &o, &t->data));
     for (int64_t i = 0; i < t->data.warnings.n; i++)
         th_say(&t->events, "warning", "%s", t->data.warnings.name[i]);
@@ -33,8 +46,9 @@ static thaw_status open_data(struct thaw_trainer *t)
     th_text_count(t->data.split[TH_SPLIT_VAL].n, val, sizeof val);
     th_text_count(th_trainer_n_test(t), test, sizeof test);
     th_say(&t->events, "data",
-        "%d classes; %s images to train on, %s to validate%s%s%s", t->data.n_classes,
-        train, val, th_trainer_n_test(t) ? ", " : "", th_trainer_n_test(t) ? test : "",
+        "%d classes%s; %s images to train on, %s to validate%s%s%s", t->data.n_classes,
+        o.many ? ", any number an image" : "", train, val,
+        th_trainer_n_test(t) ? ", " : "", th_trainer_n_test(t) ? test : "",
         th_trainer_n_test(t) ? " to test at the end" : "");
     return THAW_OK;
 }
@@ -201,9 +215,11 @@ static thaw_status make_network(struct thaw_trainer *t, const struct th_weights 
     return status;
 }
 
-static thaw_status open_network(struct thaw_trainer *t)
+/* Data and network; the head says what the data's labels are. */
+static thaw_status open_data_and_network(struct thaw_trainer *t)
 {
     struct th_weights w;
+    const struct th_head *head = NULL;
     struct th_adapter a = {.path = NULL};
     char *path = NULL;
     const char *adapter = th_option_text(t->options, "adapter");
@@ -218,8 +234,18 @@ static thaw_status open_network(struct thaw_trainer *t)
         status = th_fail(THAW_E_USAGE, "--l2sp pulls pretrained weights back to where "
                                        "they began: random ones have "
                                        "nowhere to go");
+    bool own = adapter && th_weights_string(&a.w, "head");
+    if (status == THAW_OK)
+        status = th_pretrained_head(own ? &a.w : path ? &w : NULL, t->options, &head);
+    if (status == THAW_OK)
+        status = open_data(t, head);
     if (status == THAW_OK)
         status = make_network(t, path ? &w : NULL, adapter ? &a : NULL, path);
+    if (status == THAW_OK && t->net.model.head->many != t->data.many)
+        status = th_fail(THAW_E_USAGE,
+            "--head %s: the adapter's head is %s: leave "
+            "--head out",
+            head->name, t->net.model.head->name);
     th_adapter_release(&a);
     th_weights_release(&w);
     th_free(path);
@@ -273,8 +299,9 @@ static thaw_status restore_network(struct thaw_trainer *t, const struct th_weigh
     const struct th_load_spec load = {
         .where = "checkpoint", .head = true, .adapters = true};
     bool assumed = false;
-    TRY(restore_classes(t, w, &spec));
     TRY(th_pretrained_identify(w, t->options, &spec, &assumed));
+    TRY(open_data(t, spec.head));
+    TRY(restore_classes(t, w, &spec));
     TRY(th_network_init(&t->net, &spec));
     t->net.model.lora.by_word = th_recipe_says_lora(&t->recipe);
     TRY(th_pretrained_load(w, &t->net, &load, NULL, 0));
@@ -310,7 +337,7 @@ static thaw_status open_validation(struct thaw_trainer *t)
     o.views = 1;
     o.knows = th_trainer_knows_val;
     o.knows_context = t;
-    TRY(th_metrics_init(&t->val, t->net.model.n_classes));
+    TRY(th_metrics_init(&t->val, t->net.model.n_classes, t->net.model.head->many));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));
     if (t->data.split[TH_SPLIT_VAL].n > 0)
@@ -322,13 +349,31 @@ static thaw_status open_validation(struct thaw_trainer *t)
     return THAW_OK;
 }
 
+/* Of images with any number of classes a yes weighs, and always has its weight. */
+static thaw_status take_weights(struct thaw_trainer *t, const float **weight)
+{
+    const struct th_samples *train = &t->data.split[TH_SPLIT_TRAIN];
+    int n = t->data.n_classes;
+    *weight = NULL;
+    if (t->data.many) {
+        TRY(th_pos_weights(train, n, &t->pos_weight));
+        for (int c = 0; c < n && !t->recipe.class_weights; c++)
+            t->pos_weight[c] = 1;
+        *weight = t->recipe.class_weights ? t->pos_weight : NULL;
+    } else if (t->recipe.class_weights) {
+        TRY(th_class_weights(train, n, &t->class_weight));
+        *weight = t->class_weight;
+    }
+    return THAW_OK;
+}
+
 static thaw_status weigh_classes(struct thaw_trainer *t)
 {
     int n = t->data.n_classes, least = 0, most = 0;
-    if (!t->recipe.class_weights)
+    const float *w = NULL;
+    TRY(take_weights(t, &w));
+    if (!w)
         return THAW_OK;
-    TRY(th_class_weights(&t->data.split[TH_SPLIT_TRAIN], n, &t->class_weight));
-    const float *w = t->class_weight;
     for (int c = 1; c < n; c++) {
         least = w[c] < w[least] ? c : least;
         most = w[c] > w[most] ? c : most;
@@ -366,8 +411,7 @@ thaw_status th_trainer_build(
     struct thaw_trainer *t, const struct th_weights *checkpoint)
 {
     TRY(th_recipe_init(&t->recipe, t->options));
-    TRY(open_data(t));
-    TRY(checkpoint ? restore_network(t, checkpoint) : open_network(t));
+    TRY(checkpoint ? restore_network(t, checkpoint) : open_data_and_network(t));
     TRY(note_choices(t, checkpoint != NULL));
     t->net.model.dropout = t->recipe.dropout;
     t->net.model.drop_path = t->recipe.drop_path;

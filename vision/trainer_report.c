@@ -94,11 +94,12 @@ static thaw_status count_images(const struct thaw_trainer *t, int64_t **counts)
     *counts = th_alloc(n * TH_N_SPLITS, sizeof **counts);
     if (!*counts)
         return THAW_E_MEMORY;
+    const int32_t *class;
     for (int split = 0; split < TH_N_SPLITS; split++)
         for (int64_t i = 0; i < t->data.split[split].n; i++) {
-            int32_t label = t->data.split[split].sample[i].label;
-            if (label >= 0 && (size_t)label < n)
-                (*counts)[(size_t)split * n + (size_t)label]++;
+            const struct th_sample *s = &t->data.split[split].sample[i];
+            for (int32_t k = th_sample_classes(s, &class); k > 0; k--)
+                (*counts)[(size_t)split * n + (size_t) class[k - 1]]++;
         }
     return THAW_OK;
 }
@@ -108,6 +109,8 @@ static thaw_status score(const struct thaw_trainer *t, thaw_evaluation *e)
 {
     struct th_metrics copy = t->val;
     size_t n = (size_t)t->val.n_classes;
+    if (copy.many) /* keeps what it has */
+        return th_scores_take(&copy, t->net.model.classes, e);
     copy.confusion = th_alloc(n * n, sizeof *copy.confusion);
     if (!copy.confusion)
         return THAW_E_MEMORY;
@@ -132,7 +135,8 @@ static void take_plain_facts(
     f->epochs_done = (int)t->at.epoch;
     f->epochs = t->recipe.epochs;
     f->best_epoch = (int)t->at.best_epoch;
-    f->best_top1 = t->at.best_top1;
+    f->many = t->val.many;
+    f->best_top1 = t->at.best_score;
     f->finished = frozen_tensors >= 0;
     f->frozen_tensors = frozen_tensors;
     f->forecast_seconds = f->finished ? t->forecast.seconds : 0;

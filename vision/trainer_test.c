@@ -64,7 +64,8 @@ thaw_status th_trainer_judge(struct thaw_trainer *t, struct th_store *values,
     struct th_loader *loader = NULL;
     struct th_metrics m;
     const struct th_loader_options o = th_trainer_judge_options(t, split);
-    thaw_status status = th_metrics_init(&m, t->net.model.n_classes);
+    thaw_status status =
+        th_metrics_init(&m, t->net.model.n_classes, t->net.model.head->many);
     if (status == THAW_OK)
         status = th_evaluator_init(&evaluator, &t->net, values, t->recipe.batch);
     if (status == THAW_OK)
@@ -116,7 +117,8 @@ static bool read_record(
             .top1_low = item_of(json, "top1_interval", 0),
             .top1_high = item_of(json, "top1_interval", 1),
             .macro_f1 = real_of(th_json_get(json, "macro"), "f1"),
-            .ece = real_of(json, "ece")};
+            .ece = real_of(json, "ece"),
+            .map = real_of(json, "map")};
         found = isfinite(real_of(json, "images"));
     }
     th_json_free(json);
@@ -163,7 +165,8 @@ static thaw_status evaluate_anew(struct thaw_trainer *t, struct th_store *best,
         .top1_low = e.top1_interval.low,
         .top1_high = e.top1_interval.high,
         .macro_f1 = e.macro.f1,
-        .ece = e.ece};
+        .ece = e.ece,
+        .map = e.map};
     thaw_evaluation_release(&e);
     return status;
 }
@@ -179,10 +182,9 @@ static thaw_status run(struct thaw_trainer *t, struct th_store *best,
         return THAW_OK;
     if (readable)
         th_say(&t->events, "warning",
-            "the test images were evaluated before (top-1 %.2f %%), with another "
-            "model: "
+            "the test images were evaluated before (%s %.2f %%), with another model: "
             "a choice made after seeing that makes what follows too good",
-            100 * log->top1);
+            t->val.many ? "mAP" : "top-1", 100 * (t->val.many ? log->map : log->top1));
     else if (has_record(t))
         th_say(&t->events, "warning",
             "%s/%s cannot be read: the test images are evaluated again", t->folder.path,

@@ -2,7 +2,8 @@
  * csv:FILE: a header naming a column path (or file_name) and a column label (or class),
  * then a row an image; other columns are ignored, row order is kept. Quoting as in
  * RFC 4180. Labels are names even where they look like numbers. Paths are relative to
- * the file. */
+ * the file. Where images may have any number of classes, the label is a list of them
+ * between | or ;, empty for none, and rows of one path count together. */
 #include "dataset.h"
 #include "error.h"
 #include "file.h"
@@ -79,6 +80,30 @@ static int find_column(const struct csv *csv, const char *name, const char *othe
     return -1;
 }
 
+/* Add the image, and the class or, with d->many, the classes that the text names. */
+static thaw_status add_image(struct th_dataset *d, char *classes, const char *path)
+{
+    static const char between[] = "|;", blank[] = " \t";
+    int32_t label;
+    if (!d->many) {
+        TRY(th_dataset_class(d, classes, &label));
+        return th_dataset_add_file(d, TH_SPLIT_TRAIN, label, path);
+    }
+    TRY(th_dataset_add_file(d, TH_SPLIT_TRAIN, -1, path));
+    for (char *at = classes, *next; at; at = next) {
+        size_t n = strcspn(at, between);
+        next = at[n] ? at + n + 1 : NULL;
+        for (at[n] = '\0'; n && strchr(blank, at[n - 1]); n--)
+            at[n - 1] = '\0';
+        at += strspn(at, blank);
+        if (!*at)
+            continue;
+        TRY(th_dataset_class(d, at, &label));
+        TRY(th_dataset_add_class(d, TH_SPLIT_TRAIN, label));
+    }
+    return THAW_OK;
+}
+
 static thaw_status add_row(
     struct csv *csv, int path_column, int label_column, struct th_dataset *d)
 {
@@ -86,17 +111,15 @@ static thaw_status add_row(
     if (csv->n_fields <= wanted)
         return th_fail(THAW_E_DATA, "%s, line %d: %d columns, the header has more",
             csv->name, csv->line, csv->n_fields);
-    const char *path = csv->field[path_column], *class = csv->field[label_column];
-    if (!*path || !*class)
-        return th_fail(THAW_E_DATA, "%s, line %d: the %s is empty", csv->name,
-            csv->line, *path ? "label" : "path");
-    int32_t label;
-    TRY(th_dataset_class(d, class, &label));
+    char *path = csv->field[path_column], *class = csv->field[label_column];
+    if (!*path || (!*class && !d->many))
+        return th_fail(THAW_E_DATA, "%s, line %d: the %s is empty%s", csv->name,
+            csv->line, *path ? "label" : "path",
+            *path ? " (--head multilabel takes images without a class)" : "");
     const char *slash = strrchr(csv->name, '/');
     int folder = *path != '/' && slash ? (int)(slash + 1 - csv->name) : 0;
     char *full = th_format("%.*s%s", folder, csv->name, path);
-    thaw_status status =
-        full ? th_dataset_add_file(d, TH_SPLIT_TRAIN, label, full) : THAW_E_MEMORY;
+    thaw_status status = full ? add_image(d, class, full) : THAW_E_MEMORY;
     th_free(full);
     return status;
 }
@@ -140,6 +163,7 @@ static thaw_status read_csv(const char *where, struct th_dataset *d)
 
 const struct th_format th_format_csv = {
     .name = "csv",
-    .help = "csv:FILE with the header path,label (also file_name, class)",
+    .help = "csv:FILE with the header path,label (also file_name, class); for --head "
+            "multilabel a|b, or none, in a row",
     .read = read_csv,
 };

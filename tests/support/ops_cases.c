@@ -242,6 +242,10 @@ const struct op_case op_cases[] = {
     {"softmax_ce of one image", TH_OP_softmax_ce, GRADIENT,
         .operands = "x1,1000 t1,1000"},
     {"softmax_ce of one class", TH_OP_softmax_ce, GRADIENT, .operands = "x3,1 t3,1"},
+    {"sigmoid_ce", TH_OP_sigmoid_ce, GRADIENT, .operands = "x5,17 t5,17 +17"},
+    {"sigmoid_ce of one image", TH_OP_sigmoid_ce, GRADIENT,
+        .operands = "x1,1000 t1,1000 +1000"},
+    {"sigmoid_ce of one class", TH_OP_sigmoid_ce, GRADIENT, .operands = "x3,1 t3,1 +1"},
 
     {"sum_squares", TH_OP_sum_squares, FORWARD, .operands = "x1031 -"},
     {"sum_squares onto another", TH_OP_sum_squares, FORWARD, .operands = "x7,3 11"},

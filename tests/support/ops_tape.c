@@ -201,7 +201,7 @@ static void fill_gradients(struct tape *t, const struct node *n)
         t->dout[i] = -1;
     t->dout[0] = new_value(t, t->value[n->out[0]], 'r');
     fill(t, t->dout[0]);
-    if (n->op == TH_OP_softmax_ce)
+    if (n->op == TH_OP_softmax_ce || n->op == TH_OP_sigmoid_ce)
         *(float *)t->data[t->dout[0]] = 0.75f;
 }
 
