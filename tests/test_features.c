@@ -44,7 +44,7 @@ static void compute(const char *batch, const char *device, const struct th_datas
     struct th_features *f)
 {
     thaw_model *m = open_run(batch, device);
-    must(th_features_compute(m, d, NULL, NULL, f));
+    must(th_features_compute(m, d, &(struct th_features_spec){0}, NULL, NULL, f));
     thaw_model_free(m);
 }
 
@@ -122,6 +122,36 @@ static void rows_do_not_depend_on_the_batch(void **state)
     }
     th_features_release(&a);
     th_features_release(&b);
+    th_dataset_close(&d);
+}
+
+/* The model's answers in the same pass: its own logits, and the features' bits stay. */
+static void answers_are_the_models_own(void **state)
+{
+    const struct th_features_spec both = {.train_only = true, .logits = true};
+    struct th_dataset d;
+    struct th_features alone, f;
+    (void)state;
+    open_data(&d);
+    compute("4", "ref", &d, &alone);
+    thaw_model *m = open_run("4", "ref");
+    must(th_features_compute(m, &d, &both, NULL, NULL, &f));
+    assert_int_equal(f.n, N_IMAGES); /* no validation images */
+    assert_int_equal(f.classes, RUN_CLASSES);
+    assert_memory_equal(f.x, alone.x, (size_t)(f.n * WIDTH) * sizeof *f.x);
+    struct th_preprocess preprocess = th_network_preprocess(&m->net);
+    float image[3 * RUN_SIZE * RUN_SIZE];
+    uint8_t rgb[3 * RUN_SIZE * RUN_SIZE];
+    must(th_model_evaluator(m, 4));
+    for (int64_t i = 0; i < f.n; i++) {
+        must(th_read_input(&preprocess, f.sample[i], rgb, image));
+        must(th_evaluator_run(&m->evaluator, image, 1));
+        assert_memory_equal(f.logits + i * RUN_CLASSES, m->evaluator.logits,
+            RUN_CLASSES * sizeof(float));
+    }
+    thaw_model_free(m);
+    th_features_release(&alone);
+    th_features_release(&f);
     th_dataset_close(&d);
 }
 
@@ -234,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_what_the_head_reads),
         cmocka_unit_test(rows_do_not_depend_on_the_batch),
+        cmocka_unit_test(answers_are_the_models_own),
         cmocka_unit_test(files_hold_the_rows),
         cmocka_unit_test(names_stand_beside),
         cmocka_unit_test(an_unreadable_image_is_left_out),

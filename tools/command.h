@@ -20,7 +20,10 @@ struct th_command {
     const char *details; /* paragraphs of --help, each line whole; NULL: none */
     unsigned bit;        /* THAW_CMD_ bit: which options it takes; 0: none */
     int least, most;     /* arguments; most -1: any number */
-    bool raw;            /* all that follows the name is an argument, options too */
+    const char
+        *gathers; /* an option whose repetitions add to it, with commas; NULL: the
+                            last one counts for all */
+    bool raw;     /* all that follows the name is an argument, options too */
     /* The exit code: 0, or a status negated (th_report), or 128 + signal. */
     int (*run)(struct th_call *call);
 };
@@ -35,6 +38,9 @@ int th_report(thaw_status status);
 
 /* "thaw: ..." on stderr; exit code 2. */
 int th_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Set an option, or where it is set already, add to it behind a comma. */
+thaw_status th_add_option(thaw_options *o, const char *name, const char *value);
 
 /* The text of `thaw COMMAND --help` (c) or `thaw help` (NULL). */
 void th_print_help(const struct th_command *c);

@@ -16,7 +16,7 @@
 enum { MAX_COMMANDS = 64, MAX_NAME = 64 };
 
 /* Promised by the design, not built yet. */
-static const char *const later[] = {"check", "score", "advise"};
+static const char *const later[] = {"check", "advise"};
 
 enum { N_LATER = sizeof later / sizeof later[0] };
 
@@ -87,6 +87,21 @@ static int wrong_command(const struct th_command *c, const thaw_option *option)
     return th_usage("thaw %s does not take --%s", c->name, option->name);
 }
 
+thaw_status th_add_option(thaw_options *o, const char *name, const char *value)
+{
+    if (!thaw_options_is_set(o, name))
+        return thaw_options_set(o, name, value);
+    const char *before = thaw_options_get(o, name);
+    size_t bytes = strlen(before) + strlen(value) + 2;
+    char *both = malloc(bytes);
+    if (!both)
+        return THAW_E_MEMORY;
+    snprintf(both, bytes, "%s,%s", before, value);
+    thaw_status status = thaw_options_set(o, name, both);
+    free(both);
+    return status;
+}
+
 /* Set `name` from `value` (NULL: none was attached with =) or else from *next, which is
  * then used up. Exit code. */
 static int set_option(const struct th_command *c, struct th_call *call,
@@ -109,6 +124,8 @@ static int set_option(const struct th_command *c, struct th_call *call,
         value = *next;
         *used = true;
     }
+    if (c->gathers && !strcmp(c->gathers, name))
+        return th_report(th_add_option(call->options, name, value));
     return th_report(thaw_options_set(call->options, name, value));
 }
 

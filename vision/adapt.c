@@ -223,7 +223,7 @@ static void adapter_release(struct adapter *a)
     th_free(a->images);
 }
 
-static thaw_status adapt(thaw_model *m, const struct th_dataset *d,
+thaw_status th_model_adabn(thaw_model *m, const struct th_dataset *d,
     const thaw_options *o, const thaw_events *events, thaw_adaptation *out)
 {
     struct adapter a;
@@ -279,7 +279,7 @@ thaw_status thaw_model_adapt(thaw_model *m, const char *data, const thaw_options
             "%s: %s has no BatchNorm, there is nothing to adapt", m->path,
             m->net.model.variant->name);
     TRY(open_images(data, m->net.model.head->many, &d, events));
-    thaw_status status = adapt(m, &d, o, events, out);
+    thaw_status status = th_model_adabn(m, &d, o, events, out);
     th_dataset_close(&d);
     return status;
 }

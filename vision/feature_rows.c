@@ -27,16 +27,30 @@ static int build(struct th_builder *b, const struct th_taps *taps)
     return th_scale(b, th_add(b, taps->pooled, taps->pooled_dist), 0.5F);
 }
 
-static const struct th_head head = {.name = "features", .build = build};
+/* A head that answers what it reads, or what the model's own makes of it. */
+struct reading_head {
+    struct th_head head; /* first: the builder sees this */
+    const struct th_head *own;
+};
+
+static int build_both(struct th_builder *b, const struct th_taps *taps)
+{
+    const struct reading_head *h = (const void *)b->model->head;
+    th_graph_want(b->graph, build(b, taps), "features");
+    return h->own->build(b, taps);
+}
 
 struct reader {
     struct th_plan *plan;
+    const struct th_features_spec *spec;
     struct th_features *out;
     const struct th_dataset *data;
     enum th_split split;
     const thaw_events *events;
-    float *images, *made; /* [batch][3][s][s], padded; [batch][values] */
-    size_t pixels;        /* values of an image */
+    float *images; /* [batch][3][s][s], padded */
+    float *made;   /* [batch][values] */
+    float *logits; /* [batch][classes] */
+    size_t pixels; /* values of an image */
     int64_t batch;
 };
 
@@ -57,14 +71,20 @@ static thaw_status take(struct reader *r, const struct th_batch *b)
             b->images + (size_t)(i % b->n) * r->pixels, r->pixels * sizeof *r->images);
     TRY(th_plan_set(r->plan, "image", r->images));
     TRY(th_plan_run(r->plan));
-    TRY(th_plan_get(r->plan, "logits", r->made));
+    TRY(th_plan_get(r->plan, r->spec->logits ? "features" : "logits", r->made));
+    if (r->spec->logits)
+        TRY(th_plan_get(r->plan, "logits", r->logits));
     for (int64_t i = 0; i < b->n; i++) {
         if (b->occurrence[i] > 0)
             continue;
         f->split[f->n] = r->split;
         f->sample[f->n] = &r->data->split[r->split].sample[b->index * r->batch + i];
-        memcpy(f->x + f->n++ * f->values, r->made + i * f->values,
+        memcpy(f->x + f->n * f->values, r->made + i * f->values,
             (size_t)f->values * sizeof *f->x);
+        if (r->spec->logits)
+            memcpy(f->logits + f->n * f->classes, r->logits + i * f->classes,
+                (size_t)f->classes * sizeof *f->logits);
+        f->n++;
     }
     return THAW_OK;
 }
@@ -96,10 +116,11 @@ static thaw_status open_plan(struct reader *r, thaw_model *m, struct th_model *m
         .model = model, .mode = TH_EVAL, .batch = m->batch};
     TRY(th_plan_new(&spec, &m->net.store, &m->net.arena, &r->plan));
     const struct th_graph *g = th_plan_graph(r->plan);
-    int answer = th_graph_find(g, "logits");
+    int answer = th_graph_find(g, r->spec->logits ? "features" : "logits");
     if (answer < 0)
         return th_fail(THAW_E_FAIL, "%s: no features in the plan", m->path);
     r->out->values = th_shape_count(&g->values[answer].o.shape) / m->batch;
+    r->out->classes = r->spec->logits ? model->n_classes : 0;
     return THAW_OK;
 }
 
@@ -112,28 +133,37 @@ static thaw_status reader_room(struct reader *r, int64_t n)
     r->images = th_alloc((size_t)r->batch, r->pixels * sizeof *r->images);
     r->made = th_alloc((size_t)r->batch, (size_t)f->values * sizeof *r->made);
     bool all = f->x && f->sample && f->split && r->images && r->made;
-    return all ? THAW_OK : THAW_E_MEMORY;
+    if (!all || !r->spec->logits)
+        return all ? THAW_OK : THAW_E_MEMORY;
+    f->logits = th_alloc((size_t)n, (size_t)f->classes * sizeof *f->logits);
+    r->logits = th_alloc((size_t)r->batch, (size_t)f->classes * sizeof *r->logits);
+    return f->logits && r->logits ? THAW_OK : THAW_E_MEMORY;
 }
 
 thaw_status th_features_compute(struct thaw_model *m, const struct th_dataset *d,
-    const thaw_options *o, const thaw_events *events, struct th_features *out)
+    const struct th_features_spec *spec, const thaw_options *o,
+    const thaw_events *events, struct th_features *out)
 {
     struct th_model model = m->net.model; /* shares all but the head */
+    const struct reading_head head = {
+        {.name = "features", .build = spec->logits ? build_both : build}, model.head};
+    const int n_splits = spec->train_only ? TH_SPLIT_TRAIN + 1 : TH_N_SPLITS;
     size_t side = (size_t)model.input.size;
-    struct reader r = {.out = out,
+    struct reader r = {.spec = spec,
+        .out = out,
         .data = d,
         .events = events,
         .batch = m->batch,
         .pixels = 3 * side * side};
     int64_t n = 0;
     *out = (struct th_features){0};
-    model.head = &head;
-    for (int s = 0; s < TH_N_SPLITS; s++)
+    model.head = &head.head;
+    for (int s = 0; s < n_splits; s++)
         n += d->split[s].n;
     thaw_status status = open_plan(&r, m, &model);
     if (status == THAW_OK)
         status = reader_room(&r, n);
-    for (int s = 0; s < TH_N_SPLITS && status == THAW_OK; s++) {
+    for (int s = 0; s < n_splits && status == THAW_OK; s++) {
         r.split = (enum th_split)s;
         if (d->split[s].n > 0)
             status = run_split(&r, m, o);
@@ -143,12 +173,14 @@ thaw_status th_features_compute(struct thaw_model *m, const struct th_dataset *d
     th_plan_free(r.plan);
     th_free(r.images);
     th_free(r.made);
+    th_free(r.logits);
     return status;
 }
 
 void th_features_release(struct th_features *f)
 {
     th_free(f->x);
+    th_free(f->logits);
     th_free(f->sample);
     th_free(f->split);
     *f = (struct th_features){0};
@@ -287,8 +319,9 @@ static thaw_status compute_and_write(thaw_model *m, const struct th_dataset *d,
     const thaw_options *o, const thaw_events *events, const char *path,
     thaw_features *out)
 {
+    const struct th_features_spec all = {.train_only = false};
     struct th_features f;
-    thaw_status status = th_features_compute(m, d, o, events, &f);
+    thaw_status status = th_features_compute(m, d, &all, o, events, &f);
     if (status == THAW_OK)
         status = ends(path, ".npy") ? write_npy(path, &f) : write_h5(path, &f, d);
     if (status == THAW_OK)

@@ -25,4 +25,8 @@ struct thaw_model {
 /* An evaluator for so many images; the one of before where it fits. */
 thaw_status th_model_evaluator(struct thaw_model *m, int batch);
 
+/* thaw_model_adapt, to the training images of a dataset that is open. */
+thaw_status th_model_adabn(struct thaw_model *m, const struct th_dataset *d,
+    const thaw_options *o, const thaw_events *events, thaw_adaptation *out);
+
 #endif

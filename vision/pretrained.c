@@ -83,6 +83,24 @@ static const struct th_weight *find_tensor(const struct th_weights *w,
     return found ? found : th_weights_find(w, name);
 }
 
+/* The weight of the classifier, NULL without one; its name here into `name`. */
+static const struct th_weight *find_head(
+    const struct th_weights *w, const struct th_network_spec *spec, char name[128])
+{
+    snprintf(name, 128, "%s.weight", spec->backbone->head_name(spec->variant));
+    const struct th_weight *head = find_tensor(w, spec->backbone, spec->variant, name);
+    bool odd =
+        head && (head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24);
+    return odd ? NULL : head;
+}
+
+bool th_pretrained_has_head(
+    const struct th_weights *w, const struct th_network_spec *spec)
+{
+    char name[128];
+    return find_head(w, spec, name) != NULL;
+}
+
 /* n names in one block: the pointers, then the texts. */
 static char **pack_names(const char *const *names, int n, size_t text_bytes)
 {
@@ -104,12 +122,7 @@ thaw_status th_pretrained_classes(const struct th_weights *w,
     size_t n_names = 0, bytes = 0;
     char weight[128];
     const char *const *names = th_weights_strings(w, "classes", &n_names);
-    snprintf(
-        weight, sizeof weight, "%s.weight", spec->backbone->head_name(spec->variant));
-    const struct th_weight *head =
-        find_tensor(w, spec->backbone, spec->variant, weight);
-    if (head && (head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24))
-        head = NULL;
+    const struct th_weight *head = find_head(w, spec, weight);
     if (!head && (!names || n_names > 1 << 24)) /* with names it may have more layers */
         return th_fail(THAW_E_DATA, "the weights have no head (%s)", weight);
     *n = (int)(head ? head->tensor.shape.dim[0] : (int64_t)n_names);

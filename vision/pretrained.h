@@ -27,6 +27,10 @@ thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_option
 /* What the options say of the input, over what is in *in. */
 bool th_pretrained_input_options(const thaw_options *o, struct th_input *in);
 
+/* Whether the file has the classifier of spec's network. */
+bool th_pretrained_has_head(
+    const struct th_weights *w, const struct th_network_spec *spec);
+
 /* Class names that come with the file: its own, else those of the published weights, else
  * class_0 ... by the rows of its head's weight. *fresh (for th_free, the names are in the same block) and *n.
  * THAW_E_DATA where the file has no head; *named: they are real ones. */

@@ -60,7 +60,8 @@ enum {
     THAW_CMD_BENCH = 256,
     THAW_CMD_TUNE = 512,
     THAW_CMD_MERGE = 4096,
-    THAW_CMD_FEATURES = 8192
+    THAW_CMD_FEATURES = 8192,
+    THAW_CMD_SCORE = 16384
 };
 
 typedef struct thaw_option {
@@ -109,7 +110,7 @@ typedef struct thaw_events {
     void *context;
     /* One line of the report: topic "data", "weights", "input", "freeze", "cache",
      * "forecast", "resume", "epoch", "bn", "adapt", "frozen", "best", "test", "next", "warning",
-     * "bench"; text without newline. */
+     * "bench", "score"; text without newline. */
     void (*line)(void *context, const char *topic, const char *text);
     void (*progress)(void *context, const thaw_progress *p);
 } thaw_events;
@@ -339,6 +340,51 @@ THAW_API void thaw_bench_free(thaw_bench *b);
 /* The result as one JSON object without newline, in one call of `write`. */
 THAW_API thaw_status thaw_bench_json(
     const thaw_bench *b, void (*write)(void *context, const char *text), void *context);
+
+/* ---- Choosing weights ---- */
+
+/* How well features may transfer to a data set, before any training (docs/score.md); the
+ * larger the better. */
+typedef enum thaw_score_kind {
+    THAW_SCORE_LOGME, /* log evidence of a Bayesian linear model, per image, mean over
+                            classes (You et al. 2021) */
+    THAW_SCORE_H,     /* H-score (Bao et al. 2019): 0 to classes less one */
+    THAW_SCORE_H_SHRUNK, /* with Ledoit's and Wolf's covariance (Ibrahim et al. 2021) */
+    THAW_SCORE_LEEP,     /* of the file's own head (Nguyen et al. 2020); at most 0 */
+    THAW_SCORE_KNN, /* accuracy of the 5 nearest neighbours by cosine, leave one out */
+    THAW_SCORE_PROBE, /* accuracy of logistic regression, in five folds */
+    THAW_N_SCORES
+} thaw_score_kind;
+
+typedef struct thaw_score_row {
+    char *weights;                      /* as it was given */
+    const char *network;                /* "resnet20" */
+    int image_size;                     /* pixels on a side that it saw */
+    int64_t images, unreadable, values; /* rows; left out; numbers in each */
+    double feature_seconds, score_seconds;
+    double score[THAW_N_SCORES]; /* NaN: cannot be had, as LEEP without a head */
+    int rank
+        [THAW_N_SCORES]; /* 1: the best by this score; equal ones share it; 0: none */
+    double probe_error;  /* standard error of the probe's accuracy */
+} thaw_score_row;
+
+typedef struct thaw_score_result {
+    thaw_score_row *rows; /* by LogME, the best first */
+    int n_rows;
+} thaw_score_result;
+
+/* Score weight files on the training images of a data set. Options: "data"; "weights", files
+ * separated by commas, `random` among them for random values of the first file's network
+ * (or "backbone"'s), BatchNorms calibrated on 64 images; "max-images", "val", "seed",
+ * preprocessing. Nothing is trained but the probe. THAW_E_USAGE; THAW_E_DATA for weights of
+ * an unknown network, one class, a class with fewer than two images; THAW_E_IO,
+ * THAW_E_MEMORY. */
+THAW_API thaw_status thaw_score_run(
+    const thaw_options *o, const thaw_events *events, thaw_score_result *out);
+THAW_API void thaw_score_release(thaw_score_result *r);
+
+/* "logme", and what it is (about may be NULL); NULL for no such kind. */
+THAW_API const char *thaw_score_name(thaw_score_kind kind, const char **about);
 
 /* ---- Files, lists, the machine ---- */
 
