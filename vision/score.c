@@ -313,8 +313,9 @@ static thaw_status score_model(
     struct scorer *s, thaw_model *m, bool head, thaw_score_row *row)
 {
     int64_t n = s->part.split[TH_SPLIT_TRAIN].n, classes = m->net.model.n_classes;
+    bool softmax = head && !m->net.model.head->many; /* LEEP wants a distribution */
     const struct th_features_spec spec = {
-        .train_only = true, .logits = head && n * classes <= MOST_ANSWERS};
+        .train_only = true, .logits = softmax && n * classes <= MOST_ANSWERS};
     struct th_features f = {0};
     double began = th_seconds();
     thaw_status status = th_features_compute(m, &s->part, &spec, s->o, s->events, &f);
