@@ -11,6 +11,7 @@
 
 #include "backend.h"
 #include "dnnl_shim.h"
+#include "matmul.h"
 #include "winograd.h"
 
 /* One instruction set's own kernels; NULL where an op has none. */
@@ -18,6 +19,7 @@ struct th_isa {
     const char *name;
     thaw_status (*run[TH_OP_COUNT])(const struct th_call *call);
     const struct th_winograd_isa *winograd;
+    const struct th_matmul_isa *matmul;
 };
 extern const struct th_isa th_isa_base, th_isa_avx2, th_isa_avx512;
 

@@ -108,6 +108,10 @@ const struct op_case op_cases[] = {
     {"linear", TH_OP_linear, GRADIENT, .operands = "x5,48 w16,48 c16"},
     {"linear of tokens", TH_OP_linear, GRADIENT, .operands = "x2,7,32 w17,32 c17"},
     {"linear without bias", TH_OP_linear, GRADIENT, .operands = "x1,3 w1,3 -"},
+    {"linear, rows and columns left of tiles", TH_OP_linear, GRADIENT,
+        .operands = "x2,67,70 w77,70 c77"},
+    {"linear, in parts", TH_OP_linear, GRADIENT, .operands = "x65,401 w17,401 -"},
+    {"linear, many rows", TH_OP_linear, GRADIENT, .operands = "x3,137,33 w65,33 c65"},
     {"linear, wide", TH_OP_linear, GRADIENT, .operands = "x3,131 w70,131 c70"},
 
     {"linear_fold", TH_OP_linear_fold, FORWARD, .operands = "w17,32 c17 c17"},

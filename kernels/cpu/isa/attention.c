@@ -9,15 +9,11 @@
  * the t tokens and e values is zero. Heads do not share sums, so neither threads nor
  * their number change a bit. */
 #include "exponent.h"
+#include "product.h"
 
 #include <math.h>
 
-enum {
-    ROWS = TH_PRODUCT_ROWS,
-    COLUMNS = TH_PRODUCT_COLUMNS,
-    PANEL = COLUMNS * TH_LANES,
-    BLOCK = TH_ATTENTION_ROWS
-};
+enum { BLOCK = TH_ATTENTION_ROWS };
 _Static_assert(
     BLOCK % ROWS == 0 && (int)PANEL <= (int)TH_ATTENTION_PAD && ROWS <= PANEL,
     "a block is whole tiles, and padding covers a tile");
@@ -103,45 +99,6 @@ static void pack_rows(const struct head *h, const float *x, int64_t apart, int64
 }
 
 /* ---- products ---- */
-
-typedef th_vf tile[ROWS][COLUMNS];
-
-/* acc += a b: a[row][k] is a[row*row_step + k*k_step], b a panel [n_k][PANEL]. */
-TH_INLINE void multiply(tile acc, const float *a, int64_t row_step, int64_t k_step,
-    const float *b, int64_t n)
-{
-    for (int64_t k = 0; k < n; k++) {
-        th_vf right[COLUMNS];
-        for (int c = 0; c < COLUMNS; c++)
-            right[c] = *(const th_vf_unaligned *)(b + k * PANEL + c * TH_LANES);
-#pragma GCC unroll 16
-        for (int r = 0; r < ROWS; r++) {
-            th_vf left = vf_all(a[r * row_step + k * k_step]);
-            for (int c = 0; c < COLUMNS; c++)
-                acc[r][c] = vf_fma(left, right[c], acc[r][c]);
-        }
-    }
-}
-
-TH_INLINE void clear(tile acc)
-{
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < COLUMNS; c++)
-            acc[r][c] = vf_all(0);
-}
-
-/* to[row][PANEL], rows `apart`; += where `more`. */
-TH_INLINE void put(tile acc, bool more, int64_t apart, float *to)
-{
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < COLUMNS; c++) {
-            th_vf_unaligned *p = (th_vf_unaligned *)(to + r * apart + c * TH_LANES);
-            th_vf v = acc[r][c];
-            if (more)
-                v += *p;
-            *p = v;
-        }
-}
 
 /* s[BLOCK][ld] = rows[BLOCK][e] times panels of tokens, n rows of it. */
 static void scores(

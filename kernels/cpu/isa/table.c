@@ -9,6 +9,7 @@
 const struct th_isa TH_ISA_NAME(th_isa) = {
     .name = TH_TEXT(TH_ISA),
     .winograd = &TH_ISA_NAME(th_winograd),
+    .matmul = &TH_ISA_NAME(th_matmul),
     .run =
         {
 #define OWN(op) [TH_OP_##op] = TH_ISA_NAME(th_##op),

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Own matrix products of floats: c[m][n] = a[m][k] b[k][n] + bias[n].
+ *
+ * b is copied to panels, k_part of its rows at a time, by all workers; then every worker
+ * multiplies its rows and columns of c. What a tile of registers cannot read as it lies (a
+ * whose rows are not contiguous, the last rows) is copied, too. Blocks: a panel's k_part
+ * values stay in the first cache, `block` rows of a in the second (Goto and van de Geijn
+ * 2008, "Anatomy of high-performance matrix multiplication").
+ *
+ * A value of c is one sum in the order of k whatever the blocks, workers and place, but
+ * for a rounding where a part ends: neither threads nor rows beside it change a bit. */
+#ifndef TH_MATMUL_H
+#define TH_MATMUL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Floats that rows of a copy are further apart than they are long, so that a power of two
+ * does not put them all into one set of a cache. */
+enum { TH_MATMUL_SKEW = 16 };
+
+/* One product's sizes. Steps count floats. */
+struct th_matmul {
+    int64_t m, n, k;
+    int64_t a_row, a_k;    /* from a value of a to the next row's; to the next k's */
+    int64_t b_k, b_column; /* of each pair, one is 1 */
+    int64_t k_part;        /* the last part may be smaller */
+    int64_t block;         /* rows of a that are worked on at once */
+    int row_workers, column_workers;
+    int64_t n_packed, worker_floats,
+        n_scratch; /* floats of b's panels; a worker's; all */
+};
+
+struct th_matmul_args {
+    const float *a, *b, *bias; /* bias or NULL */
+    float *c;                  /* rows n apart */
+    float *scratch;
+    int64_t from; /* first k of the part */
+};
+
+/* One instruction set's kernels, in isa/matmul.c. */
+struct th_matmul_isa {
+    int panel, rows; /* a tile of registers: columns, rows */
+    void (*pack)(
+        const struct th_matmul *p, const struct th_matmul_args *a, int64_t panel);
+    void (*multiply)(
+        const struct th_matmul *p, const struct th_matmul_args *a, int64_t worker);
+};
+extern const struct th_matmul_isa th_matmul_base, th_matmul_avx2, th_matmul_avx512;
+
+/* m, n, k and the steps are set. Whether it is large enough for the copies to be worth it;
+ * then, the rest of the sizes. */
+bool th_matmul_can(const struct th_matmul *p, const struct th_matmul_isa *isa);
+void th_matmul_init(struct th_matmul *p, const struct th_matmul_isa *isa, int threads);
+
+/* What a run works on: the call's state begins with it. */
+struct th_matmul_job {
+    const struct th_matmul_isa *isa;
+    struct th_matmul sizes;
+    struct th_matmul_args args; /* set before each run; `from` by it */
+};
+
+struct th_call;
+/* On the device's threads. */
+void th_matmul_run(const struct th_call *call, struct th_matmul_job *job);
+
+#endif
