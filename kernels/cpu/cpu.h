@@ -54,7 +54,7 @@ static inline int64_t th_parts(int64_t n, int64_t size)
 
 /* attention: tokens whose scores are in memory at once, and values by which a worker's
  * memory for a head may be padded in each direction. */
-enum { TH_ATTENTION_ROWS = 48, TH_ATTENTION_PAD = 32 };
+enum { TH_ATTENTION_ROWS = 96, TH_ATTENTION_PAD = 32 };
 int64_t th_attention_workers(const struct th_call *call);
 
 /* The best instruction set of this machine. In level_x86.c or level_other.c. */

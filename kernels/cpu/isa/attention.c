@@ -72,20 +72,32 @@ static void head_at(struct head *h, const float *qkv, int64_t heads, int64_t ind
 /* x[token][value], tokens `apart`, to panels of tokens. */
 static void pack_across(const struct head *h, const float *x, int64_t apart, float *to)
 {
-    for (int64_t j = 0; j < h->t; j++) {
-        float *panel = to + j / PANEL * PANEL * h->e + j % PANEL;
+    int64_t j = 0;
+    for (; j + PANEL <= h->t; j += PANEL, to += PANEL * h->e, x += PANEL * apart)
         for (int64_t c = 0; c < h->e; c++)
-            panel[c * PANEL] = x[j * apart + c];
-    }
+            for (int64_t l = 0; l < PANEL; l++)
+                to[c * PANEL + l] = x[l * apart + c];
+    for (int64_t l = 0; l < h->t - j; l++)
+        for (int64_t c = 0; c < h->e; c++)
+            to[c * PANEL + l] = x[l * apart + c];
 }
 
 /* n rows x[row][value] to panels of values, of `rows` rows each. */
 static void pack_along(const struct head *h, const float *x, int64_t apart, int64_t n,
     int64_t rows, float factor, float *to)
 {
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t c = 0; c < h->e; c++)
-            to[(c / PANEL * rows + j) * PANEL + c % PANEL] = factor * x[j * apart + c];
+    for (int64_t first = 0; first < h->e; first += PANEL, to += rows * PANEL) {
+        int64_t columns = h->e - first < PANEL ? h->e - first : PANEL;
+        for (int64_t j = 0; j < n; j++) {
+            const float *from = x + j * apart + first;
+            if (columns == PANEL)
+                for (int64_t c = 0; c < PANEL; c++)
+                    to[j * PANEL + c] = factor * from[c];
+            else
+                for (int64_t c = 0; c < columns; c++)
+                    to[j * PANEL + c] = factor * from[c];
+        }
+    }
 }
 
 /* n rows of a block, [BLOCK][e], the rest zero. */
@@ -113,7 +125,8 @@ static void scores(
         }
 }
 
-/* y[token][value] = factor[token] * (s times panels of values), n tokens, `apart`. */
+/* y[token][value] = factor[token] * (s times panels of values), n tokens, `apart`;
+ * factor has whole tiles of values. */
 static void weighted(const struct head *h, const float *s, const float *factor,
     int64_t n, int64_t apart, float *y)
 {
@@ -123,24 +136,32 @@ static void weighted(const struct head *h, const float *s, const float *factor,
             tile acc;
             clear(acc);
             multiply(acc, s + i * h->ld, h->ld, 1, h->along + c * h->tp, h->t);
-            put(acc, false, PANEL, out);
             int64_t rows = n - i < ROWS ? n - i : ROWS;
             int64_t columns = h->e - c < PANEL ? h->e - c : PANEL;
+            for (int64_t r = 0; r < ROWS; r++)
+                for (int v = 0; v < COLUMNS; v++)
+                    acc[r][v] *= vf_all(factor[i + r]);
+            if (rows == ROWS && columns == PANEL) {
+                put(acc, false, apart, y + i * apart + c);
+                continue;
+            }
+            put(acc, false, PANEL, out);
             for (int64_t r = 0; r < rows; r++)
-                for (int64_t j = 0; j < columns; j++)
-                    y[(i + r) * apart + c + j] = factor[i + r] * out[r * PANEL + j];
+                memcpy(y + (i + r) * apart + c, out + r * PANEL,
+                    sizeof *y * (size_t)columns);
         }
 }
 
-/* to[token][value] += s^T times a block's panels of values. */
-static void gather(const struct head *h, const float *s, const float *panels, float *to)
+/* to[token][value] = or += s^T times a block's panels of values, n rows of it. */
+static void gather(const struct head *h, const float *s, const float *panels, int64_t n,
+    bool more, float *to)
 {
     for (int64_t c = 0; c < h->ep; c += PANEL)
         for (int64_t j = 0; j < h->t; j += ROWS) {
             tile acc;
             clear(acc);
-            multiply(acc, s + j, 1, h->ld, panels + c * BLOCK, BLOCK);
-            put(acc, true, h->ep, to + j * h->ep + c);
+            multiply(acc, s + j, 1, h->ld, panels + c * BLOCK, n);
+            put(acc, more, h->ep, to + j * h->ep + c);
         }
 }
 
@@ -184,7 +205,7 @@ static void forward(const struct th_call *call, struct head *h, int64_t index)
 {
     const struct th_args_attention *a = (const void *)call->args;
     int64_t heads = call->attr.attention.heads;
-    float *lse = a->lse_, over[BLOCK];
+    float *lse = a->lse_, over[BLOCK] = {0};
     float *y = (float *)a->y + index / heads * h->t * h->d + index % heads * h->e;
     head_at(h, a->qkv, heads, index);
     pack_across(h, h->k, 3 * h->d, h->k_across);
@@ -220,11 +241,11 @@ static void row_gradient(
         s[j] = ds[j] = 0;
 }
 
-/* dq of n tokens from i on, and what they add to dk and dv. */
+/* dq of n tokens, and what they add to dk and dv where there is `more` than they. */
 static void block_gradient(const struct head *h, const float *dy, const float *y,
-    const float *lse, int64_t n, float *dq)
+    const float *lse, int64_t n, bool more, float *dq)
 {
-    float factor[BLOCK];
+    float factor[BLOCK] = {0};
     pack_rows(h, dy, h->d, n, 1, h->dy_rows);
     pack_along(h, dy, h->d, n, BLOCK, 1, h->dy_panels);
     scores(h, h->q_rows, h->k_across, n, h->s);
@@ -236,11 +257,9 @@ static void block_gradient(const struct head *h, const float *dy, const float *y
         row_gradient(h, h->s + r * h->ld, h->ds + r * h->ld, lse[r], (float)sum);
         factor[r] = h->scale;
     }
-    memset(h->s + n * h->ld, 0, sizeof(float) * (size_t)((BLOCK - n) * h->ld));
-    memset(h->ds + n * h->ld, 0, sizeof(float) * (size_t)((BLOCK - n) * h->ld));
     weighted(h, h->ds, factor, n, 3 * h->d, dq);
-    gather(h, h->ds, h->q_panels, h->dk);
-    gather(h, h->s, h->dy_panels, h->dv);
+    gather(h, h->ds, h->q_panels, n, more, h->dk);
+    gather(h, h->s, h->dy_panels, n, more, h->dv);
 }
 
 static void backward(const struct th_call *call, struct head *h, int64_t index)
@@ -254,13 +273,12 @@ static void backward(const struct th_call *call, struct head *h, int64_t index)
     pack_across(h, h->k, apart, h->k_across);
     pack_across(h, h->v, apart, h->v_across);
     pack_along(h, h->k, apart, h->t, h->tp, 1, h->along);
-    memset(h->dk, 0, sizeof(float) * (size_t)(2 * h->ld * h->ep)); /* and dv */
     for (int64_t i = 0; i < h->t; i += BLOCK) {
         int64_t n = h->t - i < BLOCK ? h->t - i : BLOCK;
         pack_rows(h, h->q + i * apart, apart, n, h->scale, h->q_rows);
         pack_along(h, h->q + i * apart, apart, n, BLOCK, h->scale, h->q_panels);
         block_gradient(h, dy + i * h->d, y + i * h->d,
-            (const float *)a->lse + index * h->t + i, n, dq + i * apart);
+            (const float *)a->lse + index * h->t + i, n, i > 0, dq + i * apart);
     }
     for (int64_t j = 0; j < h->t; j++) {
         memcpy(dq + h->d + j * apart, h->dk + j * h->ep, sizeof(float) * (size_t)h->e);
