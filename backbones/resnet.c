@@ -57,7 +57,8 @@ static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "c
         .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1.0F                      \
     }
 #define KERAS(text, ...)                                                               \
-    .name = text, .input = CAFFE, .n_classes = 1000, .config = &(const struct config)  \
+    .name = text, .input = CAFFE, .input_known = true, .n_classes = 1000,              \
+    .config = &(const struct config)                                                   \
     {                                                                                  \
         {__VA_ARGS__}, true, 1, 64, false, true                                        \
     }
@@ -88,6 +89,7 @@ static const struct th_variant variants[] = {
         .about = "0.08 M, 12.5 MMAC at 32: CIFAR, of MLPerf Tiny",
         .config = &(const struct config){{1, 1, 1}, false, 1, 64, true, true},
         .input = {.size = 32, .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1},
+        .input_known = true,
         .n_classes = 10,
         .classes = cifar_classes},
 };

@@ -3,6 +3,7 @@
 #include "run.h"
 
 #include "adapter.h"
+#include "feature_rows.h"
 
 #include <math.h>
 
@@ -101,6 +102,40 @@ static void an_adapter_on_its_base_is_the_merged_model_of_the_run(void **state)
         assert_int_equal(a.n, b.n);
         assert_memory_equal(a.x, b.x, sizeof(float) * (size_t)a.n);
     }
+}
+
+static struct th_features features_of(
+    const char *model, const char *adapters, const struct th_dataset *d)
+{
+    struct th_features f;
+    thaw_model *m = NULL;
+    thaw_options *o = device_options(adapters);
+    must(thaw_model_open(model, o, &m));
+    must(th_features_compute(m, d, &(struct th_features_spec){0}, o, NULL, &f));
+    thaw_model_free(m);
+    thaw_options_free(o);
+    return f;
+}
+
+static void features_are_those_with_the_adapter_on(void **state)
+{
+    (void)state;
+    char path[256], base[256], adapter[256];
+    struct th_dataset d;
+    make_runs();
+    run_path(path, "data");
+    must(th_dataset_open(path, &(struct th_dataset_options){.as_is = true}, &d));
+    struct th_features run = features_of(file(path, "one", "best.h5"), NULL, &d);
+    struct th_features bare = features_of(file(base, "base", "best.h5"), NULL, &d);
+    struct th_features on =
+        features_of(base, file(adapter, "one", "best.adapter.h5"), &d);
+    size_t bytes = (size_t)(run.n * run.values) * sizeof *run.x;
+    assert_memory_equal(on.x, run.x, bytes);
+    assert_memory_not_equal(on.x, bare.x, bytes);
+    th_features_release(&run);
+    th_features_release(&bare);
+    th_features_release(&on);
+    th_dataset_close(&d);
 }
 
 static void adapters_are_switched_on_one_base(void **state)
@@ -370,6 +405,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_adapter_on_its_base_is_the_merged_model_of_the_run),
+        cmocka_unit_test(features_are_those_with_the_adapter_on),
         cmocka_unit_test(adapters_are_switched_on_one_base),
         cmocka_unit_test(merge_then_unmerge_is_the_base_bit_for_bit),
         cmocka_unit_test(another_base_is_refused_by_name),

@@ -223,6 +223,42 @@ static void names_stand_beside(void **state)
     th_free(text);
 }
 
+/* A folder without folders: rows without labels, the same bits as with them. */
+static void a_folder_without_classes_has_rows_without_labels(void **state)
+{
+    struct th_weights w;
+    thaw_features out;
+    size_t n = 0;
+    char data[256], path[256];
+    (void)state;
+    thaw_model *m = open_run("4", "ref");
+    write_rows("labelled.h5", &out);
+    run_path(path, "labelled.h5");
+    th_weights_init(&w);
+    must(th_weights_read(path, &w));
+    run_path(data, "data/train/class_a");
+    run_path(path, "loose.h5");
+    must(thaw_model_features(m, data, path, NULL, NULL, &out));
+    assert_int_equal(out.images, 4); /* of 11 in turn for three classes */
+    struct th_weights loose;
+    th_weights_init(&loose);
+    must(th_weights_read(path, &loose));
+    assert_null(th_weights_find(&loose, "labels"));
+    assert_null(th_weights_strings(&loose, "classes", &n));
+    assert_memory_equal(th_weights_find(&loose, "features")->tensor.data,
+        th_weights_find(&w, "features")->tensor.data, 4 * WIDTH * sizeof(float));
+    char *text = read_text(".", "loose.h5.csv");
+    assert_non_null(strstr(text, ".png\",train,\n"));
+    th_free(text);
+    run_path(data, "data/train/class_a/000.png"); /* one file */
+    run_path(path, "one.npy");
+    must(thaw_model_features(m, data, path, NULL, NULL, &out));
+    assert_int_equal(out.images, 1);
+    th_weights_release(&w);
+    th_weights_release(&loose);
+    thaw_model_free(m);
+}
+
 /* One of eleven is no image: told, left out everywhere, within --max-bad. */
 static void an_unreadable_image_is_left_out(void **state)
 {
@@ -267,6 +303,7 @@ int main(void)
         cmocka_unit_test(answers_are_the_models_own),
         cmocka_unit_test(files_hold_the_rows),
         cmocka_unit_test(names_stand_beside),
+        cmocka_unit_test(a_folder_without_classes_has_rows_without_labels),
         cmocka_unit_test(an_unreadable_image_is_left_out),
         cmocka_unit_test(another_ending_is_refused),
     };

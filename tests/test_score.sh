@@ -96,9 +96,12 @@ ls | grep -qvE '^(data|one|out|err|first|torn.h5)$' && fail "something was writt
 # ---- real photographs ----
 if [ -n "${THAW_TEST_ASSETS:-}" ]; then
     tar xzf "$THAW_TEST_ASSETS/data/flowers-5class-800.tar.gz"
-    score 0 "flowers" flowers --json --quiet --weights random "$weights" \
+    score 0 "flowers" flowers --json --weights random "$weights" \
         "$THAW_TEST_ASSETS/weights/cifar10-resnet20-12fca82f.th" \
         "$THAW_TEST_ASSETS/weights/mlperf-tiny-resnet8-cifar10.keras.h5"
+    grep "keras.h5: resnet8, .*std 0.00392" err | grep -q assumed &&
+        fail "$what: what Keras's ResNet-8 wants is known, not assumed"
+    grep "12fca82f.th: resnet20" err | grep -q "(assumed" || fail "$what: .th says nothing"
     for key in logme h_score h_score_shrunk knn probe; do
         grep '"weights":"random"' out | grep -q "\"${key}_rank\":4" || fail "flowers: random is not last by $key"
     done

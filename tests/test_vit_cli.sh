@@ -67,6 +67,11 @@ expect 0 "through safetensors too" convert larger/last.h5 larger.safetensors
 expect 0 "it predicts" predict larger.safetensors images/class_0/000.ppm --json
 same "what goes through safetensors says the same" out first
 
+expect 0 "ONNX at another size" convert run run24.onnx --image-size 24
+LC_ALL=C grep -aq "input_size..24" run24.onnx || fail "the ONNX file is not at 24"
+expect 2 "that is ONNX's alone" convert run run24.h5 --image-size 24
+says "--image-size and --embed-preprocessing are for .onnx files"
+
 expect 0 "norm-tuning" train images -o norms --weights run/last.h5 --thaw norm,head $small \
     --epochs 1
 says "norm,head trains, 3,715 of"

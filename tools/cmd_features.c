@@ -46,7 +46,9 @@ const struct th_command th_command_features = {
         "FILE.npy is an array [images][values] of 32-bit floats; FILE.h5 has it as\n"
         "'features', beside 'labels', which index the attribute 'classes'. Beside it\n"
         "FILE.npy.csv or FILE.h5.csv names each row's image, split and class. All\n"
-        "splits of DATA are taken, training images first; an image that cannot be\n"
+        "splits of DATA are taken, training images first; a folder without folders is\n"
+        "images without classes. With --adapter FILE features are those of the model\n"
+        "with the adapter on it. An image that cannot be\n"
         "read is told and left out, as long as they are few (--max-bad).\n",
     .bit = THAW_CMD_FEATURES,
     .least = 2,

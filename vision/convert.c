@@ -140,10 +140,12 @@ thaw_status thaw_convert(
     if (!th_weights_format_of(out) && !is_onnx(out))
         return th_fail(
             THAW_E_USAGE, "%s: weights are written as .h5, .safetensors or .onnx", out);
-    if (!is_onnx(out) && (thaw_options_is_set(o, "batch") ||
-                             thaw_options_is_set(o, "embed-preprocessing")))
+    if (!is_onnx(out) &&
+        (thaw_options_is_set(o, "batch") || thaw_options_is_set(o, "image-size") ||
+            thaw_options_is_set(o, "embed-preprocessing")))
         return th_fail(THAW_E_USAGE,
-            "%s: --batch and --embed-preprocessing are for .onnx files", out);
+            "%s: --batch, --image-size and --embed-preprocessing are for .onnx files",
+            out);
     if (th_file_exists(out))
         return th_fail(THAW_E_USAGE, "%s exists: choose another name", out);
     char *path = NULL;

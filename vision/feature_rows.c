@@ -8,6 +8,7 @@
 #include "feature_rows.h"
 
 #include "file.h"
+#include "files.h"
 #include "layers.h"
 #include "loader.h"
 #include "mem.h"
@@ -245,7 +246,7 @@ static thaw_status write_h5(
     th_weights_init(&w);
     thaw_status status =
         th_weights_add(&w, "features", TH_SHAPE(f->n, f->values), f->x, NULL);
-    if (status == THAW_OK)
+    if (status == THAW_OK && d->n_classes > 0)
         status = add_labels(&w, f, d);
     if (status == THAW_OK && d->n_classes > 0)
         status = th_weights_set_strings(
@@ -332,6 +333,29 @@ static thaw_status compute_and_write(thaw_model *m, const struct th_dataset *d,
     return status;
 }
 
+/* A data set, or images without classes: one file, or a folder without folders in it. */
+static thaw_status open_images(const thaw_model *m, const char *data,
+    const thaw_events *events, struct th_dataset *d)
+{
+    const struct th_dataset_options as_is = {
+        .as_is = true, .many = m->net.model.head->many};
+    struct th_names folders = {0};
+    bool folder = th_is_folder(data);
+    bool loose = !folder && th_is_image_name(data) && th_file_exists(data);
+    if (folder) {
+        TRY(th_list_folders(data, &folders));
+        loose = folders.n == 0;
+        th_names_release(&folders);
+    }
+    TRY(loose ? th_dataset_open_unlabelled(data, d) : th_dataset_open(data, &as_is, d));
+    if (loose)
+        th_say(events, "data", "%lld images without classes",
+            (long long)d->split[TH_SPLIT_TRAIN].n);
+    for (int64_t i = 0; i < d->warnings.n; i++)
+        th_say(events, "warning", "%s", d->warnings.name[i]);
+    return THAW_OK;
+}
+
 thaw_status thaw_model_features(thaw_model *m, const char *data, const char *path,
     const thaw_options *o, const thaw_events *events, thaw_features *out)
 {
@@ -339,11 +363,7 @@ thaw_status thaw_model_features(thaw_model *m, const char *data, const char *pat
     *out = (thaw_features){0};
     if (!ends(path, ".npy") && !ends(path, ".h5"))
         return th_fail(THAW_E_USAGE, "%s: features are written as .npy or .h5", path);
-    const struct th_dataset_options as_is = {
-        .as_is = true, .many = m->net.model.head->many};
-    TRY(th_dataset_open(data, &as_is, &d));
-    for (int64_t i = 0; i < d.warnings.n; i++)
-        th_say(events, "warning", "%s", d.warnings.name[i]);
+    TRY(open_images(m, data, events, &d));
     thaw_status status = compute_and_write(m, &d, o, events, path, out);
     th_dataset_close(&d);
     return status;

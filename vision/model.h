@@ -111,7 +111,9 @@ struct th_variant {
     const char *name, *about;
     const void *config; /* the backbone file's own */
     struct th_input input;
-    int n_classes;              /* of the published weights */
+    bool
+        input_known; /* of every such file: there are no others, so nothing is assumed */
+    int n_classes;   /* of the published weights */
     const char *const *classes; /* their names, NULL: not kept here */
     /* What a file of such tensors may also be, NULL: nothing else. To be said where only
      * the tensors told. */

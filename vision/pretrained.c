@@ -68,7 +68,7 @@ thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_option
     if (w)
         TRY(th_model_file_input(w, &spec->input, &said));
     said = th_pretrained_input_options(o, &spec->input) || said;
-    *assumed = !said;
+    *assumed = !said && !spec->variant->input_known;
     return THAW_OK;
 }
 

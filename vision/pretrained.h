@@ -20,7 +20,8 @@ thaw_status th_pretrained_head(
     const struct th_weights *w, const thaw_options *o, const struct th_head **head);
 
 /* Backbone, variant, head and input of spec, from what the file says and the options;
- * `w` is NULL for random weights. *assumed: nothing said what the input was. */
+ * `w` is NULL for random weights. *assumed: neither they nor the network
+ * itself say what the input was. */
 thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_options *o,
     struct th_network_spec *spec, bool *assumed);
 

@@ -269,7 +269,8 @@ typedef struct thaw_features {
     int64_t images, values, unreadable; /* rows; numbers in each; images left out */
 } thaw_features;
 
-/* What a head reads of every image of a data set, training images first, to `path`: .npy,
+/* What a head reads of every image of a data set, training images first (or of an image
+ * file, or a folder of images without classes: no "labels" then), to `path`: .npy,
  * an array [images][values]; or .h5, "features" beside "labels" and the classes' names; and
  * to `path`.csv image, split and class of each row. Options: "max-bad". THAW_E_USAGE for
  * another ending; THAW_E_DATA, THAW_E_IO, THAW_E_MEMORY. */
