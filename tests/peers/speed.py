@@ -91,7 +91,7 @@ def plan(args, m: Material, work: Work) -> dict:
     """The plan's figures, and seconds at the machine's limits."""
     p = works.inspect(args.thaw, m.h5, ["--thaw", work.thaw, "--batch", str(m.batch),
                                         "--image-size", str(m.size), "--isa", args.isa,
-                                        "--threads", str(args.threads)])
+                                        "--threads", str(args.threads), *lora(work)])
     cost = works.cost(p.pop("plan"), work)
     return {**p, "cost": cost.__dict__}
 
@@ -115,13 +115,18 @@ def measure_thaw(args, backbone: str, m: Material, work: Work) -> dict:
             "none", "--no-shuffle", "--val", "0", "--image-size", str(m.size), "--crop", str(CROP),
             *PIXELS, "--isa", args.isa,
             "--threads", str(args.threads), "--workers", str(args.threads), "--log-every", "1",
-            *option(args, "--cache", work.cache), *option(args, "--prefix", work.prefix)],
+            *option(args, "--cache", work.cache), *option(args, "--prefix", work.prefix),
+            *lora(work)],
             folder, machine.environment(args.threads, "auto"),
             os.path.join(out, "metrics.jsonl"), '"step"')
         rates = [e["images_per_s"] for e in files.read_events(out, "epoch")]
         return {"seconds": [m.batch / r for r in rates[1:]], "peak": done.peak,
                 "first": done.first,
                 "losses": [e["loss"] for e in files.read_events(out, "step")][:2 * FEW]}
+
+
+def lora(work: Work) -> list[str]:
+    return ["--lora", work.lora] if work.lora else []
 
 
 def option(args, name: str, value: str) -> list[str]:
@@ -136,7 +141,7 @@ def measure_twin(args, backbone: str, m: Material, work: Work, layout: str) -> d
             work.thaw, "--layout", layout, "--weights", m.pth, "--images", m.pixels, "--labels",
             m.labels, "--batch", str(m.batch), "--threads", str(args.threads), "--seconds",
             str(args.seconds), "--batches", str(FEW),
-            *(["--avx2"] if args.isa == "avx2" else [])],
+            *(["--avx2"] if args.isa == "avx2" else []), *lora(work)],
             folder, machine.environment(args.threads, args.isa), word='"first"')
         lines = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
         return {"seconds": lines[-1]["seconds"], "peak": done.peak, "first": done.first,

@@ -21,7 +21,7 @@ class Row:
         self.batch = data["plans"][backbone]["batch"]
         self.mine = data["samples"][backbone].get(work.name, {})
         # a cached or quantised row is held against PyTorch's ordinary one
-        self.theirs = data["samples"][backbone].get(work.thaw, {})
+        self.theirs = data["samples"][backbone].get(work.twins_name, {})
 
     def samples(self, engine: str) -> list[dict]:
         every = (self.mine if engine == "thaw" else self.theirs).get(engine, [])

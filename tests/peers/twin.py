@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import child
+import lora
 import models
 import reference
 
@@ -33,6 +34,8 @@ def build(args: argparse.Namespace) -> nn.Module:
         models.freeze(model, args.thaw, "frozen", args.batch, 0)
     else:
         models.thaw_stages(model, every if args.thaw == "all" else args.thaw.split(","))
+    if args.lora:
+        model = lora.wrap(model, reference.Run(lora=args.lora))
     return model
 
 
@@ -86,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--thaw", default="all", help="all, or stages with commas")
+    parser.add_argument("--lora", default="", help="as thaw's: r=8,alpha=16,targets=qkv; by PEFT")
     parser.add_argument("--layout", choices=LAYOUTS, default="channels_last")
     parser.add_argument("--avx2", action="store_true", help="for torch.compile")
     parser.add_argument("--seconds", type=float, default=8, help="of timed steps")

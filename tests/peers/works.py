@@ -18,12 +18,17 @@ class Work:
     thaw: str
     cache: str = "off"
     prefix: str = "fp32"
+    lora: str = ""            # beside `thaw`; PyTorch with PEFT
     twin: bool = True         # PyTorch does it as well, without cache and in fp32
     promised: tuple = ()      # against eager with AVX-512, with AVX2; against compiled
 
     @property
+    def twins_name(self) -> str:
+        return "/".join([self.thaw, *([f"lora {self.lora}"] if self.lora else [])])
+
+    @property
     def name(self) -> str:
-        return "/".join([self.thaw, *([self.cache] if self.cache != "off" else []),
+        return "/".join([self.twins_name, *([self.cache] if self.cache != "off" else []),
                          *([self.prefix] if self.prefix != "fp32" else [])])
 
     @property
@@ -48,8 +53,10 @@ def vit_table(backbone: str) -> list[Work]:
         Work("the same from the cache", last, CACHED),
         Work("biases alone and the head", "bias,head"),
         Work("LayerNorms alone and the head", "norm,head"),
+        Work("LoRA r=8 of qkv, and the head", "head", lora="r=8,alpha=16,targets=qkv",
+             promised=(1.5, 1.5, None)),
         Work("head only, first epoch", "head", promised=(1.5, 1.5, None)),
-        Work("head only from the cache", "head", CACHED),
+        Work("head only from the cache", "head", CACHED, promised=(50, 50, None)),
     ]
 
 
