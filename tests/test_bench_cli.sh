@@ -187,6 +187,12 @@ done
 check "leaves no training behind" [ -z "$(ls foreseen/runs)" ]
 bench 0 "and the bench can begin there" foreseen --strategies head --seeds 1 --no-test
 
+# ---- adapters ----
+bench 0 "adapters beside the head" adapted --strategies head,lora --lora r=2 --seeds 1 --no-test
+prints "^lora  .* 12,857     1"
+check "where --lora says which" grep -q '"lora": "r=2,' adapted/runs/lora-seed0/config.json
+check "and the head has none" [ -z "$(grep '"lora": "r' adapted/runs/head-seed0/config.json)" ]
+
 # ---- what is given by mistake ----
 mkdir other && touch other/file
 bench 2 "a strategy that does not exist" new --strategies haed
@@ -195,8 +201,8 @@ bench 2 "one that stands twice" new --strategies head,head
 says "head stands twice"
 bench 2 "one that the network is too small for" new --strategies last7
 says "last7: the network has fewer stages"
-bench 2 "one that bench does not set" new --strategies lora
-says "it wants --lora, which bench does not set"
+bench 2 "adapters of rank 0" new --strategies lora --lora r=0
+says "--lora: r=0"
 bench 2 "own without words" new --strategies own
 says "own is what --thaw and --bn say"
 bench 2 "own words that do not exist" new --thaw layer9,head

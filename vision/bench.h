@@ -36,6 +36,7 @@ struct th_bench_settings {
     char name[TH_BENCH_NAME]; /* "last2" */
     const char *about;
     char *thaw, *bn;         /* owned; NULL: the user's own */
+    char *lora;              /* owned; NULL: no adapters */
     const char *lr_schedule; /* NULL: the user's */
     char *missing;           /* owned; why it cannot be trained here; NULL: it can */
     int64_t trained;         /* values, in the phase that trains most */

@@ -46,7 +46,7 @@ static thaw_status copy_options(const thaw_options *from, thaw_options *to)
         bool taken = (table[i].commands & THAW_CMD_TRAIN) || !strcmp(name, "data");
         bool ours = !strcmp(name, "out") || !strcmp(name, "config") ||
                     !strcmp(name, "quiet") || !strcmp(name, "json") ||
-                    !strcmp(name, "forecast");
+                    !strcmp(name, "forecast") || !strcmp(name, "lora");
         if (taken && !ours && thaw_options_is_set(from, name))
             TRY(thaw_options_set(to, name, thaw_options_get(from, name)));
     }
@@ -78,6 +78,8 @@ static thaw_status set_options(const struct thaw_bench *b,
         TRY(thaw_options_set(o, "thaw", s->thaw));
     if (s->bn)
         TRY(thaw_options_set(o, "bn", s->bn));
+    if (s->lora)
+        TRY(thaw_options_set(o, "lora", s->lora));
     if (s->lr_schedule)
         TRY(thaw_options_set(o, "lr-schedule", s->lr_schedule));
     TRY(set_whole(o, "seed", first + seed));

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const char default_names[] =
-    "head,bn,bias,last1,last2,gradual,lpft,all,stats,first";
+    "head,bn,bias,lora,last1,last2,gradual,lpft,all,stats,first";
 
 /* ---- What --thaw says, where that depends on the network or on --epochs ---- */
 
@@ -97,8 +97,7 @@ static const struct strategy {
     char *(*make)(const struct th_model *m, int epochs, int k, const char **why);
     const char *bn;
     const char *lr_schedule; /* NULL: the user's */
-    bool numbered, wants_bn;
-    const char *missing; /* not in this version */
+    bool numbered, wants_bn, adapters;
 } table[] = {
     {.name = "head",
         .about = "linear probe: the head alone",
@@ -138,11 +137,13 @@ static const struct strategy {
         .about = "surgical: stem and first stage, and the head (Lee et al. 2023)",
         .make = thaw_first,
         .bn = "auto"},
-    {.name = "own", .about = "--thaw and --bn as given"},
+    {.name = "own", .about = "--thaw, --bn and --lora as given"},
     {.name = "lora",
-        .about = "low-rank adapters",
-        .missing =
-            "it wants --lora, which bench does not set: train with it and compare"},
+        .about =
+            "low-rank adapters, of rank 8 where --lora says nothing else, and the head",
+        .thaw = "head",
+        .bn = "auto",
+        .adapters = true},
 };
 
 enum { N_TABLE = sizeof table / sizeof table[0], MOST_STAGES = 99 };
@@ -193,8 +194,6 @@ static thaw_status add_name(char names[TH_MOST_STRATEGIES][TH_BENCH_NAME], int *
     const struct strategy *s = find(names[*n], &k);
     if (!s || length >= TH_BENCH_NAME)
         return unknown_name(names[*n]);
-    if (s->missing)
-        return th_fail(THAW_E_USAGE, "--strategies: %s: %s", s->name, s->missing);
     for (int i = 0; i < *n; i++)
         if (!strcmp(names[i], names[*n]))
             return th_fail(THAW_E_USAGE, "--strategies: %s stands twice", names[i]);
@@ -227,7 +226,7 @@ thaw_status th_bench_names(
 /* ---- Settings ---- */
 
 /* How much of the network trains, which says too whether --thaw and --bn can be had. */
-static thaw_status count_trained(const struct th_model *m, const thaw_options *o,
+static thaw_status count_phases(const struct th_model *m, const thaw_options *o,
     const char *thaw, const char *bn, int64_t *most)
 {
     struct th_timetable t;
@@ -244,6 +243,38 @@ static thaw_status count_trained(const struct th_model *m, const thaw_options *o
     }
     th_timetable_release(&t);
     return status;
+}
+
+static thaw_status count_trained(const struct th_model *m, const thaw_options *o,
+    const struct th_bench_settings *s, int64_t *most)
+{
+    const char *bn = s->bn ? s->bn : th_option_text(o, "bn");
+    const char *thaw = s->thaw ? s->thaw : th_option_text(o, "thaw");
+    struct th_lora lora = {0};
+    struct th_model adapted = {0};
+    if (!s->lora)
+        return count_phases(m, o, thaw, bn, most);
+    TRY(th_lora_parse(&lora, s->lora));
+    thaw_status status = th_model_init(&adapted, m->backbone, m->variant, m->head,
+        &m->input, (const char *const *)m->classes, m->n_classes);
+    if (status == THAW_OK)
+        status = th_model_adapt(&adapted, &lora);
+    if (status == THAW_OK)
+        status = count_phases(&adapted, o, thaw, bn, most);
+    th_model_release(&adapted);
+    th_lora_release(&lora);
+    return status;
+}
+
+/* --lora is said to the strategy of adapters, and to what is as given. */
+static thaw_status set_lora(
+    const struct strategy *s, const thaw_options *o, struct th_bench_settings *out)
+{
+    bool given = thaw_options_is_set(o, "lora"), as_given = !s->bn;
+    if (!s->adapters && !(as_given && given))
+        return THAW_OK;
+    out->lora = th_strdup(given ? th_option_text(o, "lora") : "r=8");
+    return out->lora ? THAW_OK : THAW_E_MEMORY;
 }
 
 static thaw_status fill(const struct strategy *s, int k, const thaw_options *o,
@@ -263,9 +294,8 @@ static thaw_status fill(const struct strategy *s, int k, const thaw_options *o,
         return THAW_E_MEMORY;
     if (why)
         return THAW_OK;
-    const char *bn = out->bn ? out->bn : th_option_text(o, "bn");
-    thaw = out->thaw ? out->thaw : th_option_text(o, "thaw");
-    thaw_status status = count_trained(m, o, thaw, bn, &out->trained);
+    TRY(set_lora(s, o, out));
+    thaw_status status = count_trained(m, o, out, &out->trained);
     if (status != THAW_E_USAGE || !s->bn) /* the user's own words are his to correct */
         return status;
     out->missing = th_strdup(thaw_error());
@@ -286,6 +316,7 @@ void th_bench_settings_release(struct th_bench_settings *s)
 {
     th_free(s->thaw);
     th_free(s->bn);
+    th_free(s->lora);
     th_free(s->missing);
     *s = (struct th_bench_settings){0};
 }
