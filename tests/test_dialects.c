@@ -352,6 +352,35 @@ static void what_stands_beside_a_hubs_file_comes_with_it(void **state)
     close_hub();
 }
 
+static void which_gelu_is_read_from_beside_a_hubs_file(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"config.json", "{\"hidden_act\":\"gelu\"}", "gelu"},
+        {"config.json",
+            "{\"model_type\":\"clip\",\"vision_config\":{\"hidden_act\":\"gelu\"}}",
+            "gelu"},
+        {"config.json", "{\"model_type\":\"clip\",\"vision_config\":{}}", "quick_gelu"},
+        {"config.json", "{\"model_type\":\"clip_vision_model\"}", "quick_gelu"},
+        {"config.json", "{\"model_type\":\"vit\"}", NULL},
+        {"open_clip_config.json", "{\"model_cfg\":{\"quick_gelu\":true}}",
+            "quick_gelu"},
+        {"open_clip_config.json", "{\"model_cfg\":{\"quick_gelu\":1}}", NULL}};
+    struct th_weights w;
+    open_hub();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put_file("config.json", "{}");
+        put_file(cases[i][0], cases[i][1]);
+        check_ok(read_hub(&w));
+        const char *found = th_weights_string(&w, "activation");
+        assert_true(!found == !cases[i][2]);
+        if (found)
+            assert_string_equal(found, cases[i][2]);
+        th_weights_release(&w);
+    }
+    close_hub();
+}
+
 static void nonsense_beside_a_hubs_file_is_refused(void **state)
 {
     (void)state;
@@ -399,6 +428,7 @@ int main(void)
         cmocka_unit_test(what_is_no_network_of_ours_is_refused_in_words),
         cmocka_unit_test(a_shape_that_a_name_does_not_go_with_is_refused),
         cmocka_unit_test(what_stands_beside_a_hubs_file_comes_with_it),
+        cmocka_unit_test(which_gelu_is_read_from_beside_a_hubs_file),
         cmocka_unit_test(nonsense_beside_a_hubs_file_is_refused),
         cmocka_unit_test(patterns_meet_numbers_and_rests_as_written),
     };

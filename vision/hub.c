@@ -149,8 +149,8 @@ static thaw_status read_labels(const struct th_json *labels, struct th_weights *
 }
 
 /* timm's: {"mean", "std", "crop_pct", "interpolation", "input_size": [3, h, w]}. */
-static thaw_status read_timm(
-    const struct th_json *cfg, const char *where, struct th_weights *w)
+static thaw_status read_timm(const struct th_json *cfg, const char *where,
+    const char *note, struct th_weights *w)
 {
     const struct th_json *mean = th_json_get(cfg, "mean"),
                          *std = th_json_get(cfg, "std"),
@@ -168,20 +168,54 @@ static thaw_status read_timm(
     if (size && size->kind == TH_JSON_ARRAY && size->n == 3 &&
         size->first->next->kind == TH_JSON_NUMBER)
         TRY(th_weights_set_ints(w, "input_size", &size->first->next->whole, 1));
-    return th_weights_note(w, "preprocessing of config.json");
+    return th_weights_note(w, note);
+}
+
+static const char *text_of(const struct th_json *object, const char *key)
+{
+    const struct th_json *j = th_json_get(object, key);
+    return j && j->kind == TH_JSON_STRING ? j->text : NULL;
+}
+
+/* Which GELU: transformers writes down what differs from a class's own choice, and CLIP's
+ * is quick-GELU. */
+static thaw_status read_activation(const struct th_json *root, struct th_weights *w)
+{
+    const struct th_json *tower = th_json_get(root, "vision_config");
+    const char *type = text_of(root, "model_type");
+    const char *act = text_of(tower ? tower : root, "hidden_act");
+    if (!act && type && (!strcmp(type, "clip") || !strcmp(type, "clip_vision_model")))
+        act = "quick_gelu";
+    return act ? th_weights_set_string(w, "activation", act) : THAW_OK;
+}
+
+/* OpenCLIP's: {"model_cfg": {"quick_gelu"}, "preprocess_cfg": {"mean", "std", ...}}. */
+static thaw_status read_open_clip(
+    const struct th_json *root, const char *where, struct th_weights *w)
+{
+    const struct th_json *quick =
+        th_json_get(th_json_get(root, "model_cfg"), "quick_gelu");
+    if (quick && quick->kind == TH_JSON_BOOL && quick->is_true)
+        TRY(th_weights_set_string(w, "activation", "quick_gelu"));
+    return th_weights_floats(w, "mean", NULL)
+               ? THAW_OK
+               : read_timm(th_json_get(root, "preprocess_cfg"), where,
+                     "preprocessing of open_clip_config.json", w);
 }
 
 static thaw_status read_config(
     const struct th_json *root, const char *where, struct th_weights *w)
 {
-    const struct th_json *timm = th_json_get(root, "architecture");
+    const char *timm = text_of(root, "architecture");
     if (!th_weights_strings(w, "classes", NULL))
         TRY(read_labels(th_json_get(root, "id2label"), w));
-    if (timm && timm->kind == TH_JSON_STRING)
-        TRY(th_weights_set_string(w, "architecture", timm->text));
+    if (timm)
+        TRY(th_weights_set_string(w, "architecture", timm));
+    TRY(read_activation(root, w));
     return th_weights_floats(w, "mean", NULL)
                ? THAW_OK
-               : read_timm(th_json_get(root, "pretrained_cfg"), where, w);
+               : read_timm(th_json_get(root, "pretrained_cfg"), where,
+                     "preprocessing of config.json", w);
 }
 
 /* FOLDER of path and a name, if there is such a file: parsed, and given to `take`. */
@@ -220,5 +254,6 @@ thaw_status th_hub_describe(const char *path, struct th_weights *w)
         return THAW_OK;
     if (!th_weights_floats(w, "mean", NULL))
         TRY(read_beside(path, "preprocessor_config.json", w, read_preprocessor));
-    return read_beside(path, "config.json", w, read_config);
+    TRY(read_beside(path, "config.json", w, read_config));
+    return read_beside(path, "open_clip_config.json", w, read_open_clip);
 }

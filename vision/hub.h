@@ -4,7 +4,8 @@
  *
  *     FOLDER/model.safetensors          (pytorch_model.bin, tf_model.h5, ...)
  *     FOLDER/preprocessor_config.json   image_mean, image_std, size, crop_size, resample
- *     FOLDER/config.json                id2label; timm's: pretrained_cfg, architecture */
+ *     FOLDER/config.json                id2label; hidden_act; timm's: pretrained_cfg, architecture
+ *     FOLDER/open_clip_config.json      quick_gelu, mean, std */
 #ifndef TH_HUB_H
 #define TH_HUB_H
 
