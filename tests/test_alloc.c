@@ -68,6 +68,16 @@ int posix_memalign(void **out, size_t alignment, size_t size)
     return *out ? 0 : ENOMEM;
 }
 
+static void runs_without_allocating(struct th_plan *plan)
+{
+    atomic_store(&count, 0);
+    atomic_store(&counting, true);
+    thaw_status status = th_plan_run(plan);
+    atomic_store(&counting, false);
+    assert_int_equal(status, THAW_OK);
+    assert_int_equal(atomic_load(&count), 0);
+}
+
 static void running_a_plan_allocates_nothing(void **state)
 {
     (void)state;
@@ -92,14 +102,37 @@ static void running_a_plan_allocates_nothing(void **state)
         net_run(&n, 1, 0.01F);
         net_run(&n, 2, 0.01F);
         must(th_plan_run(update));
-        atomic_store(&count, 0);
-        atomic_store(&counting, true);
-        thaw_status status = th_plan_run(n.plan);
-        status = status == THAW_OK ? th_plan_run(update) : status;
-        atomic_store(&counting, false);
-        assert_int_equal(status, THAW_OK);
-        assert_int_equal(atomic_load(&count), 0);
+        runs_without_allocating(n.plan);
+        runs_without_allocating(update);
         th_plan_free(update);
+        net_close(&n);
+    }
+}
+
+static void nor_does_that_of_a_transformer_or_of_adapters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *variant, *thaw, *lora;
+    } rows[] = {{"vit_micro_patch4_32", "all", NULL},
+        {"vit_micro_patch4_32", "head", "r=4,dropout=0.1"},
+        {"resnet20", "head", "r=8,targets=conv"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct net n;
+        struct th_lora lora = {0};
+        net_open(&n, "cpu", rows[i].variant, 32, 5, 7);
+        if (rows[i].lora) {
+            must(th_lora_parse(&lora, rows[i].lora));
+            must(th_model_adapt(&n.model, &lora));
+            th_lora_release(&lora);
+            net_fill(&n, 7);
+        }
+        n.model.drop_path = 0.1F;
+        net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 16}, rows[i].thaw,
+            "auto");
+        net_run(&n, 1, 0.01F);
+        net_run(&n, 2, 0.01F);
+        runs_without_allocating(n.plan);
         net_close(&n);
     }
 }
@@ -172,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(running_a_plan_allocates_nothing),
+        cmocka_unit_test(nor_does_that_of_a_transformer_or_of_adapters),
         cmocka_unit_test(mixing_a_batch_allocates_nothing),
         cmocka_unit_test(a_refused_allocation_fails_the_plan_and_leaks_nothing),
         cmocka_unit_test(the_counter_counts_our_allocations),
