@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns failures: those that are asked for, and those that stay. */
+#include "emu.h"
+
+#include <string.h>
+
+void emu_fail(enum emu_class class, int n)
+{
+    memset(emu.fail_in, 0, sizeof emu.fail_in);
+    emu.fail_in[class] = n;
+    emu.failed = false;
+}
+
+bool emu_failed(void)
+{
+    return emu.failed;
+}
+
+static cudaError_t error_of(enum emu_class class)
+{
+    switch (class) {
+    case EMU_ALLOC:
+        return cudaErrorMemoryAllocation;
+    case EMU_COPY:
+        return cudaErrorInvalidValue;
+    case EMU_WORK:
+        return cudaErrorLaunchOutOfResources;
+    case EMU_EVENT:
+    case EMU_STREAM:
+        return cudaErrorUnknown;
+    default:
+        return cudaErrorLaunchFailure;
+    }
+}
+
+cudaError_t emu_return(cudaError_t error)
+{
+    if (error != cudaSuccess && error != cudaErrorNotReady)
+        emu.last = error;
+    return error;
+}
+
+cudaError_t emu_enter(enum emu_class class, const char *name)
+{
+    if (!emu.open)
+        return cudaErrorInitializationError;
+    if (!pthread_equal(emu.thread, pthread_self()))
+        emu_find(
+            "thread: %s from another thread than the one that opened the device", name);
+    if (emu.sticky != cudaSuccess)
+        return emu_return(emu.sticky);
+    if (emu.fail_in[class] > 0 && --emu.fail_in[class] == 0) {
+        emu.failed = true;
+        return emu_return(error_of(class));
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t error = emu.sticky != cudaSuccess ? emu.sticky : emu.last;
+    emu.last = cudaSuccess;
+    return error;
+}
+
+/* Of the errors that the double gives. */
+static const struct {
+    cudaError_t error;
+    const char *name, *text;
+} errors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError",
+        "initialization error"},
+    {cudaErrorStubLibrary, "cudaErrorStubLibrary", "CUDA driver is a stub library"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
+        "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle",
+        "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
+        "an illegal memory access was encountered"},
+    {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
+        "too many resources requested for launch"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+};
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (errors[i].error == error)
+            return errors[i].name;
+    return "cudaErrorUnknown";
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (errors[i].error == error)
+            return errors[i].text;
+    return "unknown error";
+}
