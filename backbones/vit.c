@@ -238,9 +238,9 @@ static int residual(
 }
 
 /* Whether after the last attention only the class token is read. */
-static bool reads_class_alone(const struct config *c)
+static bool reads_class_alone(const struct th_builder *b, const struct config *c)
 {
-    return !c->mean && !c->distilled;
+    return !c->mean && !c->distilled && !b->model->head->patches;
 }
 
 /* x + attention(norm(x)), then x + mlp(norm(x)): equations 2 and 3. Of the last block's
@@ -251,7 +251,7 @@ static int block(struct th_builder *b, const struct config *c, int i, int x)
     int y = th_layernorm(b, in_block(i, "norm1").text, x, eps_of(c));
     y = th_linear(b, in_block(i, "attn.qkv").text, y, 3 * width, !c->no_qkv_bias);
     y = th_attention(b, y, c->heads);
-    if (i == c->depth - 1 && reads_class_alone(c)) {
+    if (i == c->depth - 1 && reads_class_alone(b, c)) {
         x = th_token_mean(b, x, 0, 1);
         y = th_token_mean(b, y, 0, 1);
     }
@@ -289,7 +289,11 @@ static void pool(struct th_builder *b, const struct config *c, int x, int patche
 {
     if (!c->fc_norm)
         x = th_layernorm(b, "norm", x, eps_of(c));
-    if (reads_class_alone(c))
+    if (!c->mean && !c->fc_norm && b->model->head->patches) {
+        taps->tokens = x;
+        taps->patches = patches;
+    }
+    if (reads_class_alone(b, c))
         taps->pooled = x;
     else
         taps->pooled = c->mean ? th_token_mean(b, x, tokens_before(c), patches)

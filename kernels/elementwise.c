@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the rules of add, scale, shortcut_a, reorder and view. */
+ * Owns the rules of add, scale, shortcut_a, reorder, view and concat. */
 #include "rule.h"
 
 static thaw_status add_shape(
@@ -72,3 +72,35 @@ const struct th_op_fn th_rule_shortcut_a = {
 const struct th_op_fn th_rule_shortcut_a_dx = {0};
 const struct th_op_fn th_rule_reorder = {.shape = th_rule_shape_as_input};
 const struct th_op_fn th_rule_view = {.grad = view_grad};
+
+/* y[n] = a[n], then b[n]: rows one behind the other; da and db are the parts of dy. */
+static thaw_status concat_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    (void)attr;
+    TRY(th_rule_rank("concat", "a", &in[0], 2));
+    TRY(th_rule_rank("concat", "b", &in[1], 2));
+    const int64_t *a = in[0].shape.dim, *b = in[1].shape.dim;
+    if (a[0] != b[0])
+        return th_fail(THAW_E_USAGE, "concat: a has %lld rows, b %lld: as many each",
+            (long long)a[0], (long long)b[0]);
+    th_rule_f32(&out[0], TH_SHAPE(a[0], a[1] + b[1]));
+    return THAW_OK;
+}
+
+static thaw_status concat_grad(struct th_grad *g)
+{
+    int out[2], like[2];
+    for (int i = 0; i < 2; i++)
+        like[i] = g->need[i] ? g->in[i] : -1;
+    if (!g->need[0] && !g->need[1])
+        return THAW_OK;
+    TRY(g->emit(g, TH_OP_concat_dx, g->attr, g->dout, like, out));
+    for (int i = 0; i < 2; i++)
+        if (g->need[i])
+            g->din[i] = out[i];
+    return THAW_OK;
+}
+
+const struct th_op_fn th_rule_concat = {.shape = concat_shape, .grad = concat_grad};
+const struct th_op_fn th_rule_concat_dx = {0};

@@ -208,3 +208,36 @@ const struct th_op_fn th_rule_layernorm = {
     .shape = layernorm_shape, .grad = layernorm_grad};
 const struct th_op_fn th_rule_layernorm_dx = {0};
 const struct th_op_fn th_rule_layernorm_dw = {0};
+
+/* Rows of unit length, times a scale [1] where there is one (torch's functional.normalize):
+ *   y[r] = s x[r] rnorm[r], rnorm[r] = 1 / max(||x[r]||, 1e-12) */
+static thaw_status l2norm_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    (void)attr;
+    TRY(th_rule_rank("l2norm", "x", &in[0], 2));
+    TRY(th_rule_vector("l2norm", "scale", &in[1], 1));
+    th_rule_f32(&out[0], in[0].shape);
+    th_rule_f32(&out[1], TH_SHAPE(in[0].shape.dim[0]));
+    return THAW_OK;
+}
+
+/* With u = x rnorm: dx = s rnorm (dy - u (u . dy)), the part along x goes; ds = sum of
+ * u . dy. */
+static thaw_status l2norm_grad(struct th_grad *g)
+{
+    int x = g->in[0], scale = g->in[1], dy = g->dout[0], rnorm = g->out[1];
+    if (g->dout[1] >= 0)
+        return th_fail(THAW_E_FAIL, "l2norm: its output rnorm has no gradient");
+    TRY(th_rule_saved("l2norm", "rnorm", rnorm));
+    if (g->need[0])
+        TRY(th_rule_emit(
+            g, TH_OP_l2norm_dx, (int[]){dy, x, scale, rnorm}, x, &g->din[0]));
+    if (!g->need[1])
+        return THAW_OK;
+    return th_rule_emit(g, TH_OP_l2norm_dw, (int[]){dy, x, rnorm}, scale, &g->din[1]);
+}
+
+const struct th_op_fn th_rule_l2norm = {.shape = l2norm_shape, .grad = l2norm_grad};
+const struct th_op_fn th_rule_l2norm_dx = {0};
+const struct th_op_fn th_rule_l2norm_dw = {0};

@@ -90,3 +90,28 @@ const struct th_op_fn th_rule_avgpool = {.shape = avgpool_shape, .grad = avgpool
 const struct th_op_fn th_rule_avgpool_dx = {0};
 const struct th_op_fn th_rule_gap = {.shape = gap_shape, .grad = gap_grad};
 const struct th_op_fn th_rule_gap_dx = {0};
+
+static thaw_status gmp_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    (void)attr;
+    TRY(th_rule_rank("gmp", "x", &in[0], 4));
+    const int64_t *x = in[0].shape.dim;
+    th_rule_f32(&out[0], TH_SHAPE(x[0], x[1]));
+    out[1].shape = out[0].shape;
+    out[1].dtype = TH_I32;
+    return THAW_OK;
+}
+
+/* y[n,c] = max over h, w of x, the first of equals; dx gets dy at that position. */
+static thaw_status gmp_grad(struct th_grad *g)
+{
+    if (!g->need[0])
+        return THAW_OK;
+    TRY(th_rule_saved("gmp", "index", g->out[1]));
+    return th_rule_emit(
+        g, TH_OP_gmp_dx, (int[]){g->dout[0], g->out[1]}, g->in[0], &g->din[0]);
+}
+
+const struct th_op_fn th_rule_gmp = {.shape = gmp_shape, .grad = gmp_grad};
+const struct th_op_fn th_rule_gmp_dx = {0};

@@ -113,8 +113,8 @@ static inline void net_open(struct net *n, const char *device, const char *varia
     must(th_variant_find(variant, &backbone, &v));
     struct th_input input = v->input;
     input.size = size;
-    must(
-        th_model_init(&n->model, backbone, v, th_head_list[0], &input, names, classes));
+    must(th_model_init(
+        &n->model, backbone, v, th_head_list[0], 0, &input, names, classes));
     net_fill(n, seed);
 }
 
@@ -224,7 +224,7 @@ static inline void net_evaluation_follows(
     struct th_plan_spec spec = {.model = &n->model, .mode = TH_EVAL, .batch = 2};
     net_plan(n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, thaw, bn);
     must(th_plan_new(&spec, &n->store, &n->arena, &eval));
-    float logits[3][10];
+    float logits[3][10] = {{0}};
     for (int i = 0; i < 3; i++) {
         struct th_plan *train = n->plan;
         n->plan = eval;

@@ -68,7 +68,7 @@ for class in class_0 class_1; do
         printf '%s\t%s\n' "$class" "$file"
     done
 done >"$work/list.txt"
-build/thaw train "pairs:$work/list.txt" -o "$work/run" --backbone dwnet16 --head mlp --weights random \
+build/thaw train "pairs:$work/list.txt" -o "$work/run" --backbone dwnet16 --head bottleneck --weights random \
     --thaw "0:head 1:stage3,head 2:all" --epochs 3 --batch 4 >"$work/log" 2>&1 ||
     fail "$(cat "$work/log")"
 grep -q 'verified unchanged' "$work/log" || fail "no certificate: $(cat "$work/log")"

@@ -107,7 +107,7 @@ static void open_model(struct th_model *m, const char *name)
     const struct th_head *head = NULL;
     must(th_variant_find(name, &backbone, &variant));
     must(th_head_find("classify", &head));
-    must(th_model_init(m, backbone, variant, head, &variant->input, classes, 3));
+    must(th_model_init(m, backbone, variant, head, 0, &variant->input, classes, 3));
 }
 
 static thaw_options *make_options(const char *name, const char *value)

@@ -114,6 +114,8 @@ thaw_status th_adapter_describe(
             backbone ? backbone : "an unknown network", spec->variant->name);
     if (head)
         TRY(th_head_find(head, &spec->head));
+    if (head && spec->head->hidden)
+        TRY(th_model_file_head_width(&a->w, &spec->head_width));
     return th_model_file_input(&a->w, &spec->input, &said);
 }
 

@@ -98,8 +98,9 @@ static thaw_status look_at_network(struct thaw_bench *b)
             "of classes do not have: train each and compare val_map",
             spec.head->name);
     if (status == THAW_OK)
-        status = th_model_init(&m, spec.backbone, spec.variant, spec.head, &spec.input,
-            (const char *const *)b->data.classes, b->data.n_classes);
+        status =
+            th_model_init(&m, spec.backbone, spec.variant, spec.head, spec.head_width,
+                &spec.input, (const char *const *)b->data.classes, b->data.n_classes);
     if (status == THAW_OK)
         status = add_entries(b, &m);
     th_model_release(&m);

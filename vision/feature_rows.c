@@ -20,24 +20,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of two classifiers (DeiT's), the mean of what they read: timm's pre_logits. */
-static int build(struct th_builder *b, const struct th_taps *taps)
-{
-    if (!taps->distilled)
-        return taps->pooled;
-    return th_scale(b, th_add(b, taps->pooled, taps->pooled_dist), 0.5F);
-}
-
-/* A head that answers what it reads, or what the model's own makes of it. */
+/* A head that answers what the model's own reads, or what it makes of that. */
 struct reading_head {
     struct th_head head; /* first: the builder sees this */
     const struct th_head *own;
 };
 
+static int read_features(struct th_builder *b, const struct th_taps *taps)
+{
+    const struct reading_head *h = (const void *)b->model->head;
+    return h->own->features ? h->own->features(b, taps) : th_pooled(b, taps);
+}
+
 static int build_both(struct th_builder *b, const struct th_taps *taps)
 {
     const struct reading_head *h = (const void *)b->model->head;
-    th_graph_want(b->graph, build(b, taps), "features");
+    th_graph_want(b->graph, read_features(b, taps), "features");
     return h->own->build(b, taps);
 }
 
@@ -147,7 +145,10 @@ thaw_status th_features_compute(struct thaw_model *m, const struct th_dataset *d
 {
     struct th_model model = m->net.model; /* shares all but the head */
     const struct reading_head head = {
-        {.name = "features", .build = spec->logits ? build_both : build}, model.head};
+        .head = {.name = "features",
+            .build = spec->logits ? build_both : read_features,
+            .patches = model.head->patches},
+        .own = model.head};
     const int n_splits = spec->train_only ? TH_SPLIT_TRAIN + 1 : TH_N_SPLITS;
     size_t side = (size_t)model.input.size;
     struct reader r = {.spec = spec,

@@ -319,6 +319,16 @@ int th_gap(struct th_builder *b, int x)
     return th_graph_node(b->graph, TH_OP_gap, NULL, &x, "avgpool");
 }
 
+int th_gmp(struct th_builder *b, int x)
+{
+    return th_graph_node(b->graph, TH_OP_gmp, NULL, &x, "maxpool");
+}
+
+int th_concat(struct th_builder *b, int a, int c)
+{
+    return th_graph_node(b->graph, TH_OP_concat, NULL, (int[]){a, c}, "concat");
+}
+
 int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias)
 {
     if (failed(b))
@@ -441,6 +451,62 @@ int th_shortcut_a(struct th_builder *b, int x, int stride, int channels)
     union th_attr attr = {
         .shortcut = {.stride = stride, .front = extra / 2, .back = extra - extra / 2}};
     return th_graph_node(b->graph, TH_OP_shortcut_a, &attr, &x, "shortcut");
+}
+
+/* What is made of weights alone outlives a run, as they do. */
+static int unit_rows(struct th_builder *b, const char *name, int x, int scale)
+{
+    int y = th_graph_node(b->graph, TH_OP_l2norm, NULL, (int[]){x, scale}, name);
+    if (y < 0 || b->graph->values[x].kind != TH_VALUE_STATE)
+        return y;
+    const int *out = b->graph->nodes[b->graph->n_nodes - 1].out;
+    b->graph->values[out[0]].kind = b->graph->values[out[1]].kind = TH_VALUE_DERIVED;
+    return y;
+}
+
+/* Gidaris and Komodakis 2018 (arXiv:1804.09458), equation 5; W. Chen et al. 2019
+ * (arXiv:1904.04232), section 3.2. The scale is in the features: the sum is linear. */
+int th_cosine(struct th_builder *b, const char *name, int x, int out, float scale)
+{
+    if (failed(b))
+        return -1;
+    struct param_spec weight = {.shape = TH_SHAPE(out, th_shape_at(b, x)->dim[1]),
+        .role = TH_ROLE_LINEAR,
+        .bn = -1,
+        .fan_in = (int)th_shape_at(b, x)->dim[1],
+        .init = b->init};
+    int w = param(b, name, "weight", weight, NULL);
+    int s = param(b, name, "scale",
+        (struct param_spec){
+            .shape = TH_SHAPE(1), .role = TH_ROLE_SCALE, .bn = -1, .init = scale},
+        NULL);
+    x = unit_rows(b, name, x, s);
+    w = unit_rows(b, name, w, -1);
+    return th_graph_node(b->graph, TH_OP_linear, NULL, (int[]){x, w, -1}, name);
+}
+
+struct th_layer_name th_head_layer(const struct th_builder *b, const char *layer)
+{
+    struct th_layer_name name;
+    snprintf(name.text, sizeof name.text, "%s%s%s",
+        b->model->backbone->head_name(b->model->variant), *layer ? "." : "", layer);
+    return name;
+}
+
+int th_pooled(struct th_builder *b, const struct th_taps *taps)
+{
+    if (!taps->distilled)
+        return taps->pooled;
+    return th_scale(b, th_add(b, taps->pooled, taps->pooled_dist), 0.5F);
+}
+
+int th_softmax_loss(struct th_builder *b, int logits)
+{
+    if (failed(b))
+        return -1;
+    int target = th_graph_input(b->graph, "target", TH_F32, *th_shape_at(b, logits));
+    return th_graph_node(
+        b->graph, TH_OP_softmax_ce, NULL, (int[]){logits, target}, "loss");
 }
 
 /* While training, the features go through inverted dropout first: kept values are scaled

@@ -28,7 +28,11 @@ int th_add(struct th_builder *b, int a, int c);
 int th_scale(struct th_builder *b, int x, float factor);
 int th_maxpool(struct th_builder *b, int x, int kernel, int stride, int pad);
 int th_avgpool(struct th_builder *b, int x, int kernel, int stride, int pad);
-int th_gap(struct th_builder *b, int x); /* [n][c][h][w] -> [n][c] */
+int th_gap(struct th_builder *b, int x); /* [n][c][h][w] -> [n][c], the means */
+int th_gmp(struct th_builder *b, int x); /* likewise, the maxima */
+int th_concat(struct th_builder *b, int a, int c); /* [n][a], [n][c] -> [n][a + c] */
+/* [n][c] -> [n][out]: scale cos(x, w), by name.weight [out][c] and name.scale [1]. */
+int th_cosine(struct th_builder *b, const char *name, int x, int out, float scale);
 int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias);
 int th_layernorm(struct th_builder *b, const char *name, int x, float eps);
 int th_attention(
@@ -39,6 +43,16 @@ int th_drop_path(struct th_builder *b, const char *name, int x, float p);
 
 /* The linear classifier that a backbone comes with, on the pooled features: logits. */
 int th_classifier(struct th_builder *b, const struct th_taps *taps);
+/* [n][c]: the pooled features; of two, a distilled DeiT's, the mean (timm's pre_logits). */
+int th_pooled(struct th_builder *b, const struct th_taps *taps);
+/* NAME of a layer of the head, or NAME.LAYER. */
+struct th_layer_name {
+    char text[64];
+};
+struct th_layer_name th_head_layer(const struct th_builder *b, const char *layer);
+/* Softmax cross-entropy on "target" [n][classes]: a distribution a row (one-hot, smoothed
+ * or mixed). */
+int th_softmax_loss(struct th_builder *b, int logits);
 
 /* n tokens [1][n][d], normal with that deviation at random; and positions, `before` of
  * them for tokens before the patches. The parameters are called just `name`. */

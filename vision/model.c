@@ -55,11 +55,14 @@ static thaw_status copy_classes(struct th_model *m, const char *const *classes, 
 }
 
 thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone,
-    const struct th_variant *variant, const struct th_head *head,
+    const struct th_variant *variant, const struct th_head *head, int head_width,
     const struct th_input *input, const char *const *classes, int n_classes)
 {
-    *m = (struct th_model){
-        .backbone = backbone, .variant = variant, .head = head, .input = *input};
+    *m = (struct th_model){.backbone = backbone,
+        .variant = variant,
+        .head = head,
+        .head_width = head_width ? head_width : TH_HEAD_WIDTH,
+        .input = *input};
     struct th_graph g;
     int out = 0;
     thaw_status status = copy_classes(m, classes, n_classes);

@@ -65,6 +65,9 @@ struct th_taps {
     int pooled;              /* [n][c], what a classifier reads */
     bool distilled;          /* a second classifier, HEAD_dist, reads: */
     int pooled_dist;         /* [n][c]; the answer is the mean of both */
+    /* Where the head reads patches, and the network has a class token: the last tokens
+     * [n][t][c], normalised, the class token first, the patches the last `patches` ones. */
+    int patches, tokens;
 };
 
 enum { TH_MAX_STAGES = 40 };
@@ -73,6 +76,7 @@ struct th_model {
     const struct th_backbone *backbone;
     const struct th_variant *variant;
     const struct th_head *head;
+    int head_width; /* values in the hidden layer of heads that have one */
     struct th_input input;
     struct th_lora lora; /* rank 0: no adapters */
     float dropout;       /* on the head's input while training; 0: none */
@@ -141,6 +145,12 @@ struct th_head {
     int (*build)(struct th_builder *b, const struct th_taps *taps);
     /* Append the loss on that output, reading inputs of its own; returns a [1] value. */
     int (*loss)(struct th_builder *b, int output);
+    /* What its last layers read, [n][values]; NULL: th_pooled. */
+    int (*features)(struct th_builder *b, const struct th_taps *taps);
+    const char *answer; /* of its parameters NAME.ANSWER.weight has a row a class; NULL:
+                           NAME.weight has, NAME being the backbone's head_name */
+    bool hidden;        /* it has a hidden layer */
+    bool patches;       /* it reads th_taps.tokens */
     bool many; /* an image may have any number of classes: probabilities are sigmoids */
 };
 
@@ -153,9 +163,12 @@ thaw_status th_variant_find(const char *name, const struct th_backbone **backbon
 const struct th_variant *th_variant_recognise(
     const struct th_weights *w, const struct th_backbone **backbone);
 
-/* A model with its catalogue (built once with batch 1), without values. */
+enum { TH_HEAD_WIDTH = 512 };
+
+/* A model with its catalogue (built once with batch 1), without values. head_width 0:
+ * TH_HEAD_WIDTH. */
 thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone,
-    const struct th_variant *variant, const struct th_head *head,
+    const struct th_variant *variant, const struct th_head *head, int head_width,
     const struct th_input *input, const char *const *classes, int n_classes);
 /* Give the layers that `lora` names their adapters, at the end of the catalogue; in one
  * without targets, those of attention, or all convolutions where there is none. The text

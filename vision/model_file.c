@@ -91,7 +91,10 @@ thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *
     const int64_t format = TH_MODEL_FORMAT;
     TRY(th_weights_set_ints(w, "thaw_format", &format, 1));
     TRY(th_weights_set_string(w, "backbone", m->variant->name));
+    const int64_t width = m->head_width;
     TRY(th_weights_set_string(w, "head", m->head->name));
+    if (m->head->hidden)
+        TRY(th_weights_set_ints(w, "head_width", &width, 1));
     TRY(th_weights_set_strings(
         w, "classes", (const char *const *)m->classes, (size_t)m->n_classes));
     TRY(describe_origin(m, w));
@@ -186,6 +189,15 @@ static thaw_status read_number(const struct th_weights *w, const char *name, dou
             name, low, high);
     *out = x[0];
     *said = true;
+    return THAW_OK;
+}
+
+thaw_status th_model_file_head_width(const struct th_weights *w, int *width)
+{
+    bool said;
+    double x = 0;
+    TRY(read_number(w, "head_width", 1, TH_MOST_HEAD_WIDTH, &x, &said));
+    *width = (int)x;
     return THAW_OK;
 }
 

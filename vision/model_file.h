@@ -25,6 +25,11 @@ thaw_status th_model_file_image(const struct th_model *m, const struct th_store 
 /* The attributes, so that checkpoints carry them too. */
 thaw_status th_model_file_describe(const struct th_model *m, struct th_weights *w);
 
+enum { TH_MOST_HEAD_WIDTH = 65536 };
+
+/* Width of the hidden layer of the file's head; 0: it does not say. THAW_E_DATA. */
+thaw_status th_model_file_head_width(const struct th_weights *w, int *width);
+
 /* What the file says about its input; fields that it does not mention stay. Returns
  * whether it said anything. */
 thaw_status th_model_file_input(

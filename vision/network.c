@@ -26,7 +26,7 @@ thaw_status th_network_init(struct th_network *n, const struct th_network_spec *
     th_store_init(&n->store, n->device);
     th_arena_init(&n->arena, n->device);
     TRY(th_model_init(&n->model, spec->backbone, spec->variant, spec->head,
-        &spec->input, spec->classes, spec->n_classes));
+        spec->head_width, &spec->input, spec->classes, spec->n_classes));
     if (spec->lora && spec->lora->rank)
         TRY(th_model_adapt(&n->model, spec->lora));
     return add_params(&n->model, &n->store);

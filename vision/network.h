@@ -20,6 +20,7 @@ struct th_network_spec {
     const struct th_backbone *backbone;
     const struct th_variant *variant;
     const struct th_head *head;
+    int head_width; /* 0: TH_HEAD_WIDTH */
     struct th_input input;
     const char *const *classes; /* copied */
     int n_classes;

@@ -44,12 +44,16 @@ static thaw_status write_state(
     return THAW_OK;
 }
 
-/* A node whose only operands are the op's activations. */
+/* A node of the op's activations alone, in order. */
 static thaw_status write_plain(struct th_onnx *x, const struct th_node *n,
     const char *op, const struct th_onnx_attr *attr)
 {
-    struct th_onnx_name a = th_onnx_value(x, n->in[0]), y = th_onnx_value(x, n->out[0]);
-    th_onnx_node(x, op, (names){a.text, NULL}, y.text, attr);
+    struct th_onnx_name a = th_onnx_value(x, n->in[0]), y = th_onnx_value(x, n->out[0]),
+                        b = {""};
+    bool two = n->in[1] >= 0;
+    if (two)
+        b = th_onnx_value(x, n->in[1]);
+    th_onnx_node(x, op, (names){a.text, two ? b.text : NULL, NULL}, y.text, attr);
     return THAW_OK;
 }
 
@@ -251,17 +255,24 @@ static thaw_status write_avgpool(struct th_onnx *x, const struct th_node *n)
 }
 
 /* [n][c][h][w] -> [n][c][1][1] -> [n][c] */
-static thaw_status write_gap(struct th_onnx *x, const struct th_node *n)
+static thaw_status write_global(struct th_onnx *x, const struct th_node *n)
 {
-    struct th_onnx_name in = th_onnx_value(x, n->in[0]),
-                        out = th_onnx_value(x, n->out[0]);
-    struct th_onnx_name y =
-        th_onnx_node(x, "GlobalAveragePool", (names){in.text, NULL}, NULL, NULL);
-    th_onnx_node(x, "Flatten", (names){y.text, NULL}, out.text, NULL);
+    const char *op = n->op == TH_OP_gmp ? "GlobalMaxPool" : "GlobalAveragePool";
+    struct th_onnx_name in = th_onnx_value(x, n->in[0]);
+    struct th_onnx_name y = th_onnx_node(x, op, (names){in.text, NULL}, NULL, NULL);
+    th_onnx_node(
+        x, "Flatten", (names){y.text, NULL}, th_onnx_value(x, n->out[0]).text, NULL);
     return THAW_OK;
 }
 
 /* ---- Elementwise ---- */
+
+static thaw_status write_concat(struct th_onnx *x, const struct th_node *n)
+{
+    const struct th_onnx_attr axis[] = {
+        {.name = "axis", .type = TH_ONNX_INT, .i = 1}, {0}};
+    return write_plain(x, n, "Concat", axis);
+}
 
 static thaw_status write_relu(struct th_onnx *x, const struct th_node *n)
 {
@@ -270,8 +281,7 @@ static thaw_status write_relu(struct th_onnx *x, const struct th_node *n)
 
 static thaw_status write_add(struct th_onnx *x, const struct th_node *n)
 {
-    write_with(x, n, "Add", th_onnx_value(x, n->in[1]));
-    return THAW_OK;
+    return write_plain(x, n, "Add", NULL);
 }
 
 static thaw_status write_scale(struct th_onnx *x, const struct th_node *n)
@@ -374,6 +384,44 @@ static thaw_status write_transposed(
     return to ? THAW_OK : THAW_E_MEMORY;
 }
 
+static const double LEAST_NORM = 1e-12; /* kernels/norm.c */
+
+/* Weights of unit rows are a constant under the name of what is made of them. */
+static thaw_status write_unit_weights(struct th_onnx *x, const struct th_node *n)
+{
+    float *w = NULL;
+    struct th_shape s = shape_of(x, n->in[0]);
+    TRY(read_state(x, n->in[0], &w));
+    for (int64_t r = 0, k = s.dim[1]; r < s.dim[0]; r++) {
+        double sum = 0;
+        for (int64_t i = r * k; i < (r + 1) * k; i++)
+            sum += (double)w[i] * (double)w[i];
+        for (int64_t i = r * k; i < (r + 1) * k; i++)
+            w[i] = (float)((double)w[i] / fmax(sqrt(sum), LEAST_NORM));
+    }
+    th_onnx_f32(x, th_onnx_value(x, n->out[0]).text, &s, w);
+    th_free(w);
+    return THAW_OK;
+}
+
+/* scale x / max(||x||, eps) */
+static thaw_status write_l2norm(struct th_onnx *x, const struct th_node *n)
+{
+    const struct th_onnx_attr rows[] = {
+        {.name = "axes", .type = TH_ONNX_INTS, .ints = (int[]){1}, .n = 1}, {0}};
+    if (x->graph->values[n->in[0]].kind == TH_VALUE_STATE)
+        return write_unit_weights(x, n);
+    struct th_onnx_name in = th_onnx_value(x, n->in[0]), scale;
+    TRY(write_state(x, n->in[1], &scale));
+    struct th_onnx_name y =
+        th_onnx_node(x, "ReduceL2", (names){in.text, NULL}, NULL, rows);
+    y = with_scalar(x, "Max", y.text, LEAST_NORM);
+    y = th_onnx_node(x, "Div", (names){in.text, y.text, NULL}, NULL, NULL);
+    th_onnx_node(x, "Mul", (names){y.text, scale.text, NULL},
+        th_onnx_value(x, n->out[0]).text, NULL);
+    return THAW_OK;
+}
+
 /* Gemm takes matrices alone; tokens [n][t][i] go through MatMul and Add. */
 static thaw_status write_linear(struct th_onnx *x, const struct th_node *n)
 {
@@ -385,7 +433,9 @@ static thaw_status write_linear(struct th_onnx *x, const struct th_node *n)
     if (bias)
         TRY(write_state(x, n->in[2], &b));
     if (matrix) {
-        TRY(write_state(x, n->in[1], &w));
+        w = th_onnx_value(x, n->in[1]);
+        if (x->graph->values[n->in[1]].kind == TH_VALUE_STATE)
+            TRY(write_state(x, n->in[1], &w));
         th_onnx_node(x, "Gemm", (names){in.text, w.text, bias ? b.text : NULL, NULL},
             out.text, attr);
         return THAW_OK;
@@ -512,7 +562,10 @@ static thaw_status (*const rows[TH_OP_COUNT])(
     [TH_OP_shortcut_a] = write_shortcut,
     [TH_OP_maxpool] = write_maxpool,
     [TH_OP_avgpool] = write_avgpool,
-    [TH_OP_gap] = write_gap,
+    [TH_OP_gap] = write_global,
+    [TH_OP_gmp] = write_global,
+    [TH_OP_concat] = write_concat,
+    [TH_OP_l2norm] = write_l2norm,
     [TH_OP_relu] = write_relu,
     [TH_OP_gelu] = write_gelu,
     [TH_OP_add] = write_add,

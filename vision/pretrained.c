@@ -58,12 +58,25 @@ thaw_status th_pretrained_head(
     return th_head_find(name, head);
 }
 
+/* As the options say, else as in the file; nothing where the head has no hidden layer. */
+static thaw_status find_width(
+    const struct th_weights *w, const thaw_options *o, struct th_network_spec *spec)
+{
+    spec->head_width = 0;
+    if (w && spec->head->hidden)
+        TRY(th_model_file_head_width(w, &spec->head_width));
+    if (thaw_options_is_set(o, "head-width") || !spec->head_width)
+        spec->head_width = (int)th_option_int(o, "head-width");
+    return THAW_OK;
+}
+
 thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_options *o,
     struct th_network_spec *spec, bool *assumed)
 {
     bool said = false;
     TRY(find_backbone(w, o, spec));
     TRY(th_pretrained_head(w, o, &spec->head));
+    TRY(find_width(w, o, spec));
     spec->input = spec->variant->input;
     if (w)
         TRY(th_model_file_input(w, &spec->input, &said));
@@ -87,7 +100,9 @@ static const struct th_weight *find_tensor(const struct th_weights *w,
 static const struct th_weight *find_head(
     const struct th_weights *w, const struct th_network_spec *spec, char name[128])
 {
-    snprintf(name, 128, "%s.weight", spec->backbone->head_name(spec->variant));
+    const char *layer = spec->head->answer;
+    snprintf(name, 128, "%s%s%s.weight", spec->backbone->head_name(spec->variant),
+        layer ? "." : "", layer ? layer : "");
     const struct th_weight *head = find_tensor(w, spec->backbone, spec->variant, name);
     bool odd =
         head && (head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24);
@@ -207,6 +222,7 @@ thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
         .refit = refit_positions,
         .allow_missing = spec->allow_missing,
         .new_head = !spec->head,
+        .head = n->model.backbone->head_name(n->model.variant),
         .keep_head = spec->head};
     struct th_load_report r = {0};
     struct th_slot *slot = th_alloc((size_t)n->model.n_params, sizeof *slot);

@@ -124,6 +124,8 @@ thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m)
     const struct th_input *in = &m->input;
     TRY(thaw_options_set(o, "backbone", m->variant->name));
     TRY(thaw_options_set(o, "head", m->head->name));
+    if (m->head->hidden)
+        TRY(set_int(o, "head-width", m->head_width));
     TRY(set_int(o, "image-size", in->size));
     if (m->lora.rank) {
         char *lora = th_lora_text(&m->lora);

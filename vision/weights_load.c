@@ -200,13 +200,22 @@ static thaw_status check_finite(const struct match *m, size_t n)
     return THAW_OK;
 }
 
+/* What a merged file keeps of its base, and the head that is replaced. */
+static bool is_passed_over(const struct match *m, const char *name)
+{
+    const char *head = m->options->new_head ? m->options->head : NULL;
+    size_t n = head ? strlen(head) : 0;
+    return strncmp(name, "base.", 5) == 0 ||
+           (head && strncmp(name, head, n) == 0 && name[n] == '.');
+}
+
 static thaw_status match_all(struct match *m, const struct th_slot *slot, size_t n)
 {
     m->report->n_slots = n;
     for (size_t i = 0; i < n; i++)
         TRY(match_slot(m, i, &slot[i]));
     for (size_t i = 0; i < m->w->n; i++)
-        if (!m->used[i] && strncmp(m->w->weight[i].name, "base.", 5) != 0)
+        if (!m->used[i] && !is_passed_over(m, m->w->weight[i].name))
             TRY(names_add(&m->report->unexpected, th_strdup(m->w->weight[i].name)));
     TRY(judge(m, slot, n));
     return check_finite(m, n);

@@ -25,7 +25,10 @@ struct th_load_options {
         const struct th_weight *found, float *out);
     bool allow_missing; /* what the file lacks keeps its values, outside the head too */
     bool new_head;      /* take no head tensor even where it fits */
-    bool keep_head;     /* the head must be there and fit, as all else */
+    const char
+        *head;      /* of a new head, the layer in whose place it stands: that and what
+                           is in it are not unexpected; NULL: everything is */
+    bool keep_head; /* the head must be there and fit, as all else */
 };
 
 struct th_name_list {

@@ -125,3 +125,34 @@ thaw_status th_ref_view(const struct th_call *call)
         memcpy(a->y, a->x, th_operand_bytes(&call->in[0]));
     return THAW_OK;
 }
+
+thaw_status th_ref_concat(const struct th_call *call)
+{
+    const struct th_args_concat *a = (const void *)call->args;
+    int64_t n = call->in[0].shape.dim[0];
+    int64_t p = call->in[0].shape.dim[1], q = call->in[1].shape.dim[1];
+    float *y = a->y;
+    for (int64_t r = 0; r < n; r++) {
+        memcpy(y + r * (p + q), (const float *)a->a + r * p, (size_t)p * sizeof *y);
+        memcpy(y + r * (p + q) + p, (const float *)a->b + r * q, (size_t)q * sizeof *y);
+    }
+    return THAW_OK;
+}
+
+/* Where one part is not wanted, the other says what its width is. */
+thaw_status th_ref_concat_dx(const struct th_call *call)
+{
+    const struct th_args_concat_dx *a = (const void *)call->args;
+    int64_t n = call->in[0].shape.dim[0], width = call->in[0].shape.dim[1];
+    int64_t q = a->db_ ? call->out[1].shape.dim[1] : width - call->out[0].shape.dim[1];
+    int64_t p = width - q;
+    const float *dy = a->dy;
+    for (int64_t r = 0; r < n; r++) {
+        const float *row = dy + r * width;
+        if (a->da_)
+            memcpy((float *)a->da_ + r * p, row, (size_t)p * sizeof *row);
+        if (a->db_)
+            memcpy((float *)a->db_ + r * q, row + p, (size_t)q * sizeof *row);
+    }
+    return THAW_OK;
+}

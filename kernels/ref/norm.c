@@ -244,3 +244,62 @@ thaw_status th_ref_layernorm_dw(const struct th_call *call)
     }
     return THAW_OK;
 }
+
+/* ---- Unit length ---- */
+
+static double dot(const float *a, const float *b, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+thaw_status th_ref_l2norm(const struct th_call *call)
+{
+    static const double least = 1e-12; /* torch.nn.functional.normalize's eps */
+    const struct th_args_l2norm *a = (const void *)call->args;
+    int64_t n = call->in[0].shape.dim[0], k = call->in[0].shape.dim[1];
+    double scale = a->scale_ ? (double)*(const float *)a->scale_ : 1;
+    float *y = a->y, *rnorm = a->rnorm;
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t r = 0; r < n; r++) {
+        const float *x = (const float *)a->x + r * k;
+        double inverse = 1 / fmax(sqrt(dot(x, x, k)), least);
+        rnorm[r] = (float)inverse;
+        for (int64_t i = 0; i < k; i++)
+            y[r * k + i] = (float)((double)x[i] * inverse * scale);
+    }
+    return THAW_OK;
+}
+
+thaw_status th_ref_l2norm_dx(const struct th_call *call)
+{
+    const struct th_args_l2norm_dx *a = (const void *)call->args;
+    int64_t n = call->in[1].shape.dim[0], k = call->in[1].shape.dim[1];
+    double scale = a->scale_ ? (double)*(const float *)a->scale_ : 1;
+    float *dx = a->dx;
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t r = 0; r < n; r++) {
+        const float *x = (const float *)a->x + r * k,
+                    *dy = (const float *)a->dy + r * k;
+        double inverse = (double)((const float *)a->rnorm)[r];
+        double along = dot(x, dy, k) * inverse * inverse;
+        for (int64_t i = 0; i < k; i++)
+            dx[r * k + i] =
+                (float)(((double)dy[i] - (double)x[i] * along) * inverse * scale);
+    }
+    return THAW_OK;
+}
+
+thaw_status th_ref_l2norm_dw(const struct th_call *call)
+{
+    const struct th_args_l2norm_dw *a = (const void *)call->args;
+    int64_t n = call->in[1].shape.dim[0], k = call->in[1].shape.dim[1];
+    double sum = 0;
+    for (int64_t r = 0; r < n; r++)
+        sum += dot((const float *)a->dy + r * k, (const float *)a->x + r * k, k) *
+               (double)((const float *)a->rnorm)[r];
+    *(float *)a->dscale = (float)sum;
+    return THAW_OK;
+}

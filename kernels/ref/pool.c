@@ -189,3 +189,42 @@ thaw_status th_ref_gap_dx(const struct th_call *call)
     }
     return THAW_OK;
 }
+
+/* index: row * w + column, whatever the channel block. */
+thaw_status th_ref_gmp(const struct th_call *call)
+{
+    const struct th_args_gmp *a = (const void *)call->args;
+    const struct th_operand *o = &call->in[0];
+    const int64_t *d = o->shape.dim, plane = th_ref_plane(o), step = th_ref_step(o);
+    float *y = a->y;
+    int32_t *index = a->index_;
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t m = 0; m < d[0] * d[1]; m++) {
+        const float *x = (const float *)a->x + th_ref_at(o, m / d[1], m % d[1], 0, 0);
+        int64_t best = 0;
+        for (int64_t i = 1; i < plane; i++)
+            if (x[i * step] > x[best * step] || isnan(x[i * step]))
+                best = i;
+        y[m] = x[best * step];
+        if (index)
+            index[m] = (int32_t)best;
+    }
+    return THAW_OK;
+}
+
+thaw_status th_ref_gmp_dx(const struct th_call *call)
+{
+    const struct th_args_gmp_dx *a = (const void *)call->args;
+    const struct th_operand *o = &call->out[0];
+    const int64_t *d = o->shape.dim, plane = th_ref_plane(o), step = th_ref_step(o);
+    const float *dy = a->dy;
+    const int32_t *index = a->index;
+    float *dx = a->dx;
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t m = 0; m < d[0] * d[1]; m++) {
+        float *to = dx + th_ref_at(o, m / d[1], m % d[1], 0, 0);
+        for (int64_t i = 0; i < plane; i++)
+            to[i * step] = i == index[m] ? dy[m] : 0;
+    }
+    return THAW_OK;
+}

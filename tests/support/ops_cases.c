@@ -242,6 +242,15 @@ const struct op_case op_cases[] = {
     {"maxpool_q of i8, 5 channels", TH_OP_maxpool_q, FORWARD, POOL(2, 2, 0),
         "b1,5,4,5 > b1,5,2,2"},
 
+    {"gmp", TH_OP_gmp, GRADIENT, .operands = "d2,16,5,7"},
+    {"gmp of one pixel", TH_OP_gmp, GRADIENT, .operands = "d1,16,1,1"},
+    {"gmp of 17 channels", TH_OP_gmp, GRADIENT, .operands = "d3,17,17,16"},
+    {"concat", TH_OP_concat, GRADIENT, .operands = "x5,17 x5,3"},
+    {"concat of one and one", TH_OP_concat, GRADIENT, .operands = "x1,1 x1,1"},
+    {"l2norm", TH_OP_l2norm, GRADIENT, .operands = "x5,17 -"},
+    {"l2norm times a scale", TH_OP_l2norm, GRADIENT, .operands = "x7,31 o1"},
+    {"l2norm of one value", TH_OP_l2norm, GRADIENT, .operands = "x1,1 o1"},
+
     {"softmax_ce", TH_OP_softmax_ce, GRADIENT, .operands = "x5,17 t5,17"},
     {"softmax_ce of one image", TH_OP_softmax_ce, GRADIENT,
         .operands = "x1,1000 t1,1000"},
