@@ -13,10 +13,8 @@ static int features(struct th_builder *b, const struct th_taps *taps)
         return th_concat(b, th_token_mean(b, taps->tokens, 0, 1),
             th_token_mean(b, taps->tokens, first, taps->patches));
     }
-    if (taps->n > 0) {
-        int x = taps->value[taps->n - 1];
-        return th_concat(b, th_gmp(b, x), th_gap(b, x));
-    }
+    if (taps->n > 0) /* of the last maps, whose means are the pooled features */
+        return th_concat(b, th_gmp(b, taps->value[taps->n - 1]), taps->pooled);
     b->graph->status = th_fail(THAW_E_USAGE,
         "--head concatpool: %s has neither feature maps nor a class token beside its "
         "patches: take another head",

@@ -75,7 +75,7 @@ says "train wants DATA"
 expect 2 "train wants a run folder" train d
 says "train wants -o RUN"
 expect 2 "missing arguments are named" predict m
-says "thaw predict wants MODEL IMAGE..."
+says "thaw predict wants MODEL"
 expect 2 "an argument too many is named" inspect m n
 says "one argument too many: 'n'"
 expect 0 "backbones are listed" list backbones
@@ -142,6 +142,19 @@ check "and nothing else on stdout" [ "$(wc -l <out)" -eq 1 ]
 # ---- using the model ----
 expect 0 "predict names a class" predict run images/class_0/000.ppm
 prints '^images/class_0/000.ppm: class_[012] [0-9.]+ %'
+# shellcheck disable=SC2086 # a list of words
+expect 0 "a second head trains on its backbone" train images -o tags --weights run/best.h5 \
+    --head multilabel --epochs 1 $common
+expect 0 "both predict" predict run,tags images/class_1 --json
+check "ten images, two heads" [ "$(wc -l <out)" -eq 20 ]
+prints '^\{"file":"images/class_1/000.ppm","model":"run","class":'
+prints '^\{"file":"images/class_1/000.ppm","model":"tags","class":.*"labels":\['
+check "on one backbone" [ ! -s err ]
+expect 0 "a model with another backbone predicts beside them" predict run,json images/class_0/000.ppm
+says "json/best.h5: conv1.weight is not as in run/best.h5"
+prints '^images/class_0/000.ppm \(json\): class_'
+expect 5 "a model that is not there is named" predict run,nowhere images/class_0/000.ppm
+says "nowhere"
 "$thaw" predict run images 2>err | : # the reader leaves at once
 check "a reader that left is not worth a sentence" [ ! -s err ]
 expect 0 "predict --json prints an object an image" predict run images/class_1 --json

@@ -4,13 +4,34 @@
 #include "terminal.h"
 
 #include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_MODELS = 64 };
+
+/* MODEL,MODEL...: those whose backbones are the same run as one. */
+struct models {
+    int n;
+    thaw_model *model[MOST_MODELS];
+    char *name[MOST_MODELS];  /* as typed */
+    bool shares[MOST_MODELS]; /* it answers with one before it */
+};
 
 struct output {
-    const thaw_model *model;
+    const struct models *models;
     bool json;
     bool any_bad;        /* an image could not be read */
     const char *adapter; /* of several, this one; else NULL */
 };
+
+/* Of several models the one that answers; else NULL. */
+static const char *model_name(const struct output *out, const thaw_model *m)
+{
+    for (int i = 0; out->models->n > 1 && i < out->models->n; i++)
+        if (out->models->model[i] == m)
+            return out->models->name[i];
+    return NULL;
+}
 
 static void print_floats(const float *x, int n)
 {
@@ -31,16 +52,22 @@ static void print_labels(const thaw_model *m, const thaw_prediction *p)
     putchar(']');
 }
 
-static void print_json(
-    const thaw_model *m, const char *adapter, const thaw_prediction *p)
+static void put_member(const char *key, const char *value)
 {
+    if (!value)
+        return;
+    printf(",\"%s\":", key);
+    th_json_string(stdout, value);
+}
+
+static void print_json(const struct output *out, const thaw_prediction *p)
+{
+    const thaw_model *m = p->model;
     int n = thaw_model_n_classes(m);
     fputs("{\"file\":", stdout);
     th_json_string(stdout, p->file);
-    if (adapter) {
-        fputs(",\"adapter\":", stdout);
-        th_json_string(stdout, adapter);
-    }
+    put_member("model", model_name(out, m));
+    put_member("adapter", out->adapter);
     fputs(",\"class\":", stdout);
     th_json_string(stdout, thaw_model_class(m, p->best));
     fputs(",\"probability\":", stdout);
@@ -101,13 +128,14 @@ static void print_one(const thaw_model *m, const thaw_prediction *p)
     }
 }
 
-static void print_text(
-    const thaw_model *m, const char *adapter, const thaw_prediction *p)
+static void print_text(const struct output *out, const thaw_prediction *p)
 {
+    const thaw_model *m = p->model;
+    const char *name = out->adapter ? out->adapter : model_name(out, m);
     th_print_text(stdout, p->file);
-    if (adapter) {
+    if (name) {
         fputs(" (", stdout);
-        th_print_text(stdout, adapter);
+        th_print_text(stdout, name);
         putchar(')');
     }
     putchar(':');
@@ -129,38 +157,91 @@ static void on_prediction(void *context, const thaw_prediction *p)
         putc('\n', stderr);
         out->any_bad = true;
     } else if (out->json) {
-        print_json(out->model, out->adapter, p);
+        print_json(out, p);
     } else {
-        print_text(out->model, out->adapter, p);
+        print_text(out, p);
     }
     fflush(stdout);
+}
+
+/* Let it stand on a backbone that is open; one that fits none has its own, and that is
+ * said. */
+static int place(struct models *m, int i)
+{
+    thaw_status status = THAW_OK;
+    for (int k = 0; k < i && !m->shares[i]; k++) {
+        if (m->shares[k])
+            continue;
+        status = thaw_model_share(m->model[k], m->model[i]);
+        m->shares[i] = status == THAW_OK;
+        if (status != THAW_OK && status != THAW_E_DATA)
+            return th_report(status);
+    }
+    if (status != THAW_OK) {
+        fputs("model     ", stderr);
+        th_print_text(stderr, thaw_error());
+        putc('\n', stderr);
+    }
+    return 0;
+}
+
+/* Of the text, at commas; or all of it where that is there. The exit code. */
+static int open_models(struct models *m, char *text, const thaw_options *o)
+{
+    bool one = access(text, F_OK) == 0;
+    int code = 0;
+    for (char *at = text, *next; at && code == 0; at = next) {
+        next = one ? NULL : strchr(at, ',');
+        if (next)
+            *next++ = '\0';
+        if (m->n == MOST_MODELS)
+            return th_usage("more than %d models", MOST_MODELS);
+        m->name[m->n] = at;
+        code = th_report(thaw_model_open(at, o, &m->model[m->n]));
+        if (code == 0)
+            code = place(m, m->n++);
+    }
+    return code;
+}
+
+/* Every image by one model, and those that share its backbone. */
+static int predict_all(const struct th_call *call, thaw_model *m, struct output *out)
+{
+    int code = 0, n = thaw_model_n_adapters(m);
+    for (int a = 0; a < (n > 1 ? n : 1); a++) {
+        int failed = n > 1 ? th_report(thaw_model_use(m, a)) : 0;
+        out->adapter = n > 1 ? thaw_model_adapter(m, a) : NULL;
+        for (int i = 1; !failed && i < call->n_args; i++) {
+            int bad =
+                th_report(thaw_model_predict(m, call->args[i], on_prediction, out));
+            code = code ? code : bad;
+        }
+        code = code ? code : failed;
+    }
+    return code;
 }
 
 static int run(struct th_call *call)
 {
     struct th_terminal terminal;
+    struct models m = {.n = 0};
     th_terminal_init(&terminal, call->options);
-    thaw_model *m = NULL;
-    int code = th_report(thaw_model_open(call->args[0], call->options, &m));
-    struct output out = {.model = m, .json = terminal.json};
-    int n = m ? thaw_model_n_adapters(m) : 0;
-    for (int a = 0; m && a < (n > 1 ? n : 1); a++) {
-        int failed = n > 1 ? th_report(thaw_model_use(m, a)) : 0;
-        out.adapter = n > 1 ? thaw_model_adapter(m, a) : NULL;
-        for (int i = 1; !failed && i < call->n_args; i++) {
-            int bad =
-                th_report(thaw_model_predict(m, call->args[i], on_prediction, &out));
+    struct output out = {.models = &m, .json = terminal.json};
+    int code = open_models(&m, call->args[0], call->options);
+    bool opened = code == 0;
+    for (int i = 0; opened && i < m.n; i++)
+        if (!m.shares[i]) {
+            int bad = predict_all(call, m.model[i], &out);
             code = code ? code : bad;
         }
-        code = code ? code : failed;
-    }
-    thaw_model_free(m);
+    for (int i = 0; i < m.n; i++)
+        thaw_model_free(m.model[i]);
     return code || !out.any_bad ? code : -THAW_E_DATA;
 }
 
 const struct th_command th_command_predict = {
     .name = "predict",
-    .usage = "MODEL IMAGE... [options]",
+    .usage = "MODEL[,MODEL...] IMAGE... [options]",
     .about = "the class of images",
     .details =
         "MODEL is a model file, a weights file or a run folder (its best.h5). IMAGE\n"
@@ -169,7 +250,11 @@ const struct th_command th_command_predict = {
         "any number of classes an image labels, those from --threshold on. An image "
         "that\n"
         "cannot be read is named on stderr, the others are done, the exit code is\n"
-        "3. With --adapter MODEL is the base; of several adapters each one answers\n"
+        "3. Of several models each one answers and is named; those whose backbones "
+        "are\n"
+        "the same, bit for bit, run as one: the backbone once, then every head. Which\n"
+        "do not is said on stderr. With --adapter MODEL is the base; of several "
+        "adapters each one answers\n"
         "in turn, and is named.\n",
     .bit = THAW_CMD_PREDICT,
     .least = 2,

@@ -256,7 +256,7 @@ static thaw_status count_trained(const struct th_model *m, const thaw_options *o
         return count_phases(m, o, thaw, bn, most);
     TRY(th_lora_parse(&lora, s->lora));
     thaw_status status = th_model_init(&adapted, m->backbone, m->variant, m->head,
-        &m->input, (const char *const *)m->classes, m->n_classes);
+        m->head_width, &m->input, (const char *const *)m->classes, m->n_classes);
     if (status == THAW_OK)
         status = th_model_adapt(&adapted, &lora);
     if (status == THAW_OK)

@@ -98,7 +98,11 @@ static int param(struct th_builder *b, const char *layer, const char *suffix,
     }
     if (index)
         *index = i;
-    return th_graph_state(b->graph, name, spec.shape);
+    if (!b->scope)
+        return th_graph_state(b->graph, name, spec.shape);
+    char scoped[NAME_SIZE + sizeof(struct th_scope)];
+    snprintf(scoped, sizeof scoped, "%s%s", b->scope, name);
+    return th_graph_state(b->graph, scoped, spec.shape);
 }
 
 static int or_one(int x)

@@ -88,6 +88,7 @@ void th_model_release(struct th_model *m)
     th_lora_release(&m->lora);
     th_free(m->base_hash);
     th_free(m->base_path);
+    th_free(m->others);
     th_free(m->classes);
     th_free(m->params);
     th_free(m->bns);
@@ -176,6 +177,27 @@ thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora)
     return THAW_OK;
 }
 
+struct th_scope th_model_scope(int other)
+{
+    struct th_scope s;
+    snprintf(s.params, sizeof s.params, "head%d/", other + 1);
+    snprintf(s.logits, sizeof s.logits, "logits%d", other + 1);
+    return s;
+}
+
+/* Each finds its parameters in its own catalogue, and makes none. */
+static void build_others(
+    const struct th_model *m, struct th_graph *g, const struct th_taps *taps)
+{
+    for (int i = 0; i < m->n_others; i++) {
+        struct th_scope scope = th_model_scope(i);
+        struct th_model other = *m->others[i];
+        struct th_builder b = {.graph = g, .model = &other, .scope = scope.params};
+        th_stage(&b, "head");
+        th_graph_want(g, other.head->build(&b, taps), scope.logits);
+    }
+}
+
 thaw_status th_model_build(
     struct th_model *m, struct th_graph *g, int n, bool training, bool loss, int *out)
 {
@@ -185,12 +207,15 @@ thaw_status th_model_build(
     int s = m->input.size;
     int image = th_graph_input(g, "image", TH_F32, TH_SHAPE(n, 3, s, s));
     m->backbone->build(&b, m->variant, image, &taps);
+    m->reads_patches = taps.patches > 0;
     th_stage(&b, "head");
     *out = m->head->build(&b, &taps);
     th_graph_want(g, *out, "logits");
     if (loss) {
         *out = m->head->loss(&b, *out);
         th_graph_want(g, *out, "loss");
+    } else {
+        build_others(m, g, &taps);
     }
     return g->status;
 }

@@ -76,7 +76,8 @@ struct th_model {
     const struct th_backbone *backbone;
     const struct th_variant *variant;
     const struct th_head *head;
-    int head_width; /* values in the hidden layer of heads that have one */
+    int head_width;     /* values in the hidden layer of heads that have one */
+    bool reads_patches; /* the head reads the backbone's tokens: th_taps.patches */
     struct th_input input;
     struct th_lora lora; /* rank 0: no adapters */
     float dropout;       /* on the head's input while training; 0: none */
@@ -97,16 +98,27 @@ struct th_model {
     int64_t *base_hash;
     int n_base;
     char *base_path;
+    /* Models whose heads stand on this backbone too (model_share.c), borrowed; their
+     * parameters are in the store under the scope's names. For evaluation alone. */
+    const struct th_model **others;
+    int n_others;
 };
+
+/* Of other head k: "head1/" before its parameters' names; what it answers is "logits1". */
+struct th_scope {
+    char params[24], logits[24];
+};
+struct th_scope th_model_scope(int other);
 
 /* Layers append nodes to the graph and their parameters to the model's catalogue (first
  * build) or find them there (later builds). */
 struct th_builder {
     struct th_graph *graph;
     struct th_model *model;
-    int stage;     /* of what is built now */
-    bool training; /* dropout and the like exist */
-    float init;    /* deviation of random linear weights, biases then being zero; 0:
+    const char *scope; /* before the graph's names of parameters; NULL: nothing */
+    int stage;         /* of what is built now */
+    bool training;     /* dropout and the like exist */
+    float init;        /* deviation of random linear weights, biases then being zero; 0:
                       torchvision's */
 };
 
@@ -179,7 +191,8 @@ void th_model_release(struct th_model *m);
 /* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
  * [n][2] i32 where random layers exist; with `loss` also "target", and "pos_weight"
  * [classes] where the head's classes do not exclude each other. Wanted: "logits",
- * "loss" [1]. Returns the loss (or the logits without one) in *out. */
+ * "loss" [1], and without a loss those of other heads. Returns the loss (or the logits
+ * without one) in *out. */
 thaw_status th_model_build(
     struct th_model *m, struct th_graph *g, int n, bool training, bool loss, int *out);
 

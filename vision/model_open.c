@@ -94,6 +94,8 @@ thaw_status thaw_model_use(thaw_model *m, int i)
     if (i < -1 || i >= m->n_adapters)
         return th_fail(
             THAW_E_USAGE, "adapter %d: the model was opened with %d", i, m->n_adapters);
+    if (m->n_others)
+        return th_fail(THAW_E_USAGE, "%s: other heads stand on its backbone", m->path);
     if (i == m->used)
         return THAW_OK;
     thaw_status status = i < 0 ? THAW_OK : th_adapter_read(&a, m->adapters[i]);
@@ -181,6 +183,7 @@ void thaw_model_free(thaw_model *m)
     for (int i = 0; i < m->n_adapters; i++)
         th_free(m->adapters[i]);
     th_free(m->adapters);
+    th_free(m->others);
     th_free(m->path);
     th_free(m->notes);
     th_free(m);

@@ -20,6 +20,8 @@ struct thaw_model {
     thaw_options *options; /* NULL: no adapters */
     char **adapters;       /* [n_adapters] paths */
     int n_adapters, used;  /* used: which is on the base; -1: none */
+    thaw_model **others;   /* [n_others] whose heads stand on this backbone; borrowed */
+    int n_others;
 };
 
 /* An evaluator for so many images; the one of before where it fits. */

@@ -14,9 +14,11 @@ struct predictor {
     float *images;                    /* [batch][3][s][s] */
     const struct th_sample **waiting; /* [batch], whose images these are */
     int n, batch;
+    int classes;          /* of the head that has most */
     double *p;            /* [classes] */
     float *probabilities; /* [classes] */
     int *labels;          /* [classes] */
+    float *logits;        /* [others][batch][classes] of the last run */
     void (*each)(void *context, const thaw_prediction *p);
     void *context;
 };
@@ -24,7 +26,11 @@ struct predictor {
 static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
 {
     size_t side = (size_t)m->net.model.input.size, n = (size_t)batch;
-    size_t classes = (size_t)m->net.model.n_classes;
+    p->classes = m->net.model.n_classes;
+    for (int k = 0; k < m->n_others; k++)
+        if (m->others[k]->net.model.n_classes > p->classes)
+            p->classes = m->others[k]->net.model.n_classes;
+    size_t classes = (size_t)p->classes;
     p->model = m;
     p->batch = batch;
     p->preprocess = th_network_preprocess(&m->net);
@@ -34,8 +40,9 @@ static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
     p->p = th_alloc(classes, sizeof *p->p);
     p->probabilities = th_alloc(classes, sizeof *p->probabilities);
     p->labels = th_alloc(classes, sizeof *p->labels);
-    if (!p->pixels || !p->images || !p->waiting || !p->p || !p->probabilities ||
-        !p->labels)
+    p->logits = th_alloc((size_t)m->n_others * n, classes * sizeof *p->logits);
+    if (!p->logits || !p->pixels || !p->images || !p->waiting || !p->p ||
+        !p->probabilities || !p->labels)
         return THAW_E_MEMORY;
     TRY(th_preprocess_check(&p->preprocess));
     return th_model_evaluator(m, batch);
@@ -49,14 +56,15 @@ static void predictor_release(struct predictor *p)
     th_free(p->p);
     th_free(p->probabilities);
     th_free(p->labels);
+    th_free(p->logits);
 }
 
 /* The classes from the threshold on, by insertion: the most probable first. */
-static int find_labels(struct predictor *p, int n)
+static int find_labels(struct predictor *p, int n, double threshold)
 {
     int found = 0;
     for (int i = 0; i < n; i++) {
-        if (!(p->p[i] >= p->model->threshold))
+        if (!(p->p[i] >= threshold))
             continue;
         int at = found++;
         for (; at > 0 && p->p[p->labels[at - 1]] < p->p[i]; at--)
@@ -66,10 +74,11 @@ static int find_labels(struct predictor *p, int n)
     return found;
 }
 
-static void tell(struct predictor *p, const struct th_sample *s, const float *logits)
+static void tell(struct predictor *p, const thaw_model *model,
+    const struct th_sample *s, const float *logits)
 {
-    int n = p->model->net.model.n_classes;
-    bool many = p->model->net.model.head->many;
+    int n = model->net.model.n_classes;
+    bool many = model->net.model.head->many;
     if (!many)
         th_softmax(logits, n, p->p);
     for (int i = 0; i < n; i++) {
@@ -77,25 +86,41 @@ static void tell(struct predictor *p, const struct th_sample *s, const float *lo
         p->probabilities[i] = (float)p->p[i];
     }
     const thaw_prediction prediction = {.file = s->path,
+        .model = model,
         .best = th_argmax(logits, n),
         .probabilities = p->probabilities,
         .logits = logits,
         .labels = many ? p->labels : NULL,
-        .n_labels = many ? find_labels(p, n) : 0};
+        .n_labels = many ? find_labels(p, n, model->threshold) : 0};
     p->each(p->context, &prediction);
 }
 
-/* Classify what waits. */
+/* Of head k: 0 the model's own, then those that share its backbone. [batch][its classes] */
+static float *logits_of(struct predictor *p, int k)
+{
+    if (k == 0)
+        return p->model->evaluator.logits;
+    return p->logits + (size_t)(k - 1) * (size_t)p->batch * (size_t)p->classes;
+}
+
+/* Classify what waits: image by image, head by head. */
 static thaw_status flush(struct predictor *p)
 {
+    const thaw_model *m = p->model;
     int n = p->n;
     p->n = 0;
     if (n == 0)
         return THAW_OK;
     TRY(th_evaluator_run(&p->model->evaluator, p->images, n));
+    for (int k = 1; k <= m->n_others; k++)
+        TRY(th_plan_get(
+            m->evaluator.plan, th_model_scope(k - 1).logits, logits_of(p, k)));
     for (int i = 0; i < n; i++)
-        tell(p, p->waiting[i],
-            p->model->evaluator.logits + i * p->model->net.model.n_classes);
+        for (int k = 0; k <= m->n_others; k++) {
+            const thaw_model *model = k ? m->others[k - 1] : m;
+            tell(p, model, p->waiting[i],
+                logits_of(p, k) + i * model->net.model.n_classes);
+        }
     return THAW_OK;
 }
 

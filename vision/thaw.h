@@ -179,6 +179,7 @@ THAW_API const char *thaw_model_class(const thaw_model *m, int i);
 
 typedef struct thaw_prediction {
     const char *file;
+    const thaw_model *model;             /* whose head this is; NULL with an error */
     const char *error;                   /* NULL, or why this image could not be read */
     int best;                            /* class index */
     const float *probabilities, *logits; /* [n_classes] */
@@ -187,6 +188,14 @@ typedef struct thaw_prediction {
     const int *labels;
     int n_labels;
 } thaw_prediction;
+
+/* Put other's head on m's backbone as well: predictions of m then are m's and after it
+ * those of every other head, image by image, and the backbone runs once for all of them.
+ * They have the bits that each model has alone. THAW_E_DATA where the backbones are not
+ * the same, bit for bit (which tensor is not), or the images are prepared otherwise;
+ * THAW_E_USAGE with adapters. m stays as it is then. `other` outlives m; m is for
+ * predictions from now on. */
+THAW_API thaw_status thaw_model_share(thaw_model *m, thaw_model *other);
 
 /* Classify an image, or every image under a folder, in byte order of their paths. The
  * callback sees one prediction an image; unreadable ones carry `error`. */
