@@ -212,7 +212,7 @@ thaw_status distinct_collect(
     const struct th_variant *v = NULL;
     struct th_model model;
     TRY(th_variant_find(c->variant, &backbone, &v));
-    TRY(th_model_init(&model, backbone, v, th_head_list[0], &v->input, classes,
+    TRY(th_model_init(&model, backbone, v, th_head_list[0], 0, &v->input, classes,
         (int)(sizeof classes / sizeof *classes)));
     thaw_status status = plan_and_walk(list, c, &model, batch);
     th_model_release(&model);
