@@ -102,12 +102,12 @@ def keep(path, kept):
 # ---- Tables ----
 
 def accuracy(kept, data, name, kind, seeds):
-    """Mean over seeds and its standard error: of so many images, or of the seeds where that is more."""
-    runs = [kept[f"{data} {name} {kind} {s}"] for s in range(seeds)]
-    top1 = [r["top1"] for r in runs]
-    mean = sum(top1) / seeds
+    """Mean over the seeds that there are and its standard error: of so many images, or of the seeds where that is more."""
+    runs = [kept[key] for key in (f"{data} {name} {kind} {s}" for s in range(seeds)) if key in kept]
+    top1, n = [r["top1"] for r in runs], len(runs)
+    mean = sum(top1) / n
     images = math.sqrt(mean * (1 - mean) / runs[0]["images"])
-    spread = math.sqrt(sum((t - mean) ** 2 for t in top1) / max(seeds - 1, 1) / seeds)
+    spread = math.sqrt(sum((t - mean) ** 2 for t in top1) / max(n - 1, 1) / n)
     return mean, max(images, spread)
 
 
@@ -148,15 +148,14 @@ def cell(row, score):
 def render(kept, seeds):
     for data in ARCHIVES:
         rows = kept[f"{data} scores"]
-        print(f"\n**{data}**\n\n| weights | " + " | ".join(SCORES) + " | seconds | head only | all |")
-        print("|---" * (len(SCORES) + 4) + "|")
+        print(f"\n**{data}**\n\n| weights | " + " | ".join(SCORES) + " | head only | all |")
+        print("|---" * (len(SCORES) + 3) + "|")
         for name in sorted(FILES, key=lambda n: -rows[n]["logme"]):
             ends = []
             for kind in ("head", "all"):
                 mean, error = accuracy(kept, data, name, kind, seeds)
                 ends.append(f"{100 * mean:.1f} ± {100 * error:.1f} %")
-            seconds = rows[name]["feature_seconds"] + rows[name]["score_seconds"]
-            print(f"| {name} | " + " | ".join(cell(rows[name], s) for s in SCORES) + f" | {seconds:.1f} | " +
+            print(f"| {name} | " + " | ".join(cell(rows[name], s) for s in SCORES) + " | " +
                   " | ".join(ends) + " |")
     files = [n for n in FILES if n != "random"]
     columns = list(itertools.product(ARCHIVES, ("head", "all")))
@@ -186,6 +185,9 @@ def main():
     if not args.render:
         collect(args, kept)
     render(kept, args.seeds)
+    for kind in ("head", "all"):
+        print(f"{kind}: seeds", *(s for s in range(args.seeds) if all(f"{d} {n} {kind} {s}" in kept for d in ARCHIVES
+                                                                     for n in FILES)))
 
 
 main()
