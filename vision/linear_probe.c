@@ -76,9 +76,8 @@ static double evaluate(const struct problem *p, const double *w, double *g)
 {
     const struct th_labelled *x = p->x;
     int64_t width = x->values + 1;
-    int threads = th_threads_for(x->threads, x->n * p->size);
     double loss = 0;
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads(th_threads_for(x->threads, x->n * p->size))
     for (int64_t i = 0; i < x->n; i++) {
         double *r = p->residual + i * x->n_classes;
         if (!p->use[i])
@@ -88,7 +87,7 @@ static double evaluate(const struct problem *p, const double *w, double *g)
         for (int c = 0; c < x->n_classes; c++)
             r[c] /= p->n_use;
     }
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads(th_threads_for(x->threads, x->n * p->size))
     for (int64_t from = 0; from < x->values; from += COLUMNS)
         gradient_columns(
             p, w, g, from, from + COLUMNS < x->values ? from + COLUMNS : x->values);

@@ -53,15 +53,14 @@ static void reflect_both(
     struct matrix *x, int64_t from, const double *v, double beta, double *w)
 {
     int64_t n = x->n - from;
-    int threads = th_threads_for(x->threads, n * n);
     double *a = x->a + from * x->n + from;
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads(th_threads_for(x->threads, n *n))
     for (int64_t i = 0; i < n; i++)
         w[i] = beta * th_dot(a + i * x->n, v, n);
     double pv = th_dot(w, v, n);
     for (int64_t i = 0; i < n; i++)
         w[i] -= beta / 2 * pv * v[i];
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads(th_threads_for(x->threads, n *n))
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++)
             a[i * x->n + j] -= v[i] * w[j] + w[i] * v[j];
@@ -223,6 +222,7 @@ enum { BLOCK = 16 }; /* rows of the result that one thread makes at a time */
 static void gram_of_columns(
     const double *x, int64_t n, int64_t values, double *g, int threads)
 {
+    (void)threads; /* not read where there is no OpenMP */
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t from = 0; from < values; from += BLOCK) {
         int64_t to = from + BLOCK < values ? from + BLOCK : values;
@@ -239,6 +239,7 @@ static void gram_of_columns(
 static void gram_of_rows(
     const double *x, int64_t n, int64_t values, double *g, int threads)
 {
+    (void)threads; /* not read where there is no OpenMP */
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++)
