@@ -123,9 +123,12 @@ thaw_status th_recipe_init(struct th_recipe *r, const thaw_options *o)
     TRY(th_freeze_check_bn(r->bn));
     TRY(check(r, o));
     TRY(th_timetable_init(&r->timetable, th_option_text(o, "thaw")));
-    if (thaw_options_is_set(o, "lora"))
-        TRY(th_lora_parse(&r->lora, th_option_text(o, "lora")));
-    return THAW_OK;
+    thaw_status status = thaw_options_is_set(o, "lora")
+                             ? th_lora_parse(&r->lora, th_option_text(o, "lora"))
+                             : THAW_OK;
+    if (status != THAW_OK)
+        th_timetable_release(&r->timetable);
+    return status;
 }
 
 bool th_recipe_says_lora(const struct th_recipe *r)
