@@ -1,37 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns opening and closing devices, and the layouts that kernels share. Knows no kernel. */
+ * Owns opening and closing devices. */
 #include "backend.h"
 
 #include "cores.h"
 #include "mem.h"
+#include "plugin.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The backend named before the colon; only cpu takes something after it. */
-static const struct th_backend *backend_of(const char *name, const char **isa)
+/* Devices with something after the colon: an instruction set, a number. */
+static const char *after(const char *name, const char *kind)
+{
+    size_t n = strlen(kind);
+    return strncmp(name, kind, n) == 0 && name[n] == ':' ? name + n + 1 : NULL;
+}
+
+static thaw_status unknown(const char *name)
+{
+    return th_fail(THAW_E_USAGE,
+        "device %s: not known; there are cpu, cpu:base, cpu:avx2, cpu:avx512, cuda:0, "
+        "ref, "
+        "far",
+        name);
+}
+
+/* The backend named before the colon, and what follows it. */
+static thaw_status backend_of(
+    const char *name, const struct th_backend **out, const char **part)
 {
     static const struct th_backend *const backends[] = {
         &th_backend_ref, &th_backend_far, &th_backend_cpu};
-    *isa = strncmp(name, "cpu:", 4) == 0 ? name + 4 : "";
-    if (**isa != '\0')
-        return &th_backend_cpu;
+    *part = "";
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
-        if (strcmp(name, backends[i]->name) == 0)
-            return backends[i];
-    return NULL;
+        if (strcmp(name, backends[i]->name) == 0) {
+            *out = backends[i];
+            return THAW_OK;
+        }
+    const char *isa = after(name, "cpu"), *number = after(name, "cuda");
+    if (isa && *isa) {
+        *out = &th_backend_cpu;
+        *part = isa;
+        return THAW_OK;
+    }
+    if (strcmp(name, "cuda") == 0)
+        number = "0";
+    if (!number || !*number || strspn(number, "0123456789") != strlen(number))
+        return unknown(name);
+    *part = number;
+    return th_plugin_find("cuda", out);
+}
+
+static thaw_status open_auto(int threads, struct th_device **out)
+{
+    char missed[sizeof(*out)->missed];
+    thaw_status status = th_device_open("cuda:0", threads, out);
+    if (status != THAW_E_FAIL)
+        return status;
+    snprintf(missed, sizeof missed, "%s", thaw_error());
+    TRY(th_device_open("cpu", threads, out));
+    memcpy((*out)->missed, missed, sizeof missed);
+    return THAW_OK;
 }
 
 thaw_status th_device_open(const char *name, int threads, struct th_device **out)
 {
-    const char *isa;
-    const struct th_backend *backend = backend_of(name, &isa);
+    const char *part;
+    const struct th_backend *backend = NULL;
     struct th_device *device = NULL;
-    if (backend == NULL || strlen(isa) >= sizeof device->isa)
-        return th_fail(THAW_E_USAGE,
-            "device %s: not known; there are cpu, cpu:base, cpu:avx2, cpu:avx512, ref, "
-            "far",
-            name);
+    if (strcmp(name, "auto") == 0)
+        return open_auto(threads, out);
+    TRY(backend_of(name, &backend, &part));
+    if (strlen(part) >= sizeof device->isa)
+        return unknown(name);
     if (threads < 0)
         return th_fail(THAW_E_USAGE,
             "device %s: %d threads: give 1 or more, or 0 for all", name, threads);
@@ -40,7 +81,7 @@ thaw_status th_device_open(const char *name, int threads, struct th_device **out
         return THAW_E_MEMORY;
     device->backend = backend;
     device->threads = threads > 0 ? threads : th_cores();
-    snprintf(device->isa, sizeof device->isa, "%s", isa);
+    snprintf(device->isa, sizeof device->isa, "%s", part);
     thaw_status status = backend->open(device);
     if (status == THAW_OK)
         *out = device;
@@ -55,81 +96,4 @@ void th_device_close(struct th_device *device)
         return;
     device->backend->close(device);
     th_free(device);
-}
-
-size_t th_operand_bytes(const struct th_operand *o)
-{
-    return th_dtype_bytes(o->dtype, th_shape_count(&o->shape));
-}
-
-static bool blockable(const struct th_operand *o)
-{
-    return o->present && o->shape.rank == 4;
-}
-
-static void set_blocks(struct th_operand *in, struct th_operand *out, int block)
-{
-    for (int i = 0; i < TH_MAX_IN; i++)
-        in[i].block = blockable(&in[i]) ? block : 1;
-    for (int i = 0; i < TH_MAX_OUT; i++)
-        out[i].block = blockable(&out[i]) ? block : 1;
-}
-
-static bool divides(int block, const struct th_operand *operands, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (blockable(&operands[i]) && operands[i].shape.dim[1] % block != 0)
-            return false;
-    return true;
-}
-
-void th_layout_plain(const union th_attr *attr, struct th_operand *in,
-    struct th_operand *out, int device_block)
-{
-    (void)attr, (void)device_block;
-    set_blocks(in, out, 1);
-}
-
-void th_layout_reorder(const union th_attr *attr, struct th_operand *in,
-    struct th_operand *out, int device_block)
-{
-    (void)attr, (void)in, (void)out, (void)device_block;
-}
-
-/* Blocks of more channels are those of integer convolutions: no other kernel has them. */
-enum { LARGEST_BLOCK = 16 };
-
-/* The block that the others follow: of a mask or index, which came with it and are never
- * reordered, else of the first input. */
-static int leading_block(const struct th_operand *in, int device_block)
-{
-    int block = 0;
-    for (int i = 0; i < TH_MAX_IN; i++) {
-        if (!blockable(&in[i]))
-            continue;
-        if (in[i].dtype != TH_F32)
-            return in[i].block;
-        if (block == 0)
-            block = in[i].block;
-    }
-    return block > 0 && block <= LARGEST_BLOCK ? block : device_block;
-}
-
-void th_layout_alike(const union th_attr *attr, struct th_operand *in,
-    struct th_operand *out, int device_block)
-{
-    (void)attr;
-    int block = leading_block(in, device_block);
-    bool fits =
-        block > 1 && divides(block, in, TH_MAX_IN) && divides(block, out, TH_MAX_OUT);
-    set_blocks(in, out, fits ? block : 1);
-}
-
-void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
-    struct th_operand *in, struct th_operand *out, int device_block)
-{
-    if (kernel->layout != NULL)
-        kernel->layout(attr, in, out, device_block);
-    else
-        th_layout_alike(attr, in, out, device_block);
 }

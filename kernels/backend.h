@@ -95,8 +95,9 @@ struct th_backend {
 struct th_device {
     const struct th_backend *backend;
     int threads;  /* at least 1 */
-    char isa[16]; /* what followed "cpu:", "" for the best; open checks it, and
-                     names what is in force */
+    char isa[16]; /* what followed "cpu:" ("" for the best; open checks it, and names what
+                     is in force), or the number after "cuda:" */
+    char missed[320]; /* of "auto": why it is not cuda:0; else "" */
     int block;    /* preferred channel block: 1, 8 or 16; set by open */
     bool int8;    /* conv_q is faster than conv here; set by open */
     void *state;  /* the backend's own */
@@ -111,9 +112,9 @@ extern const struct th_kernel th_hosted_kernel;
 
 extern const struct th_backend th_backend_ref, th_backend_far, th_backend_cpu;
 
-/* "cpu" or "cpu:avx2" (an instruction set at most: base, avx2, avx512), "ref", "far".
- * threads 0: all cores. THAW_E_USAGE for an unknown name, or an instruction set that this
- * machine lacks. */
+/* "auto" (cuda:0 where it can be used, else cpu), "cpu" or "cpu:avx2" (an instruction set at most: base, avx2, avx512), "cuda:0" (a plugin:
+ * plugin.h), "ref", "far". threads 0: all cores. THAW_E_USAGE for an unknown name, or an
+ * instruction set that this machine lacks; THAW_E_FAIL where there is no such device. */
 thaw_status th_device_open(const char *name, int threads, struct th_device **out);
 void th_device_close(struct th_device *device); /* NULL is fine */
 

@@ -7,10 +7,12 @@
 
 #include <cmocka.h>
 
+#include "plugin.h"
 #include "support/ops.h"
 
 #include <math.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,13 +38,37 @@ static void unknown_devices_are_refused(void **state)
 {
     (void)state;
     static const char *const names[] = {"", "gpu", "cpu:", "ref:avx2", "cpux",
-        "cpu:sse9", "cpu:an_instruction_set_with_a_long_name"};
+        "cuda:", "cuda:x", "cuda:-1", "cpu:sse9",
+        "cpu:an_instruction_set_with_a_long_name"};
     struct th_device *device = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_int_equal(th_device_open(names[i], 1, &device), THAW_E_USAGE);
     assert_fails(th_device_open("ref", -1, &device), THAW_E_USAGE, "threads");
     assert_null(device);
     th_device_close(NULL);
+}
+
+static void a_plugin_that_cannot_be_used_is_an_error_and_auto_goes_on(void **state)
+{
+    (void)state;
+    struct th_device *device = NULL;
+    setenv("THAW_CUDA_ENGINE", "/nowhere/libthaw_cuda.so", 1);
+    assert_fails(th_device_open("cuda:0", 1, &device), THAW_E_FAIL, "cannot be loaded");
+    assert_non_null(strstr(thaw_error(), "/nowhere/libthaw_cuda.so"));
+    assert_fails(th_device_open("cuda", 1, &device), THAW_E_FAIL, "cannot be loaded");
+    ok(th_device_open("auto", 1, &device), "auto");
+    assert_string_equal(device->backend->name, "cpu");
+    assert_non_null(strstr(device->missed, "cannot be loaded"));
+    th_device_close(device);
+    setenv("THAW_CUDA_ENGINE", "libm.so.6", 1); /* a library, but no plugin of ours */
+    assert_fails(
+        th_device_open("cuda:0", 1, &device), THAW_E_FAIL, "is not of this thaw");
+    unsetenv("THAW_CUDA_ENGINE");
+    const struct th_plugin_host host = th_plugin_host();
+    struct th_plugin_host other = host;
+    assert_true(th_plugin_fits(&host, &other));
+    other.call_bytes++;
+    assert_false(th_plugin_fits(&host, &other));
 }
 
 static void an_open_device_knows_its_threads_and_says_what_it_is(void **state)
@@ -312,6 +338,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_devices_are_refused),
+        cmocka_unit_test(a_plugin_that_cannot_be_used_is_an_error_and_auto_goes_on),
         cmocka_unit_test(an_open_device_knows_its_threads_and_says_what_it_is),
         cmocka_unit_test(every_op_has_a_kernel_everywhere),
         cmocka_unit_test(memory_is_zero_and_keeps_what_is_uploaded),

@@ -29,4 +29,8 @@ thaw_status th_fail(thaw_status status, const char *fmt, ...) TH_PRINTF(2, 3);
 /* As th_fail, for a failed system call: appends ": strerror(errno)". */
 thaw_status th_fail_errno(thaw_status status, const char *fmt, ...) TH_PRINTF(2, 3);
 
+/* This thread's sentence; for a plugin, which has this file's code once more, to borrow. */
+char *th_error_sentence(void);
+void th_error_borrow(char *(*sentence)(void));
+
 #endif

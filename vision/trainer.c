@@ -51,12 +51,16 @@ static void write_start(struct thaw_trainer *t)
     th_trainer_say_lost_line(t, th_run_log_start(&t->folder, &s));
 }
 
-/* What options alone can say wrong, and that there are weights, is known before many
- * images are listed. */
+/* What options alone can say wrong, and that there are weights and the device, is known
+ * before many images are listed. */
 static thaw_status check_options(const thaw_options *o)
 {
     const struct th_head *head = NULL;
+    const struct th_device_name name = th_option_device(o);
+    struct th_device *device = NULL;
     char *path = NULL;
+    TRY(th_device_open(name.text, 1, &device));
+    th_device_close(device);
     TRY(th_head_find(th_option_text(o, "head"), &head));
     TRY(th_pretrained_find(o, &path));
     th_free(path);

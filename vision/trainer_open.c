@@ -407,11 +407,21 @@ static thaw_status note_choices(struct thaw_trainer *t, bool resumed)
     return thaw_options_set(t->options, "conv-choices", now.text);
 }
 
+/* What --device auto became. */
+static void say_device(const struct thaw_trainer *t)
+{
+    struct th_device *d = t->net.device;
+    if (!strcmp(th_option_text(t->options, "device"), "auto"))
+        th_say(&t->events, "device", "%s%s%s", d->backend->describe(d),
+            d->missed[0] ? "; " : "", d->missed);
+}
+
 thaw_status th_trainer_build(
     struct thaw_trainer *t, const struct th_weights *checkpoint)
 {
     TRY(th_recipe_init(&t->recipe, t->options));
     TRY(checkpoint ? restore_network(t, checkpoint) : open_data_and_network(t));
+    say_device(t);
     TRY(note_choices(t, checkpoint != NULL));
     t->net.model.dropout = t->recipe.dropout;
     t->net.model.drop_path = t->recipe.drop_path;
