@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The op sweep's cases on a device against the plain C kernels. */
+#ifndef OPS_SWEEP_H
+#define OPS_SWEEP_H
+
+#include "ops.h"
+
+bool is_conv(const struct node *n);
+
+/* Everything that the node writes is as the plain C kernel has it: real values within
+ * a table by op, bits and positions exactly; all of it exactly if `exact`. */
+void check_result(const struct tape *t, const struct node *n, const struct result *a,
+    const struct result *expected, bool exact);
+
+/* Every node of every case on `device`, laid out as said, against ref and plain. */
+void sweep(
+    struct th_device *ref, struct th_device *device, struct layout layout, bool exact);
+
+#endif
