@@ -125,8 +125,10 @@ void th_cudnn_forget(struct th_cudnn_target *target)
 static thaw_status make_tensor(
     struct th_cudnn_plan *p, const struct th_cudnn_graph *g, int index)
 {
-    enum { ALIGNMENT = 16 }; /* bytes, of what engines may load at once */
     const struct th_cudnn_tensor *t = &g->tensors[index];
+    int64_t alignment = 16; /* bytes, of what engines may load at once */
+    while (t->offset % (size_t)alignment != 0) /* k behind q in a row of odd length */
+        alignment /= 2;
     cudnnBackendDescriptor_t d;
     char what[96];
     th_cudnn_tensor_text(g, index, what, sizeof what);
@@ -138,8 +140,8 @@ static thaw_status make_tensor(
     TRY(set(
         p, what, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, t->rank, t->stride));
     TRY(set(p, what, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &t->uid));
-    TRY(set(p, what, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1,
-        &(int64_t){ALIGNMENT}));
+    TRY(set(
+        p, what, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment));
     if (t->kind == TH_CUDNN_VIRTUAL)
         TRY(set(p, what, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1,
             &(bool){true}));
