@@ -42,7 +42,10 @@ struct emu_op {
     struct emu_range ranges[EMU_RANGES];
     int n_ranges;
     void (*run)(void *const *memory, const void *argument);
+    void (*release)(void *argument); /* NULL: the argument is in the operation */
+    void *owned;
     char argument[EMU_ARGUMENT];
+    int index; /* in emu.ops */
     int value; /* of a set */
     bool hashed;
     uint64_t hash;           /* of a host source, when it was enqueued */
@@ -104,6 +107,8 @@ void *emu_grow(void *array, int n, size_t size); /* room for one more */
 
 /* inject.c: every entry point begins with it. Not success: return it. */
 cudaError_t emu_enter(enum emu_class class, const char *name);
+cudaError_t emu_visit(const char *name); /* of a call that is never asked to fail */
+bool emu_fails(enum emu_class class);    /* whether this is the call that is asked to */
 cudaError_t emu_return(cudaError_t error); /* keeps it for cudaGetLastError */
 
 /* memory.c */
@@ -116,6 +121,11 @@ void emu_memory_close(void);
 /* stream.c */
 struct emu_op *emu_op_new(enum emu_kind kind, const char *name, cudaStream_t stream);
 void emu_enqueue(struct emu_op *op);
+/* As emu_launch, of an argument that is given away: release(argument) after it ran. */
+cudaError_t emu_launch_owned(cudaStream_t stream, const char *name,
+    void (*run)(void *const *memory, const void *argument), void *argument,
+    void (*release)(void *argument), const struct emu_range *ranges, int n);
+void emu_ops_close(void);
 void emu_run_until(struct emu_op *op);
 void emu_run_all(void);
 cudaError_t emu_synchronised(
@@ -126,5 +136,8 @@ int emu_actor(cudaStream_t stream); /* -1: no live stream */
 void emu_merge(struct emu_clock *to, const struct emu_clock *from);
 void emu_race_check(int actor, const struct emu_clock *now, const char *name,
     uint64_t seq, const struct emu_range *ranges, int n);
+
+/* dnn_describe.c: handles and descriptors that are left are findings */
+void emu_dnn_close(void);
 
 #endif

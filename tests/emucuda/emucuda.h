@@ -26,6 +26,10 @@ struct emu_options {
     uint64_t seed;       /* of EMU_RANDOM */
     size_t capacity;     /* bytes of device memory; 0: 64 GiB */
     cudaError_t missing; /* what cudaGetDeviceCount says (34, 35, 100); 0: a device */
+    bool any_sum_order;  /* sums in an order of the seed, as other engines would */
+    /* For tests of the double: each graph has an engine, and tensor cores read all of an
+     * fp32 number. */
+    bool generous;
 };
 
 /* A fresh device without findings. */
@@ -40,7 +44,7 @@ struct emu_range {
     size_t bytes;
     bool writes;
 };
-enum { EMU_RANGES = 8, EMU_ARGUMENT = 64 };
+enum { EMU_RANGES = 64, EMU_ARGUMENT = 64 };
 /* Enqueue run(memory, argument): memory[i] is where the bytes of ranges[i] really are;
  * `argument` is copied, of at most EMU_ARGUMENT bytes. */
 cudaError_t emu_launch(cudaStream_t stream, const char *name,
@@ -56,7 +60,9 @@ enum { EMU_TRAPPED = 86 };
 void emu_trap(void);
 
 /* The n-th call of a class from now on fails (n = 1: the next); 0: none. EMU_ASYNC: the n-th
- * piece of work that runs, which the next synchronising call says, and every call after. */
+ * piece of work that runs, which the next synchronising call says, and every call after.
+ * EMU_PLAN: the n-th finalisation of an execution plan of cuDNN, or question for an algorithm
+ * of cuBLASLt; EMU_EXECUTE: the n-th cudnnBackendExecute or cublasLtMatmul. */
 enum emu_class {
     EMU_ALLOC,
     EMU_COPY,
@@ -64,6 +70,8 @@ enum emu_class {
     EMU_EVENT,
     EMU_STREAM,
     EMU_ASYNC,
+    EMU_PLAN,
+    EMU_EXECUTE,
     EMU_CLASSES
 };
 void emu_fail(enum emu_class class, int n);
@@ -77,7 +85,10 @@ int emu_found(const char *part);
 
 /* Since emu_open or emu_reset_counters. */
 struct emu_counters {
-    int launches, copies, syncs, allocations, frees, events;
+    int launches;                    /* of all kinds of work but copies */
+    int executes, products, kernels; /* of these: cuDNN's, cuBLASLt's, our kernels */
+    int copies, syncs, allocations, frees, events;
+    int plans; /* of cuDNN, finalised */
     size_t bytes_to_device, bytes_to_host, peak_bytes;
 };
 struct emu_counters emu_counters(void);

@@ -40,20 +40,29 @@ cudaError_t emu_return(cudaError_t error)
     return error;
 }
 
-cudaError_t emu_enter(enum emu_class class, const char *name)
+bool emu_fails(enum emu_class class)
+{
+    bool now = emu.fail_in[class] > 0 && --emu.fail_in[class] == 0;
+    emu.failed = emu.failed || now;
+    return now;
+}
+
+cudaError_t emu_visit(const char *name)
 {
     if (!emu.open)
         return cudaErrorInitializationError;
     if (!pthread_equal(emu.thread, pthread_self()))
         emu_find(
             "thread: %s from another thread than the one that opened the device", name);
-    if (emu.sticky != cudaSuccess)
-        return emu_return(emu.sticky);
-    if (emu.fail_in[class] > 0 && --emu.fail_in[class] == 0) {
-        emu.failed = true;
-        return emu_return(error_of(class));
-    }
-    return cudaSuccess;
+    return emu.sticky == cudaSuccess ? cudaSuccess : emu_return(emu.sticky);
+}
+
+cudaError_t emu_enter(enum emu_class class, const char *name)
+{
+    cudaError_t error = emu_visit(name);
+    if (error == cudaSuccess && emu_fails(class))
+        error = emu_return(error_of(class));
+    return error;
 }
 
 cudaError_t cudaGetLastError(void)

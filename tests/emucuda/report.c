@@ -101,16 +101,14 @@ int emu_close(void)
             emu_find("leak: event %d was not destroyed", i);
         free(emu.events[i]);
     }
+    emu_ops_close();
+    emu_dnn_close();
     emu_memory_close();
-    for (int i = 0; i < emu.n_ops; i++)
-        free(emu.ops[i]);
-    free(emu.ops);
     free(emu.events);
     free(emu.accesses);
-    emu.ops = NULL;
     emu.events = NULL;
     emu.accesses = NULL;
-    emu.n_ops = emu.n_events = emu.n_accesses = 0;
+    emu.n_events = emu.n_accesses = 0;
     emu.open = false;
     return emu.n_findings;
 }

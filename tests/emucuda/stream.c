@@ -60,8 +60,7 @@ static void execute(struct emu_op *op)
     emu.ran++;
     if (emu.pending != cudaSuccess || emu.sticky != cudaSuccess)
         return; /* nothing runs after an error */
-    if (emu.fail_in[EMU_ASYNC] > 0 && --emu.fail_in[EMU_ASYNC] == 0) {
-        emu.failed = true;
+    if (emu_fails(EMU_ASYNC)) {
         emu.pending = cudaErrorLaunchFailure;
         return;
     }
@@ -73,11 +72,28 @@ static void execute(struct emu_op *op)
             "written since it was enqueued",
             op->name, (unsigned long long)op->seq, op->stream);
     if (op->kind == EMU_OP_WORK)
-        op->run(memory, op->argument);
+        op->run(memory, op->owned ? op->owned : op->argument);
     else if (op->kind == EMU_OP_COPY)
         memmove(memory[0], memory[1], op->ranges[0].bytes);
     else if (op->kind == EMU_OP_SET)
         memset(memory[0], op->value, op->ranges[0].bytes);
+}
+
+static void op_free(struct emu_op *op)
+{
+    emu.ops[op->index] = emu.ops[--emu.n_ops];
+    emu.ops[op->index]->index = op->index;
+    if (op->release)
+        op->release(op->owned);
+    free(op);
+}
+
+void emu_ops_close(void)
+{
+    while (emu.n_ops > 0)
+        op_free(emu.ops[emu.n_ops - 1]);
+    free(emu.ops);
+    emu.ops = NULL;
 }
 
 static void run_head(struct emu_stream *s)
@@ -97,14 +113,19 @@ static void run_head(struct emu_stream *s)
     s->head = op->next;
     if (!s->head)
         s->tail = NULL;
+    if (op->kind != EMU_OP_RECORD) /* events and waits point to those */
+        op_free(op);
 }
 
 /* That and no more than what comes before it. */
 void emu_run_until(struct emu_op *op)
 {
     struct emu_stream *s = &emu.streams[op->stream];
-    while (!op->done)
-        run_head(s);
+    bool last = op->done;
+    while (!last) {
+        last = s->head == op;
+        run_head(s); /* frees it */
+    }
 }
 
 void emu_run_all(void)
@@ -147,6 +168,7 @@ struct emu_op *emu_op_new(enum emu_kind kind, const char *name, cudaStream_t str
     op->stream = (int)(uintptr_t)stream;
     op->seq = ++emu.seq;
     emu.ops = emu_grow(emu.ops, emu.n_ops, sizeof *emu.ops);
+    op->index = emu.n_ops;
     emu.ops[emu.n_ops++] = op;
     return op;
 }
@@ -181,6 +203,18 @@ void emu_enqueue(struct emu_op *op)
     schedule(op);
 }
 
+static struct emu_op *work_new(cudaStream_t stream, const char *name,
+    void (*run)(void *const *memory, const void *argument),
+    const struct emu_range *ranges, int n)
+{
+    struct emu_op *op = emu_op_new(EMU_OP_WORK, name, stream);
+    op->run = run;
+    memcpy(op->ranges, ranges, (size_t)n * sizeof *ranges);
+    op->n_ranges = n;
+    emu.counters.launches++;
+    return op;
+}
+
 cudaError_t emu_launch(cudaStream_t stream, const char *name,
     void (*run)(void *const *memory, const void *argument), const void *argument,
     size_t argument_bytes, const struct emu_range *ranges, int n)
@@ -190,13 +224,24 @@ cudaError_t emu_launch(cudaStream_t stream, const char *name,
         return error;
     if (emu_actor(stream) < 0 || n > EMU_RANGES || argument_bytes > EMU_ARGUMENT)
         return emu_return(cudaErrorInvalidValue);
-    struct emu_op *op = emu_op_new(EMU_OP_WORK, name, stream);
-    op->run = run;
+    struct emu_op *op = work_new(stream, name, run, ranges, n);
     if (argument_bytes)
         memcpy(op->argument, argument, argument_bytes);
-    memcpy(op->ranges, ranges, (size_t)n * sizeof *ranges);
-    op->n_ranges = n;
-    emu.counters.launches++;
+    emu_enqueue(op);
+    return cudaSuccess;
+}
+
+cudaError_t emu_launch_owned(cudaStream_t stream, const char *name,
+    void (*run)(void *const *memory, const void *argument), void *argument,
+    void (*release)(void *argument), const struct emu_range *ranges, int n)
+{
+    if (emu_actor(stream) < 0 || n > EMU_RANGES) {
+        release(argument);
+        return emu_return(cudaErrorInvalidValue);
+    }
+    struct emu_op *op = work_new(stream, name, run, ranges, n);
+    op->owned = argument;
+    op->release = release;
     emu_enqueue(op);
     return cudaSuccess;
 }

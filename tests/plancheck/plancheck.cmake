@@ -9,7 +9,7 @@ target_include_directories(stand_in_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DI
 
 add_library(plancheck_calls STATIC ${plancheck}/calls.c ${plancheck}/device.c)
 target_include_directories(plancheck_calls PUBLIC ${plancheck})
-target_link_libraries(plancheck_calls PUBLIC thaw_cuda)
+target_link_libraries(plancheck_calls PUBLIC thaw_cuda ${CUDNN_LIBRARY})
 add_executable(plancheck ${plancheck}/plancheck.c)
 target_link_libraries(plancheck PRIVATE plancheck_calls ${CMAKE_DL_LIBS})
 add_executable(test_graphs ${plancheck}/test_graphs.c)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# The emulated device: the runtime, cuDNN and cuBLASLt in software, on the real headers and no
+# library of NVIDIA's. What links it has to name it before anything that links the real ones.
+set(emucuda ${CMAKE_SOURCE_DIR}/tests/emucuda)
+file(GLOB emu_sources CONFIGURE_DEPENDS ${emucuda}/*.c)
+list(FILTER emu_sources EXCLUDE REGEX "/test_[a-z_]+\\.c$")
+# Whole trainings run through these.
+set_source_files_properties(${emucuda}/dnn_product.c ${emucuda}/dnn_pointwise.c
+  ${emucuda}/dnn_pool.c PROPERTIES COMPILE_OPTIONS "-O3")
+add_library(emucuda STATIC ${emu_sources})
+target_compile_definitions(emucuda PRIVATE _GNU_SOURCE CUDNN_WARN_DEPRECATED)
+target_include_directories(emucuda PUBLIC ${emucuda})
+target_include_directories(emucuda SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR})
+target_link_libraries(emucuda PUBLIC Threads::Threads m)
+
+add_executable(test_device ${emucuda}/test_device.c)
+target_link_libraries(test_device PRIVATE emucuda PkgConfig::CMOCKA)
+add_test(NAME emu_device COMMAND test_device)
+# Each graph of the engine, and what it has to compute, as tests/plancheck asks an interpreter.
+add_executable(test_cudnn_meaning ${CMAKE_SOURCE_DIR}/tests/plancheck/test_meaning.c
+  ${emucuda}/test_run_graph.c)
+target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
+  ${CMAKE_SOURCE_DIR}/tests/plancheck)
+target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
+add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
+set_tests_properties(emu_device emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+  ENVIRONMENT "${test_environment}")
