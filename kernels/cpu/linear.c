@@ -6,10 +6,9 @@
 #include "mem.h"
 #include "ref/ref.h"
 
-#include <stdlib.h>
-
+/* The one of three that runs it. */
 struct state {
-    struct th_matmul_job own;  /* own.isa NULL: not it */
+    struct th_matmul_job own;  /* own.isa NULL: not it; first, for th_matmul_run */
     struct th_dnnl_step *step; /* NULL as well: the plain C kernel */
 };
 
@@ -44,7 +43,7 @@ static void linear_release(struct th_call *call)
     struct state *s = call->state;
     if (s)
         th_dnnl_step_free(s->step);
-    free(s);
+    th_free(s);
     call->state = NULL;
 }
 
