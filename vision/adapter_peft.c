@@ -8,6 +8,7 @@
 #include "file.h"
 #include "json.h"
 #include "mem.h"
+#include "options.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -203,7 +204,7 @@ static void put_list(struct th_json_out *j, const char *key, const char *words)
     char word[MAX_NAME];
     th_json_key(j, key);
     th_json_open(j, '[');
-    while (th_lora_next_word(&words, word, sizeof word))
+    while (th_next_word(&words, word, sizeof word))
         th_json_string(j, word);
     th_json_close(j, ']');
 }

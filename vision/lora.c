@@ -131,16 +131,6 @@ float th_lora_scale(const struct th_lora *l)
 
 /* ---- Targets ---- */
 
-bool th_lora_next_word(const char **at, char *word, size_t size)
-{
-    if (!*at || !**at)
-        return false;
-    size_t n = strcspn(*at, ",");
-    snprintf(word, size, "%.*s", (int)n, *at);
-    *at += n + ((*at)[n] == ',');
-    return true;
-}
-
 bool th_lora_word_names(const char *word, const char *layer, bool conv)
 {
     const char *dot = strrchr(layer, '.');
@@ -155,7 +145,7 @@ bool th_lora_targets(const struct th_lora *l, const char *layer, bool conv)
 {
     char word[MAX_WORD];
     const char *at = l->targets;
-    while (th_lora_next_word(&at, word, sizeof word))
+    while (th_next_word(&at, word, sizeof word))
         if (th_lora_word_names(word, layer, conv))
             return true;
     return false;

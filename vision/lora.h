@@ -35,8 +35,6 @@ float th_lora_scale(const struct th_lora *l);
 bool th_lora_word_names(const char *word, const char *layer, bool conv);
 /* Whether any word does. */
 bool th_lora_targets(const struct th_lora *l, const char *layer, bool conv);
-/* The next word of a list at *at into word[size]; false at the end. */
-bool th_lora_next_word(const char **at, char *word, size_t size);
 
 /* "blocks.0.attn.qkv" of "blocks.0.attn.qkv.lora_A.weight" into layer[size]. */
 void th_lora_layer(const char *param, char *layer, size_t size);

@@ -4,6 +4,7 @@
 
 #include "layers.h"
 #include "mem.h"
+#include "options.h"
 #include "rng.h"
 
 #include <math.h>
@@ -171,7 +172,7 @@ thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora)
     if (lora->targets)
         TRY(rebuild(m));
     const char *at = m->lora.targets;
-    while (th_lora_next_word(&at, word, sizeof word))
+    while (th_next_word(&at, word, sizeof word))
         if (!word_adapts(m, word))
             return names_no_layer(m, word);
     return THAW_OK;

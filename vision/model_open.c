@@ -67,7 +67,7 @@ static thaw_status split_adapters(struct thaw_model *m, const char *list)
     m->adapters = th_alloc(n, sizeof *m->adapters);
     if (!m->adapters)
         return THAW_E_MEMORY;
-    while (th_lora_next_word(&list, path, sizeof path)) {
+    while (th_next_word(&list, path, sizeof path)) {
         m->adapters[m->n_adapters] = th_strdup(path);
         if (!m->adapters[m->n_adapters++])
             return THAW_E_MEMORY;

@@ -310,3 +310,13 @@ bool th_option_rgb(const thaw_options *o, const char *name, float out[3])
         out[c] = (float)rgb[c];
     return true;
 }
+
+bool th_next_word(const char **at, char *word, size_t size)
+{
+    if (!*at || !**at)
+        return false;
+    size_t n = strcspn(*at, ",");
+    snprintf(word, size, "%.*s", (int)n, *at);
+    *at += n + ((*at)[n] == ',');
+    return true;
+}

@@ -33,4 +33,8 @@ thaw_status th_options_load(thaw_options *o, const char *path);
 /* A decimal number in the C locale that fills the whole text; no "inf", "nan" or hex. */
 bool th_parse_real(const char *text, double *out);
 
+/* The next word of a list with commas at *at, which may be NULL, into word[size], cut to
+ * it; false at the end. */
+bool th_next_word(const char **at, char *word, size_t size);
+
 #endif

@@ -426,7 +426,7 @@ static thaw_status make_rows(const thaw_options *o, thaw_score_result *r)
     if (!r->rows)
         return THAW_E_MEMORY;
     for (int pass = 0; pass < 2; pass++)
-        for (const char *at = list; th_lora_next_word(&at, word, sizeof word);) {
+        for (const char *at = list; th_next_word(&at, word, sizeof word);) {
             if (!strcmp(word, "random") != (pass == 1))
                 continue;
             r->rows[r->n_rows].weights = th_strdup(word);
