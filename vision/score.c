@@ -9,6 +9,7 @@
 #include "feature_rows.h"
 #include "linear_probe.h"
 #include "mem.h"
+#include "metrics.h"
 #include "options.h"
 #include "pretrained.h"
 #include "recipe.h"
@@ -43,12 +44,10 @@ static thaw_status take_part(
     const struct th_samples *from = &d->split[TH_SPLIT_TRAIN];
     struct th_samples *to = &part->split[TH_SPLIT_TRAIN];
     *part = (struct th_dataset){.n_classes = d->n_classes, .classes = d->classes};
-    int64_t *count = th_alloc((size_t)d->n_classes, sizeof *count);
+    int64_t *count = th_dataset_count(d, from);
     int64_t *seen = th_alloc((size_t)d->n_classes, sizeof *seen);
     to->sample = th_alloc((size_t)from->n, sizeof *to->sample);
     bool room = count && seen && to->sample;
-    for (int64_t i = 0; room && i < from->n; i++)
-        count[from->sample[i].label]++;
     for (int64_t i = 0; room && i < from->n; i++) {
         int32_t c = from->sample[i].label;
         int64_t quota = from->n > most ? count[c] * most / from->n : count[c];
@@ -280,17 +279,18 @@ static thaw_status judge_features(struct th_labelled *x, thaw_score_row *row)
 }
 
 /* softmax of each row, in place */
-static void to_probabilities(float *logits, int64_t n, int64_t classes)
+static thaw_status to_probabilities(float *logits, int64_t n, int64_t classes)
 {
+    double *p = th_alloc((size_t)classes, sizeof *p);
+    if (!p)
+        return THAW_E_MEMORY;
     for (int64_t i = 0; i < n; i++, logits += classes) {
-        double most = -INFINITY, sum = 0;
+        th_softmax(logits, (int)classes, p);
         for (int64_t c = 0; c < classes; c++)
-            most = fmax(most, (double)logits[c]);
-        for (int64_t c = 0; c < classes; c++)
-            sum += exp((double)logits[c] - most);
-        for (int64_t c = 0; c < classes; c++)
-            logits[c] = (float)(exp((double)logits[c] - most) / sum);
+            logits[c] = (float)p[c];
     }
+    th_free(p);
+    return THAW_OK;
 }
 
 static thaw_status judge(const struct scorer *s, struct th_features *f,
@@ -300,8 +300,9 @@ static thaw_status judge(const struct scorer *s, struct th_features *f,
     thaw_status status = rows_init(&r, s, f, path);
     row->score[THAW_SCORE_LEEP] = (double)NAN;
     if (status == THAW_OK && f->classes) {
-        to_probabilities(f->logits, f->n, f->classes);
-        status = th_leep(&r.x, f->logits, f->classes, &row->score[THAW_SCORE_LEEP]);
+        status = to_probabilities(f->logits, f->n, f->classes);
+        if (status == THAW_OK)
+            status = th_leep(&r.x, f->logits, f->classes, &row->score[THAW_SCORE_LEEP]);
     }
     if (status == THAW_OK)
         status = judge_features(&r.x, row);
