@@ -7,19 +7,14 @@
 #define TH_TESTS_NET_H
 
 #include "mem.h"
+#include "must.h"
 #include "plan.h"
 #include "rng.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct net {
     struct th_device *device;
@@ -36,13 +31,6 @@ struct net {
 static const char *const net_devices[] = {
     "ref", "far", "cpu:avx512", "cpu:avx2", "cpu:base"};
 enum { NET_DEVICES = sizeof net_devices / sizeof *net_devices };
-
-#define must(call)                                                                     \
-    do {                                                                               \
-        thaw_status must_status_ = (call);                                             \
-        if (must_status_ != THAW_OK)                                                   \
-            fail_msg("%s: %s", #call, thaw_error());                                   \
-    } while (0)
 
 /* Non-trivial values of every role, so that no BatchNorm mode equals another. */
 static inline float net_value(const struct th_param *p, uint64_t key, int64_t i)

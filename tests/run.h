@@ -7,30 +7,18 @@
 #include "file.h"
 #include "image.h"
 #include "mem.h"
+#include "must.h"
 #include "rng.h"
 #include "trainer.h"
 #include "weights.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 enum { RUN_SIZE = 8, RUN_CLASSES = 3 }; /* pixels of the network's input */
-
-#define must(call)                                                                     \
-    do {                                                                               \
-        thaw_status must_status_ = (call);                                             \
-        if (must_status_ != THAW_OK)                                                   \
-            fail_msg("%s: %s", #call, thaw_error());                                   \
-    } while (0)
 
 static char run_root[64]; /* of this program's files; removed at its end */
 

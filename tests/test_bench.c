@@ -6,26 +6,15 @@
 #include "freeze.h"
 #include "golden/bench.h"
 #include "mem.h"
+#include "must.h"
 #include "options.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #define N(table) (sizeof(table) / sizeof(table)[0])
-
-#define must(call)                                                                     \
-    do {                                                                               \
-        if ((call) != THAW_OK)                                                         \
-            fail_msg("%s: %s", #call, thaw_error());                                   \
-    } while (0)
 
 static void assert_near(double is, double wanted)
 {

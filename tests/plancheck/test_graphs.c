@@ -2,6 +2,7 @@
  * The CUDA engine's graphs: what the builder refuses and how it says so, which steps pair,
  * and that the filters of engines exclude what they are for. With the real cuDNN, on a
  * description of a device. */
+#include "../must.h"
 #include "calls.h"
 #include "dnn_nodes.h"
 #include "dnn_plan.h"
@@ -10,21 +11,8 @@
 #include "prepare.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#define must(call)                                                                     \
-    do {                                                                               \
-        thaw_status must_status_ = (call);                                             \
-        if (must_status_ != THAW_OK)                                                   \
-            fail_msg("%s: %s", #call, thaw_error());                                   \
-    } while (0)
 
 static void says(const char *part)
 {
