@@ -230,7 +230,7 @@ static void no_weight_gradient_is_made_and_batchnorms_stay_folded(void **state)
 {
     (void)state;
     struct net n;
-    open_with(&n, "cpu:avx2", "r=8,targets=layer3.*");
+    open_with(&n, "cpu:base", "r=8,targets=layer3.*");
     net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, "head", "auto");
     assert_int_equal(net_count_op(&n, TH_OP_bn_apply), 0);
     assert_int_equal(net_count_op(&n, TH_OP_lora_merge), 6);
@@ -246,7 +246,7 @@ static void no_weight_gradient_is_made_and_batchnorms_stay_folded(void **state)
     struct th_plan_stats with, plain;
     th_plan_stats(n.plan, &with);
     struct net bare;
-    net_open(&bare, "cpu:avx2", "resnet20", 16, 5, 7);
+    net_open(&bare, "cpu:base", "resnet20", 16, 5, 7);
     net_plan(&bare, (struct th_plan_spec){.mode = TH_EVAL, .batch = 4}, "head", "auto");
     th_plan_stats(bare.plan, &plain);
     assert_int_equal(with.macs, plain.macs);

@@ -113,7 +113,9 @@ static void own_winograd_is_close_to_ref_with_any_threads(void **state)
 {
     const char *name = *state;
     struct th_device *ref = opened("ref", 2), *threads[3] = {NULL};
-    if (th_device_open(name, 1, &threads[0]) == THAW_E_USAGE) {
+    bool here = th_device_open(name, 1, &threads[0]) == THAW_OK;
+    if (!here || threads[0]->block == 1) { /* no oneDNN: "cpu" is plain C */
+        th_device_close(threads[0]);
         th_device_close(ref);
         skip();
     }
