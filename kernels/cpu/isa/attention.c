@@ -118,10 +118,11 @@ static void scores(
 {
     for (int64_t j = 0; j < h->tp; j += PANEL)
         for (int64_t i = 0; i < n; i += ROWS) {
-            tile acc;
-            clear(acc);
-            multiply(acc, rows + i * h->e, h->e, 1, across + j * h->e, h->e);
-            put(acc, false, h->ld, s + i * h->ld + j);
+            registers acc;
+            clear(ROWS, COLUMNS, acc);
+            multiply(
+                ROWS, COLUMNS, acc, rows + i * h->e, h->e, 1, across + j * h->e, h->e);
+            put(ROWS, COLUMNS, acc, false, h->ld, s + i * h->ld + j);
         }
 }
 
@@ -133,19 +134,20 @@ static void weighted(const struct head *h, const float *s, const float *factor,
     float out[ROWS * PANEL];
     for (int64_t c = 0; c < h->ep; c += PANEL)
         for (int64_t i = 0; i < n; i += ROWS) {
-            tile acc;
-            clear(acc);
-            multiply(acc, s + i * h->ld, h->ld, 1, h->along + c * h->tp, h->t);
+            registers acc;
+            clear(ROWS, COLUMNS, acc);
+            multiply(ROWS, COLUMNS, acc, s + i * h->ld, h->ld, 1, h->along + c * h->tp,
+                h->t);
             int64_t rows = n - i < ROWS ? n - i : ROWS;
             int64_t columns = h->e - c < PANEL ? h->e - c : PANEL;
             for (int64_t r = 0; r < ROWS; r++)
                 for (int v = 0; v < COLUMNS; v++)
                     acc[r][v] *= vf_all(factor[i + r]);
             if (rows == ROWS && columns == PANEL) {
-                put(acc, false, apart, y + i * apart + c);
+                put(ROWS, COLUMNS, acc, false, apart, y + i * apart + c);
                 continue;
             }
-            put(acc, false, PANEL, out);
+            put(ROWS, COLUMNS, acc, false, PANEL, out);
             for (int64_t r = 0; r < rows; r++)
                 memcpy(y + (i + r) * apart + c, out + r * PANEL,
                     sizeof *y * (size_t)columns);
@@ -158,10 +160,10 @@ static void gather(const struct head *h, const float *s, const float *panels, in
 {
     for (int64_t c = 0; c < h->ep; c += PANEL)
         for (int64_t j = 0; j < h->t; j += ROWS) {
-            tile acc;
-            clear(acc);
-            multiply(acc, s + j, 1, h->ld, panels + c * BLOCK, n);
-            put(acc, more, h->ep, to + j * h->ep + c);
+            registers acc;
+            clear(ROWS, COLUMNS, acc);
+            multiply(ROWS, COLUMNS, acc, s + j, 1, h->ld, panels + c * BLOCK, n);
+            put(ROWS, COLUMNS, acc, more, h->ep, to + j * h->ep + c);
         }
 }
 
@@ -175,8 +177,8 @@ static float largest_of(float *s, int64_t t, int64_t tp)
     for (int64_t j = t; j < tp; j++)
         s[j] = s[0];
     for (int64_t j = 0; j < tp; j += TH_LANES)
-        best = vf_max(best, *(const th_vf_unaligned *)(s + j));
-    *(th_vf_unaligned *)lanes = best;
+        best = vf_max(best, vf_load(s + j));
+    vf_store(lanes, best);
     for (int l = 0; l < TH_LANES; l++)
         most = lanes[l] > most || lanes[l] != lanes[l] ? lanes[l] : most;
     return most;
@@ -189,13 +191,12 @@ static double exponents(float *s, int64_t t, int64_t tp, float largest)
     double sum = 0;
     th_vf total = vf_all(0);
     for (int64_t j = 0; j < tp; j += TH_LANES) {
-        th_vf_unaligned *at = (th_vf_unaligned *)(s + j);
-        *at = vf_exp(*at - vf_all(largest));
+        vf_store(s + j, vf_exp(vf_load(s + j) - vf_all(largest)));
         for (int64_t l = t > j ? t : j; l < j + TH_LANES; l++)
             s[l] = 0;
-        total += *at;
+        total += vf_load(s + j);
     }
-    *(th_vf_unaligned *)lanes = total;
+    vf_store(lanes, total);
     for (int l = 0; l < TH_LANES; l++)
         sum += (double)lanes[l];
     return sum;
@@ -232,10 +233,9 @@ static void row_gradient(
     const struct head *h, float *s, float *ds, float lse, float sum)
 {
     for (int64_t j = 0; j < h->tp; j += TH_LANES) {
-        th_vf_unaligned *p = (th_vf_unaligned *)(s + j);
-        th_vf_unaligned *d = (th_vf_unaligned *)(ds + j);
-        *p = vf_exp(*p - vf_all(lse));
-        *d = *p * (*d - vf_all(sum));
+        th_vf p = vf_exp(vf_load(s + j) - vf_all(lse));
+        vf_store(s + j, p);
+        vf_store(ds + j, p * (vf_load(ds + j) - vf_all(sum)));
     }
     for (int64_t j = h->t; j < h->tp; j++)
         s[j] = ds[j] = 0;

@@ -6,11 +6,6 @@
 
 #include "lanes.h"
 
-TH_INLINE th_vf vf_all(float x)
-{
-    return x - (th_vf){0};
-}
-
 /* x at most `most`; NaN stays. */
 TH_INLINE th_vf vf_at_most(float most, th_vf x)
 {

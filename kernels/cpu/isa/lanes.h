@@ -36,18 +36,34 @@ typedef struct {
 
 typedef th_vf th_vf_unaligned __attribute__((aligned(4), may_alias));
 
+/* One vector, at any address. */
+TH_INLINE th_vf vf_load(const float *p)
+{
+    return *(const th_vf_unaligned *)p;
+}
+
+TH_INLINE void vf_store(float *p, th_vf v)
+{
+    *(th_vf_unaligned *)p = v;
+}
+
+TH_INLINE th_vf vf_all(float x)
+{
+    return x - (th_vf){0};
+}
+
 TH_INLINE v16 v_load(const float *p)
 {
     v16 r;
     for (int i = 0; i < TH_VECTORS; i++)
-        r.v[i] = *(const th_vf_unaligned *)(p + i * TH_LANES);
+        r.v[i] = vf_load(p + i * TH_LANES);
     return r;
 }
 
 TH_INLINE void v_store(float *p, v16 a)
 {
     for (int i = 0; i < TH_VECTORS; i++)
-        *(th_vf_unaligned *)(p + i * TH_LANES) = a.v[i];
+        vf_store(p + i * TH_LANES, a.v[i]);
 }
 
 /* The first n lanes; the others are those of `rest`, and not stored. */
@@ -76,7 +92,7 @@ TH_INLINE v16 v_all(float x)
 {
     v16 r;
     for (int i = 0; i < TH_VECTORS; i++)
-        r.v[i] = x - (th_vf){0};
+        r.v[i] = vf_all(x);
     return r;
 }
 

@@ -76,25 +76,26 @@ struct left {
 };
 
 /* A tile's sums over the part; the first one begins with the bias. */
-TH_INLINE void sums(tile acc, const struct th_matmul *p, const struct th_matmul_args *a,
-    struct left l, const float *panel, const float *bias)
+TH_INLINE void sums(registers acc, const struct th_matmul *p,
+    const struct th_matmul_args *a, struct left l, const float *panel,
+    const float *bias)
 {
     if (a->from == 0 && bias)
-        get(acc, 0, bias);
+        get(ROWS, COLUMNS, acc, 0, bias);
     else
-        clear(acc);
-    multiply(acc, l.at, l.row, l.k, panel, part_of(p, a));
+        clear(ROWS, COLUMNS, acc);
+    multiply(ROWS, COLUMNS, acc, l.at, l.row, l.k, panel, part_of(p, a));
 }
 
 /* c[ROWS][PANEL] of the part onto what the parts before made. */
 TH_INLINE void whole_tile(const struct th_matmul *p, const struct th_matmul_args *a,
     struct left l, const float *panel, int64_t column, float *c)
 {
-    tile acc;
+    registers acc;
     for (int r = 0; r < ROWS; r++)
         __builtin_prefetch(c + r * p->n, 1);
     sums(acc, p, a, l, panel, a->bias ? a->bias + column : NULL);
-    put(acc, a->from > 0, p->n, c);
+    put(ROWS, COLUMNS, acc, a->from > 0, p->n, c);
 }
 
 /* The same at an edge, rows x columns of c: the same bits as in a whole tile. */
@@ -103,11 +104,11 @@ static void edge_tile(const struct th_matmul *p, const struct th_matmul_args *a,
     float *c)
 {
     float out[ROWS * PANEL], bias[PANEL] = {0};
-    tile acc;
+    registers acc;
     if (a->bias)
         memcpy(bias, a->bias + column, sizeof *bias * (size_t)columns);
     sums(acc, p, a, l, panel, a->bias ? bias : NULL);
-    put(acc, false, PANEL, out);
+    put(ROWS, COLUMNS, acc, false, PANEL, out);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < columns; j++)
             c[r * p->n + j] =

@@ -67,11 +67,10 @@ TH_INLINE void max_step(struct best *r, const float *x, float place, const int b
 {
     int whole = b / TH_LANES * TH_LANES;
     for (int l = 0; l < whole; l += TH_LANES) {
-        th_vf best = *(th_vf_unaligned *)(r->value + l);
-        th_vf where = *(th_vf_unaligned *)(r->place + l);
-        vf_better(*(const th_vf_unaligned *)(x + l), place, &best, &where);
-        *(th_vf_unaligned *)(r->value + l) = best;
-        *(th_vf_unaligned *)(r->place + l) = where;
+        th_vf best = vf_load(r->value + l), where = vf_load(r->place + l);
+        vf_better(vf_load(x + l), place, &best, &where);
+        vf_store(r->value + l, best);
+        vf_store(r->place + l, where);
     }
     for (int l = whole; l < b; l++)
         if ((x[l] > r->value[l]) | (x[l] != x[l])) {

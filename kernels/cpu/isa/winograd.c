@@ -4,16 +4,15 @@
  * Memory, all at [point]: source [c/BLOCK][tile][BLOCK], as an image is; products
  * likewise with o; weights, dy and dw's sums in panels: [o/PANEL][k][PANEL], with k a
  * source channel, a tile, a source channel. */
+#include "product.h"
 #include "winograd_lines.h"
 
 enum {
     BLOCK = TH_LANES < 8 ? 8 : TH_LANES, /* the device's channel block */
     PER_BLOCK = BLOCK / TH_LANES,        /* vectors */
-    COLUMNS = TH_PRODUCT_COLUMNS,        /* vectors of a product's tile of registers */
-    ROWS = TH_PRODUCT_ROWS,              /* and rows; of dw: DW_ROWS */
-    DW_ROWS = TH_PRODUCT_DW_ROWS,
-    PANEL = COLUMNS * TH_LANES,
+    DW_ROWS = TH_PRODUCT_DW_ROWS,        /* of dw's sums in registers */
 };
+_Static_assert((int)DW_ROWS <= (int)ROWS, "dw's sums are registers, too");
 
 /* Transforms of tiles --------------------------------------------------------------- */
 
@@ -66,8 +65,8 @@ TH_INLINE void image_tile(
         bool row_in = i >= in.row_from && i < in.row_to;
         for (int j = 0; j < TILE; j++)
             d[j] = row_in && j >= in.column_from && j < in.column_to
-                       ? load(from + i * row + j * BLOCK)
-                       : all(0);
+                       ? vf_load(from + i * row + j * BLOCK)
+                       : vf_all(0);
         image_line(d, t[i]);
     }
     for (int j = 0; j < TILE; j++) {
@@ -75,7 +74,7 @@ TH_INLINE void image_tile(
             d[i] = t[i][j];
         image_line(d, r);
         for (int i = 0; i < TILE; i++)
-            store(to + (i * TILE + j) * point, r[i]);
+            vf_store(to + (i * TILE + j) * point, r[i]);
     }
 }
 
@@ -112,7 +111,8 @@ TH_INLINE void gradient_tile(
     th_vf t[OUT][TILE], d[OUT], r[TILE];
     for (int i = 0; i < OUT; i++) {
         for (int j = 0; j < OUT; j++)
-            d[j] = i < rows && j < columns ? load(from + i * row + j * BLOCK) : all(0);
+            d[j] = i < rows && j < columns ? vf_load(from + i * row + j * BLOCK)
+                                           : vf_all(0);
         gradient_line(d, t[i]);
     }
     for (int j = 0; j < TILE; j++) {
@@ -120,7 +120,7 @@ TH_INLINE void gradient_tile(
             d[i] = t[i][j];
         gradient_line(d, r);
         for (int i = 0; i < TILE; i++)
-            store(to + (i * TILE + j) * point, r[i]);
+            vf_store(to + (i * TILE + j) * point, r[i]);
     }
 }
 
@@ -156,7 +156,7 @@ TH_INLINE void product_tile(const float *from, int64_t point, th_vf y[OUT][OUT])
     th_vf t[OUT][TILE], m[TILE], r[OUT];
     for (int j = 0; j < TILE; j++) {
         for (int i = 0; i < TILE; i++)
-            m[i] = load(from + (i * TILE + j) * point);
+            m[i] = vf_load(from + (i * TILE + j) * point);
         product_line(m, r);
         for (int i = 0; i < OUT; i++)
             t[i][j] = r[i];
@@ -172,7 +172,7 @@ static void transform_products(const struct th_winograd *p,
     for (int64_t v = 0; v < n / TH_LANES; v++) {
         struct place at = place_of(p, first);
         int64_t channel = o + v * TH_LANES;
-        th_vf bias = a->bias ? load(a->bias + channel) : all(0);
+        th_vf bias = a->bias ? vf_load(a->bias + channel) : vf_all(0);
         const float *m =
             from + v / PER_BLOCK * p->block * BLOCK + v % PER_BLOCK * TH_LANES;
         for (int64_t t = 0; t < n_tiles; t++, next_place(p, &at)) {
@@ -188,8 +188,9 @@ static void transform_products(const struct th_winograd *p,
                 for (int j = 0; j < columns; j++) {
                     th_vf r = y[i][j] + bias;
                     if (a->add)
-                        r += load(a->add + to + j * BLOCK);
-                    store(a->dst + to + j * BLOCK, p->relu ? vf_max(all(0), r) : r);
+                        r += vf_load(a->add + to + j * BLOCK);
+                    vf_store(
+                        a->dst + to + j * BLOCK, p->relu ? vf_max(vf_all(0), r) : r);
                 }
         }
     }
@@ -197,47 +198,20 @@ static void transform_products(const struct th_winograd *p,
 
 /* Products -------------------------------------------------------------------------- */
 
-/* The left factor at (row, k) for k = i * n_in + j: at[row * step_row + i * step_out +
- * j * step_in]. */
-struct factor {
-    const float *at;
-    int64_t step_row, n_out, step_out;
-};
-
-typedef th_vf registers[ROWS > DW_ROWS ? ROWS : DW_ROWS][COLUMNS];
-
-/* acc += left [rows][k] right [k][columns] */
-TH_INLINE void multiply(int rows, int columns, struct factor left, int n_in,
-    int64_t step_in, const float *right, registers acc)
-{
-    for (int64_t i = 0; i < left.n_out; i++, left.at += left.step_out)
-        for (int j = 0; j < n_in; j++, right += PANEL) {
-            th_vf r[COLUMNS];
-            for (int c = 0; c < columns; c++)
-                r[c] = load(right + c * TH_LANES);
-            for (int m = 0; m < rows; m++) {
-                th_vf l = all(left.at[m * left.step_row + j * step_in]);
-                for (int c = 0; c < columns; c++)
-                    acc[m][c] = vf_fma(l, r[c], acc[m][c]);
-            }
-        }
-}
-
 /* Tiles by output channels, summed over source channels: rows are BLOCK apart on both
  * sides, columns of the result step_column. */
 TH_INLINE void product(int rows, int columns, const struct th_winograd *p,
     const float *src, const float *u, float *to)
 {
     registers acc;
-    struct factor left = {src, BLOCK, p->c / BLOCK, p->block * BLOCK};
+    clear(rows, columns, acc);
+    for (int64_t c = 0; c < p->c; c += BLOCK)
+        multiply(
+            rows, columns, acc, src + c * p->block, BLOCK, 1, u + c * PANEL, BLOCK);
     for (int m = 0; m < rows; m++)
         for (int c = 0; c < columns; c++)
-            acc[m][c] = all(0);
-    multiply(rows, columns, left, BLOCK, 1, u, acc);
-    for (int m = 0; m < rows; m++)
-        for (int c = 0; c < columns; c++)
-            store(to + c / PER_BLOCK * p->block * BLOCK + m * BLOCK +
-                      c % PER_BLOCK * TH_LANES,
+            vf_store(to + c / PER_BLOCK * p->block * BLOCK + m * BLOCK +
+                         c % PER_BLOCK * TH_LANES,
                 acc[m][c]);
 }
 
@@ -326,7 +300,7 @@ static void pack(
                     lanes[dx ? TAPS - 1 - k : k][l] = w[l * step_o + k];
             for (int i = 0; i < KERNEL; i++) {
                 for (int j = 0; j < KERNEL; j++)
-                    d[j] = load(lanes[i * KERNEL + j]);
+                    d[j] = vf_load(lanes[i * KERNEL + j]);
                 kernel_line(d, t[i]);
             }
             for (int j = 0; j < TILE; j++) {
@@ -334,7 +308,7 @@ static void pack(
                     d[i] = t[i][j];
                 kernel_line(d, r);
                 for (int i = 0; i < TILE; i++)
-                    store(to + (i * TILE + j) * p->packed_point, r[i]);
+                    vf_store(to + (i * TILE + j) * p->packed_point, r[i]);
             }
         }
 }
@@ -347,14 +321,12 @@ TH_INLINE void weigh_product(int rows, int columns, int64_t n_tiles, const float
     const float *dy, float *sums, bool onto)
 {
     registers acc;
-    struct factor left = {src, 1, n_tiles, BLOCK};
-    for (int m = 0; m < rows; m++)
-        for (int c = 0; c < columns; c++)
-            acc[m][c] = onto ? load(sums + m * PANEL + c * TH_LANES) : all(0);
-    multiply(rows, columns, left, 1, 0, dy, acc);
-    for (int m = 0; m < rows; m++)
-        for (int c = 0; c < columns; c++)
-            store(sums + m * PANEL + c * TH_LANES, acc[m][c]);
+    if (onto)
+        get(rows, columns, acc, PANEL, sums);
+    else
+        clear(rows, columns, acc);
+    multiply(rows, columns, acc, src, 1, BLOCK, dy, n_tiles);
+    put(rows, columns, acc, false, PANEL, sums);
 }
 
 TH_INLINE void weigh_columns(int columns, const struct th_winograd *p, int64_t n_c,
@@ -389,9 +361,9 @@ TH_INLINE void sum_tile(const struct th_winograd *p, const float *sums, int64_t 
     for (int j = 0; j < TILE; j++) {
         for (int i = 0; i < TILE; i++) {
             const float *at = sums + (i * TILE + j) * p->sum_point;
-            m[i] = load(at);
+            m[i] = vf_load(at);
             for (int64_t s = 1; s < p->splits; s++)
-                m[i] += load(at + s * step);
+                m[i] += vf_load(at + s * step);
         }
         sum_line(m, y);
         for (int i = 0; i < KERNEL; i++)
@@ -400,7 +372,7 @@ TH_INLINE void sum_tile(const struct th_winograd *p, const float *sums, int64_t 
     for (int i = 0; i < KERNEL; i++) {
         sum_line(t[i], y);
         for (int j = 0; j < KERNEL; j++)
-            store(lanes[i * KERNEL + j], y[j]);
+            vf_store(lanes[i * KERNEL + j], y[j]);
     }
     for (int l = 0; l < TH_LANES; l++)
         for (int k = 0; k < KERNEL * KERNEL; k++)

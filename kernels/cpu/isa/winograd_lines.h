@@ -29,25 +29,10 @@ static const float A2B2 = 0.87890625f;             /* A^2 B^2 */
 static const float N0 = 1.1377777777777778f, NA = -0.68840336134453782f,
                    NB = 0.11951447245564893f;
 
-TH_INLINE th_vf load(const float *p)
-{
-    return *(const th_vf_unaligned *)p;
-}
-
-TH_INLINE void store(float *p, th_vf v)
-{
-    *(th_vf_unaligned *)p = v;
-}
-
-TH_INLINE th_vf all(float x)
-{
-    return x - (th_vf){0};
-}
-
 /* c + a b, c - a b */
 TH_INLINE th_vf plus(th_vf c, float a, th_vf b)
 {
-    return vf_fma(all(a), b, c);
+    return vf_fma(vf_all(a), b, c);
 }
 
 /* Transforms of one line ------------------------------------------------------------ */
@@ -68,9 +53,9 @@ TH_INLINE void image_line(const th_vf d[TILE], th_vf t[TILE])
 /* G of F(4,3): a kernel's polynomial at the points, over N. */
 TH_INLINE void kernel_line(const th_vf g[KERNEL], th_vf t[TILE])
 {
-    th_vf a_even = plus(g[0], A2, g[2]) * all(NA), a_odd = g[1] * all(A * NA);
-    th_vf b_even = plus(g[0], B2, g[2]) * all(NB), b_odd = g[1] * all(B * NB);
-    t[0] = g[0] * all(N0);
+    th_vf a_even = plus(g[0], A2, g[2]) * vf_all(NA), a_odd = g[1] * vf_all(A * NA);
+    th_vf b_even = plus(g[0], B2, g[2]) * vf_all(NB), b_odd = g[1] * vf_all(B * NB);
+    t[0] = g[0] * vf_all(N0);
     t[1] = a_even + a_odd;
     t[2] = a_even - a_odd;
     t[3] = b_even + b_odd;
@@ -97,8 +82,8 @@ TH_INLINE void product_line(const th_vf m[TILE], th_vf y[OUT])
     th_vf a_even = m[1] + m[2], a_odd = m[1] - m[2];
     th_vf b_even = m[3] + m[4], b_odd = m[3] - m[4];
     y[0] = m[0] + a_even + b_even;
-    y[1] = plus(a_odd * all(A), B, b_odd);
-    y[2] = plus(a_even * all(A2), B2, b_even);
+    y[1] = plus(a_odd * vf_all(A), B, b_odd);
+    y[2] = plus(a_even * vf_all(A2), B2, b_even);
     y[3] = plus(plus(m[5], A3, a_odd), B3, b_odd);
 }
 
@@ -107,8 +92,8 @@ TH_INLINE void sum_line(const th_vf m[TILE], th_vf y[KERNEL])
 {
     th_vf a_even = m[1] + m[2], a_odd = m[1] - m[2];
     th_vf b_even = m[3] + m[4], b_odd = m[3] - m[4];
-    y[0] = plus(plus(m[0] * all(N0), NA, a_even), NB, b_even);
-    y[1] = plus(a_odd * all(A * NA), B * NB, b_odd);
+    y[0] = plus(plus(m[0] * vf_all(N0), NA, a_even), NB, b_even);
+    y[1] = plus(a_odd * vf_all(A * NA), B * NB, b_odd);
     y[2] = plus(plus(m[5], A2 * NA, a_even), B2 * NB, b_even);
 }
 
