@@ -137,7 +137,8 @@ void emu_merge(struct emu_clock *to, const struct emu_clock *from);
 void emu_race_check(int actor, const struct emu_clock *now, const char *name,
     uint64_t seq, const struct emu_range *ranges, int n);
 
-/* dnn_describe.c: handles and descriptors that are left are findings */
+/* dnn_state.c, blas.c: handles and descriptors that are left are findings */
 void emu_dnn_close(void);
+void emu_blas_close(void);
 
 #endif

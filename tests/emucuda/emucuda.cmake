@@ -16,6 +16,9 @@ target_link_libraries(emucuda PUBLIC Threads::Threads m)
 add_executable(test_device ${emucuda}/test_device.c)
 target_link_libraries(test_device PRIVATE emucuda PkgConfig::CMOCKA)
 add_test(NAME emu_device COMMAND test_device)
+add_executable(test_cublas ${emucuda}/test_cublas.c)
+target_link_libraries(test_cublas PRIVATE emucuda PkgConfig::CMOCKA)
+add_test(NAME emu_cublas COMMAND test_cublas)
 # Each graph of the engine, and what it has to compute, as tests/plancheck asks an interpreter.
 add_executable(test_cudnn_meaning ${CMAKE_SOURCE_DIR}/tests/plancheck/test_meaning.c
   ${emucuda}/test_run_graph.c)
@@ -23,5 +26,5 @@ target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
   ${CMAKE_SOURCE_DIR}/tests/plancheck)
 target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
 add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
-set_tests_properties(emu_device emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+set_tests_properties(emu_device emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
   ENVIRONMENT "${test_environment}")

@@ -103,6 +103,7 @@ int emu_close(void)
     }
     emu_ops_close();
     emu_dnn_close();
+    emu_blas_close();
     emu_memory_close();
     free(emu.events);
     free(emu.accesses);
