@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns relu and its gradient. Formulas: kernels/act.c. */
+ * Owns relu, gelu, dropout, drop_path and their gradients. Formulas: kernels/act.c and
+ * kernels/ref/act.c. */
 #include "device.cuh"
 
-template <class T, int V> static __device__ void relu_values(const th_k_relu &p)
+#include "op.h"
+
+template <class T> static __device__ inline void relu(const th_k_relu &p)
 {
     const T *x = static_cast<const T *>(p.x);
     T *y = static_cast<T *>(p.y);
-    for (int64_t i = thread() * V; i - lane() * V < p.count; i += threads() * V) {
-        float v[V] = {};
+    each_warp<T>(p.count, p.count, [&](auto w, int64_t i) {
+        constexpr int V = decltype(w)::n;
+        float v[V];
         unsigned bits = 0;
         if (i < p.count) {
             load(x + i, v);
@@ -20,24 +24,16 @@ template <class T, int V> static __device__ void relu_values(const th_k_relu &p)
         }
         if (p.mask_)
             put_bits<V>(p.mask_, i, p.count, bits);
-    }
-}
-
-template <class T> static __device__ inline void relu(const th_k_relu &p)
-{
-    constexpr int V = in_vector<T>::n;
-    if (p.count % V == 0)
-        relu_values<T, V>(p);
-    else
-        relu_values<T, 1>(p);
+    });
 }
 TH_KERNELS(relu, relu)
 
-template <class T, int V> static __device__ void relu_dx_values(const th_k_relu_dx &p)
+template <class T> static __device__ inline void relu_dx(const th_k_relu_dx &p)
 {
     const T *dy = static_cast<const T *>(p.dy), *add = static_cast<const T *>(p.add_);
     T *dx = static_cast<T *>(p.dx);
-    for (int64_t i = thread() * V; i < p.count; i += threads() * V) {
+    each<T>(p.count, p.count, [&](auto w, int64_t i) {
+        constexpr int V = decltype(w)::n;
         float v[V], more[V] = {};
         unsigned bits = get_bits<V>(p.mask, i);
         load(dy + i, v);
@@ -47,15 +43,160 @@ template <class T, int V> static __device__ void relu_dx_values(const th_k_relu_
         for (int k = 0; k < V; k++)
             v[k] = bits >> k & 1 ? v[k] + more[k] : 0;
         store(dx + i, v);
-    }
-}
-
-template <class T> static __device__ inline void relu_dx(const th_k_relu_dx &p)
-{
-    constexpr int V = in_vector<T>::n;
-    if (p.count % V == 0)
-        relu_dx_values<T, V>(p);
-    else
-        relu_dx_values<T, 1>(p);
+    });
 }
 TH_KERNELS(relu_dx, relu_dx)
+
+/* ---- gelu ---- */
+
+#define SQRT_HALF 0.70710678118654752440F      /* 1/sqrt(2) */
+#define NORMAL_DENSITY 0.39894228040143267794F /* 1/sqrt(2 pi) */
+#define SQRT_2_PI 0.79788456080286535588F      /* sqrt(2/pi) */
+#define CUBIC 0.044715F
+#define QUICK 1.702F
+
+/* The part of v that passes: f(v) = v * below. */
+template <int KIND> static __device__ inline float below(float v)
+{
+    if constexpr (KIND == TH_GELU_QUICK)
+        return 1 / (1 + expf(-QUICK * v));
+    else if constexpr (KIND == TH_GELU_TANH)
+        return 0.5F * (1 + tanhf(SQRT_2_PI * (v + CUBIC * v * v * v)));
+    else
+        return 0.5F * erfcf(-v * SQRT_HALF);
+}
+
+template <int KIND> static __device__ inline float slope(float v)
+{
+    float b = below<KIND>(v);
+    if constexpr (KIND == TH_GELU_QUICK)
+        return b * (1 + QUICK * v * (1 - b));
+    else if constexpr (KIND == TH_GELU_TANH) /* 1 - t^2 = 4 b (1 - b) */
+        return b + 2 * v * b * (1 - b) * SQRT_2_PI * (1 + 3 * CUBIC * v * v);
+    else
+        return b + v * NORMAL_DENSITY * expf(-0.5F * v * v);
+}
+
+template <class T, int KIND> static __device__ inline void gelu_of(const th_k_gelu &p)
+{
+    const T *x = static_cast<const T *>(p.x);
+    T *y = static_cast<T *>(p.y);
+    each<T>(p.count, p.count, [&](auto w, int64_t i) {
+        constexpr int V = decltype(w)::n;
+        float v[V];
+        load(x + i, v);
+#pragma unroll
+        for (int k = 0; k < V; k++)
+            v[k] *= below<KIND>(v[k]);
+        store(y + i, v);
+    });
+}
+
+template <class T> static __device__ inline void gelu(const th_k_gelu &p)
+{
+    if (p.kind == TH_GELU_QUICK)
+        gelu_of<T, TH_GELU_QUICK>(p);
+    else if (p.kind == TH_GELU_TANH)
+        gelu_of<T, TH_GELU_TANH>(p);
+    else
+        gelu_of<T, TH_GELU_ERF>(p);
+}
+TH_KERNELS(gelu, gelu)
+
+template <class T, int KIND>
+static __device__ inline void gelu_dx_of(const th_k_gelu_dx &p)
+{
+    const T *dy = static_cast<const T *>(p.dy), *x = static_cast<const T *>(p.x);
+    T *dx = static_cast<T *>(p.dx);
+    each<T>(p.count, p.count, [&](auto w, int64_t i) {
+        constexpr int V = decltype(w)::n;
+        float v[V], d[V];
+        load(x + i, v);
+        load(dy + i, d);
+#pragma unroll
+        for (int k = 0; k < V; k++)
+            d[k] *= slope<KIND>(v[k]);
+        store(dx + i, d);
+    });
+}
+
+template <class T> static __device__ inline void gelu_dx(const th_k_gelu_dx &p)
+{
+    if (p.kind == TH_GELU_QUICK)
+        gelu_dx_of<T, TH_GELU_QUICK>(p);
+    else if (p.kind == TH_GELU_TANH)
+        gelu_dx_of<T, TH_GELU_TANH>(p);
+    else
+        gelu_dx_of<T, TH_GELU_ERF>(p);
+}
+TH_KERNELS(gelu_dx, gelu_dx)
+
+/* ---- dropout: the draws of vision/rng.c, from each sample's key ---- */
+
+static __device__ inline uint64_t mix(uint64_t key, uint64_t coordinate)
+{
+    uint64_t z = key ^ (coordinate + 0x9e3779b97f4a7c15U + (key << 6) + (key >> 2));
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31);
+}
+
+/* Draw `counter` of the key: Philox4x32-10. */
+static __device__ inline float uniform(uint64_t key, uint32_t counter)
+{
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    uint32_t c0 = counter / 4, c1 = 0, c2 = 0, c3 = 0;
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53U * c0, p1 = (uint64_t)0xCD9E8D57U * c2;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)p1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)p0;
+        k0 += 0x9E3779B9U;
+        k1 += 0xBB67AE85U;
+    }
+    uint32_t word = counter & 2 ? (counter & 1 ? c3 : c2) : (counter & 1 ? c1 : c0);
+    return (float)(word >> 8) * 0x1p-24F;
+}
+
+static __device__ inline uint64_t key_of(const th_k_dropout &p, int64_t sample)
+{
+    const uint32_t *key = reinterpret_cast<const uint32_t *>(p.keys) + sample * 2;
+    return mix(key[0] | (uint64_t)key[1] << 32, p.layer);
+}
+
+template <class T, bool WHOLE> static __device__ inline void drop(const th_k_dropout &p)
+{
+    each_sample(p.samples, [&](int64_t n) {
+        const T *x = static_cast<const T *>(p.x) + n * p.sample;
+        T *y = static_cast<T *>(p.y) + n * p.sample;
+        uint64_t key = key_of(p, n);
+        bool kept = WHOLE && uniform(key, 0) >= p.p;
+        each<T>(p.sample, p.channels, [&](auto w, int64_t i) {
+            constexpr int V = decltype(w)::n;
+            float v[V];
+            load(x + i, v);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                uint32_t at = (uint32_t)i + k;
+                uint32_t draw = at % p.channels * p.plane + at / p.channels;
+                bool keep = WHOLE ? kept : uniform(key, draw) >= p.p;
+                v[k] = keep ? v[k] * p.scale : 0;
+            }
+            store(y + i, v);
+        });
+    });
+}
+
+template <class T> static __device__ inline void dropout(const th_k_dropout &p)
+{
+    drop<T, false>(p);
+}
+TH_KERNELS(dropout, dropout)
+
+template <class T> static __device__ inline void drop_path(const th_k_dropout &p)
+{
+    drop<T, true>(p);
+}
+TH_KERNELS(drop_path, dropout)

@@ -56,36 +56,36 @@ template <class T> struct in_vector {
 /* V values from p, which is a multiple of V values from an aligned start. */
 template <int V, class T> static __device__ inline void load(const T *p, float (&v)[V])
 {
+    constexpr int n = in_vector<T>::n;
     union {
         uint4 bits;
-        T values[16 / sizeof(T)];
+        T values[n];
     } u;
-    if constexpr (V * sizeof(T) == 16) {
-        u.bits = *reinterpret_cast<const uint4 *>(p);
 #pragma unroll
-        for (int k = 0; k < V; k++)
-            v[k] = to_float(u.values[k]);
-    } else {
-#pragma unroll
-        for (int k = 0; k < V; k++)
+    for (int k = 0; k < V; k++) {
+        if constexpr (V % n == 0) {
+            if (k % n == 0)
+                u.bits = *reinterpret_cast<const uint4 *>(p + k);
+            v[k] = to_float(u.values[k % n]);
+        } else
             v[k] = to_float(p[k]);
     }
 }
 
 template <int V, class T> static __device__ inline void store(T *p, const float (&v)[V])
 {
+    constexpr int n = in_vector<T>::n;
     union {
         uint4 bits;
-        T values[16 / sizeof(T)];
+        T values[n];
     } u;
-    if constexpr (V * sizeof(T) == 16) {
 #pragma unroll
-        for (int k = 0; k < V; k++)
-            from_float(v[k], &u.values[k]);
-        *reinterpret_cast<uint4 *>(p) = u.bits;
-    } else {
-#pragma unroll
-        for (int k = 0; k < V; k++)
+    for (int k = 0; k < V; k++) {
+        if constexpr (V % n == 0) {
+            from_float(v[k], &u.values[k % n]);
+            if (k % n == n - 1)
+                *reinterpret_cast<uint4 *>(p + k - k % n) = u.bits;
+        } else
             from_float(v[k], &p[k]);
     }
 }
@@ -106,6 +106,101 @@ static __device__ inline int64_t thread(void)
 static __device__ inline int64_t threads(void)
 {
     return (int64_t)gridDim.x * blockDim.x;
+}
+
+/* Runs f(width<V>{}, i) for values i .. i+V-1, over all values; V is one vector where these
+ * have no rest (channels: of each pixel), else 1. */
+template <int V> struct width {
+    static constexpr int n = V;
+};
+
+template <class T, class F>
+static __device__ inline void each(int64_t count, int64_t channels, F f)
+{
+    constexpr int V = in_vector<T>::n;
+    if (channels % V == 0)
+        for (int64_t i = thread() * V; i < count; i += threads() * V)
+            f(width<V>{}, i);
+    else
+        for (int64_t i = thread(); i < count; i += threads())
+            f(width<1>{}, i);
+}
+
+/* The channel of value i, without a division a step. */
+struct channel {
+    int64_t at, step, n;
+
+    template <int V>
+    __device__ channel(width<V>, int64_t channels)
+        : at((uint32_t)(thread() * V) % (uint32_t)channels),
+          step((uint32_t)(threads() * V) % (uint32_t)channels), n(channels)
+    {
+    }
+
+    __device__ void next(void)
+    {
+        at += step;
+        at -= at >= n ? n : 0;
+    }
+};
+
+/* each_warp() with the channel of value i: f(width<V>{}, i, channel). */
+template <class T, class F>
+static __device__ inline void each_channel(int64_t count, int64_t channels, F f)
+{
+    constexpr int V = in_vector<T>::n;
+    if (channels % V == 0) {
+        channel c(width<V>{}, channels);
+        for (int64_t i = thread() * V; i - lane() * V < count; i += threads() * V) {
+            f(width<V>{}, i, c.at);
+            c.next();
+        }
+    } else {
+        channel c(width<1>{}, channels);
+        for (int64_t i = thread(); i - lane() < count; i += threads()) {
+            f(width<1>{}, i, c.at);
+            c.next();
+        }
+    }
+}
+
+/* Runs f(row) for each row, a warp each. */
+template <class F> static __device__ inline void each_row(int64_t rows, F f)
+{
+    for (int64_t row = thread() / 32; row < rows; row += threads() / 32)
+        f(row);
+}
+
+/* Runs f(width<V>{}, i) for this lane's values of a row. */
+template <class T, class F> static __device__ inline void along(int64_t n, F f)
+{
+    constexpr int V = in_vector<T>::n;
+    if (n % V == 0)
+        for (int64_t i = lane() * V; i < n; i += 32 * V)
+            f(width<V>{}, i);
+    else
+        for (int64_t i = lane(); i < n; i += 32)
+            f(width<1>{}, i);
+}
+
+/* Runs f(n) for each sample: block row y has it, blocks x share its values. */
+template <class F> static __device__ inline void each_sample(int64_t samples, F f)
+{
+    for (int64_t n = blockIdx.y; n < samples; n += gridDim.y)
+        f(n);
+}
+
+/* The same, a whole warp at a time: f is also called for i >= count. */
+template <class T, class F>
+static __device__ inline void each_warp(int64_t count, int64_t channels, F f)
+{
+    constexpr int V = in_vector<T>::n;
+    if (channels % V == 0)
+        for (int64_t i = thread() * V; i - lane() * V < count; i += threads() * V)
+            f(width<V>{}, i);
+    else
+        for (int64_t i = thread(); i - lane() < count; i += threads())
+            f(width<1>{}, i);
 }
 
 /* ---- masks: bit i % 8 of byte i / 8 ---- */

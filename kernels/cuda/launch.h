@@ -7,7 +7,7 @@
 #include "backend.h"
 
 enum th_cuda_kernel {
-#define KERNEL(name, params) TH_K_##name,
+#define KERNEL(name, params, pointers) TH_K_##name,
 #include "kernels.def"
 #undef KERNEL
     TH_K_COUNT
@@ -17,6 +17,9 @@ enum th_cuda_kernel {
 const char *th_cuda_kernel_name(enum th_cuda_kernel k);
 /* Bytes of its only parameter. */
 size_t th_cuda_kernel_params(enum th_cuda_kernel k);
+
+/* "aa": its first two pointers are to values of the kernel's type. */
+const char *th_cuda_kernel_pointers(enum th_cuda_kernel k);
 
 struct th_cuda_grid {
     unsigned blocks[3], threads[3], shared; /* shared: dynamic bytes */

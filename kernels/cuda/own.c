@@ -19,7 +19,7 @@ const struct th_own *th_own(enum th_op op)
 const char *th_cuda_kernel_name(enum th_cuda_kernel k)
 {
     static const char *const names[TH_K_COUNT] = {
-#define KERNEL(name, params) [TH_K_##name] = #name,
+#define KERNEL(name, params, pointers) [TH_K_##name] = #name,
 #include "kernels.def"
 #undef KERNEL
     };
@@ -29,9 +29,19 @@ const char *th_cuda_kernel_name(enum th_cuda_kernel k)
 size_t th_cuda_kernel_params(enum th_cuda_kernel k)
 {
     static const size_t bytes[TH_K_COUNT] = {
-#define KERNEL(name, params) [TH_K_##name] = sizeof(struct th_k_##params),
+#define KERNEL(name, params, pointers) [TH_K_##name] = sizeof(struct th_k_##params),
 #include "kernels.def"
 #undef KERNEL
     };
     return bytes[k];
+}
+
+const char *th_cuda_kernel_pointers(enum th_cuda_kernel k)
+{
+    static const char *const letters[TH_K_COUNT] = {
+#define KERNEL(name, params, pointers) [TH_K_##name] = pointers,
+#include "kernels.def"
+#undef KERNEL
+    };
+    return letters[k];
 }

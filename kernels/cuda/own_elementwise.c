@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the launches of copy.cu. */
+#include "own_ops.h"
+
+static thaw_status shortcut(
+    const struct th_call *call, enum th_cuda_kernel kernel, const void *x, void *y)
+{
+    const int64_t *from = call->in[0].shape.dim, *to = call->out[0].shape.dim;
+    int64_t sample = th_own_sample(&call->out[0]);
+    return th_own_launch(call, kernel, th_own_samples(to[0], sample, 1),
+        &(struct th_k_shortcut_a){.x = x,
+            .y = y,
+            .samples = to[0],
+            .sample = (uint32_t)sample,
+            .w = (uint32_t)to[3],
+            .channels = (uint32_t)to[1],
+            .x_sample = (uint32_t)th_own_sample(&call->in[0]),
+            .x_w = (uint32_t)from[3],
+            .x_channels = (uint32_t)from[1],
+            .stride = (uint32_t)call->attr.shortcut.stride,
+            .front = (uint32_t)call->attr.shortcut.front});
+}
+
+static thaw_status shortcut_a(const struct th_call *call)
+{
+    const struct th_args_shortcut_a *a = (const void *)call->args;
+    return shortcut(call, TH_K_shortcut_a_f32, a->x, a->y);
+}
+
+static thaw_status shortcut_a_dx(const struct th_call *call)
+{
+    const struct th_args_shortcut_a_dx *a = (const void *)call->args;
+    return shortcut(call, TH_K_shortcut_a_dx_f32, a->dy, a->dx);
+}
+
+static thaw_status reorder_prepare(struct th_call *call)
+{
+    if (call->in[0].dtype != TH_F32)
+        return th_fail(THAW_E_USAGE, "reorder: of f32 alone on this device, not of %s",
+            th_dtype_name(call->in[0].dtype));
+    return th_own_fits(call);
+}
+
+static thaw_status reorder(const struct th_call *call)
+{
+    const struct th_args_reorder *a = (const void *)call->args;
+    const struct th_operand *x = &call->in[0], *y = &call->out[0];
+    const int64_t *d = x->shape.dim, sample = th_own_sample(x);
+    return th_own_launch(call, TH_K_reorder_f32, th_own_samples(d[0], sample, 1),
+        &(struct th_k_reorder){a->x, a->y, d[0], (uint32_t)sample,
+            (uint32_t)(d[2] * d[3]), (uint32_t)x->block, (uint32_t)y->block});
+}
+
+static thaw_status concat(const struct th_call *call)
+{
+    const struct th_args_concat *t = (const void *)call->args;
+    int64_t rows = call->in[0].shape.dim[0];
+    int64_t p = call->in[0].shape.dim[1], q = call->in[1].shape.dim[1];
+    return th_own_launch(call, TH_K_concat_f32, th_own_samples(rows, p + q, 1),
+        &(struct th_k_concat){t->a, t->b, t->y, rows, (uint32_t)p, (uint32_t)q});
+}
+
+/* Where one part is not wanted, the other says what its width is. */
+static thaw_status concat_dx(const struct th_call *call)
+{
+    const struct th_args_concat_dx *t = (const void *)call->args;
+    int64_t rows = call->in[0].shape.dim[0], width = call->in[0].shape.dim[1];
+    int64_t q = t->db_ ? call->out[1].shape.dim[1] : width - call->out[0].shape.dim[1];
+    return th_own_launch(call, TH_K_concat_dx_f32, th_own_samples(rows, width, 1),
+        &(struct th_k_concat_dx){
+            t->dy, t->da_, t->db_, rows, (uint32_t)(width - q), (uint32_t)q});
+}
+
+const struct th_own th_own_shortcut_a = {th_own_fits, shortcut_a};
+const struct th_own th_own_shortcut_a_dx = {th_own_fits, shortcut_a_dx};
+const struct th_own th_own_reorder = {reorder_prepare, reorder};
+const struct th_own th_own_concat = {th_own_fits, concat};
+const struct th_own th_own_concat_dx = {th_own_fits, concat_dx};
