@@ -9,12 +9,15 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
 {
     each_row(p.rows, [&](int64_t row) {
         float *s = p.scores + row * p.width, largest = -INFINITY, sum = 0;
+#pragma unroll 1
         for (int64_t i = lane(); i < p.width; i += 32)
             largest = fmaxf(largest, s[i]);
         largest = warp_max(largest);
+#pragma unroll 1
         for (int64_t i = lane(); i < p.width; i += 32)
             sum += expf(s[i] - largest);
         float lse = largest + logf(warp_sum(sum));
+#pragma unroll 1
         for (int64_t i = lane(); i < p.width; i += 32)
             s[i] = expf(s[i] - lse);
         if (p.lse_ && lane() == 0)
@@ -34,6 +37,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
         int64_t at = ((sample * tokens + token) * heads + head) * p.features;
         float lse = p.lse[row], sum = dot(p.dy + at, p.y + at, p.features);
         float *s = p.scores + row * tokens, *ds = p.ds + row * tokens;
+#pragma unroll 1
         for (int64_t j = lane(); j < tokens; j += 32) {
             float v = expf(s[j] - lse);
             s[j] = v;

@@ -8,6 +8,7 @@ template <class T> static __device__ inline void shortcut_a(const th_k_shortcut_
     each_sample(p.samples, [&](int64_t n) {
         const T *x = static_cast<const T *>(p.x) + n * p.x_sample;
         T *y = static_cast<T *>(p.y) + n * p.sample;
+#pragma unroll 1
         for (int64_t i = thread(); i < p.sample; i += threads()) {
             uint32_t c = (uint32_t)i % p.channels, at = (uint32_t)i / p.channels;
             uint32_t u = at / p.w * p.stride, v = at % p.w * p.stride;
@@ -26,6 +27,7 @@ template <class T> static __device__ inline void shortcut_a_dx(const th_k_shortc
     each_sample(p.samples, [&](int64_t n) {
         const T *dy = static_cast<const T *>(p.x) + n * p.x_sample;
         T *dx = static_cast<T *>(p.y) + n * p.sample;
+#pragma unroll 1
         for (int64_t i = thread(); i < p.sample; i += threads()) {
             uint32_t c = (uint32_t)i % p.channels, at = (uint32_t)i / p.channels;
             uint32_t u = at / p.w, v = at % p.w;
@@ -43,6 +45,7 @@ template <class T> static __device__ inline void reorder(const th_k_reorder &p)
     each_sample(p.samples, [&](int64_t n) {
         const T *x = static_cast<const T *>(p.x) + n * p.sample;
         T *y = static_cast<T *>(p.y) + n * p.sample;
+#pragma unroll 1
         for (int64_t i = thread(); i < p.sample; i += threads()) {
             uint32_t at = (uint32_t)i / p.to;
             uint32_t c = at / p.plane * p.to + (uint32_t)i % p.to, pixel = at % p.plane;
@@ -59,6 +62,7 @@ template <class T> static __device__ inline void concat(const th_k_concat &p)
         const T *a = static_cast<const T *>(p.a) + r * p.p;
         const T *b = static_cast<const T *>(p.b) + r * p.q;
         T *y = static_cast<T *>(p.y) + r * width;
+#pragma unroll 1
         for (int64_t i = thread(); i < width; i += threads())
             y[i] = i < p.p ? a[i] : b[i - p.p];
     });
@@ -71,6 +75,7 @@ template <class T> static __device__ inline void concat_dx(const th_k_concat_dx 
     each_sample(p.rows, [&](int64_t r) {
         const T *dy = static_cast<const T *>(p.dy) + r * width;
         T *da = static_cast<T *>(p.da_), *db = static_cast<T *>(p.db_);
+#pragma unroll 1
         for (int64_t i = thread(); i < width; i += threads()) {
             if (i < p.p && da)
                 da[r * p.p + i] = dy[i];
@@ -86,6 +91,7 @@ template <class T> static __device__ inline void pack(const th_k_pack &p)
     each_sample(p.samples, [&](int64_t n) {
         const float *w = p.w + n * p.sample;
         T *packed = static_cast<T *>(p.packed) + n * p.sample;
+#pragma unroll 1
         for (int64_t i = thread(); i < p.sample; i += threads()) {
             uint32_t c = (uint32_t)i % p.inputs, at = (uint32_t)i / p.inputs;
             from_float(w[c * p.plane + at], &packed[i]);
@@ -99,6 +105,7 @@ template <class T> static __device__ inline void unpack(const th_k_unpack &p)
     each_sample(p.samples, [&](int64_t n) {
         const T *packed = static_cast<const T *>(p.packed) + n * p.sample;
         float *w = p.w + n * p.sample;
+#pragma unroll 1
         for (int64_t i = thread(); i < p.sample; i += threads()) {
             uint32_t at = (uint32_t)i % p.plane, c = (uint32_t)i / p.plane;
             w[i] = to_float(packed[at * p.inputs + c]);

@@ -119,9 +119,11 @@ static __device__ inline void each(int64_t count, int64_t channels, F f)
 {
     constexpr int V = in_vector<T>::n;
     if (channels % V == 0)
+#pragma unroll 1
         for (int64_t i = thread() * V; i < count; i += threads() * V)
             f(width<V>{}, i);
     else
+#pragma unroll 1
         for (int64_t i = thread(); i < count; i += threads())
             f(width<1>{}, i);
 }
@@ -151,12 +153,14 @@ static __device__ inline void each_channel(int64_t count, int64_t channels, F f)
     constexpr int V = in_vector<T>::n;
     if (channels % V == 0) {
         channel c(width<V>{}, channels);
+#pragma unroll 1
         for (int64_t i = thread() * V; i - lane() * V < count; i += threads() * V) {
             f(width<V>{}, i, c.at);
             c.next();
         }
     } else {
         channel c(width<1>{}, channels);
+#pragma unroll 1
         for (int64_t i = thread(); i - lane() < count; i += threads()) {
             f(width<1>{}, i, c.at);
             c.next();
@@ -167,6 +171,7 @@ static __device__ inline void each_channel(int64_t count, int64_t channels, F f)
 /* Runs f(row) for each row, a warp each. */
 template <class F> static __device__ inline void each_row(int64_t rows, F f)
 {
+#pragma unroll 1
     for (int64_t row = thread() / 32; row < rows; row += threads() / 32)
         f(row);
 }
@@ -176,9 +181,11 @@ template <class T, class F> static __device__ inline void along(int64_t n, F f)
 {
     constexpr int V = in_vector<T>::n;
     if (n % V == 0)
+#pragma unroll 1
         for (int64_t i = lane() * V; i < n; i += 32 * V)
             f(width<V>{}, i);
     else
+#pragma unroll 1
         for (int64_t i = lane(); i < n; i += 32)
             f(width<1>{}, i);
 }
@@ -186,6 +193,7 @@ template <class T, class F> static __device__ inline void along(int64_t n, F f)
 /* Runs f(n) for each sample: block row y has it, blocks x share its values. */
 template <class F> static __device__ inline void each_sample(int64_t samples, F f)
 {
+#pragma unroll 1
     for (int64_t n = blockIdx.y; n < samples; n += gridDim.y)
         f(n);
 }
@@ -196,9 +204,11 @@ static __device__ inline void each_warp(int64_t count, int64_t channels, F f)
 {
     constexpr int V = in_vector<T>::n;
     if (channels % V == 0)
+#pragma unroll 1
         for (int64_t i = thread() * V; i - lane() * V < count; i += threads() * V)
             f(width<V>{}, i);
     else
+#pragma unroll 1
         for (int64_t i = thread(); i - lane() < count; i += threads())
             f(width<1>{}, i);
 }

@@ -38,6 +38,7 @@ template <class T, int V> static __device__ inline void stats(const th_k_bn_stat
     each_columns<V>(p.c, [&](int64_t first, int64_t column) {
         float m[V] = {}, s[V] = {}, n = 0;
         if (column < p.c.columns)
+#pragma unroll 1
             for (int64_t row = rows.begin + slot; row < rows.end; row += slots) {
                 float v[V];
                 load(x + row * p.c.columns + column, v);
@@ -56,9 +57,11 @@ template <class T, int V> static __device__ inline void stats(const th_k_bn_stat
             m2[k][threadIdx.x] = s[k];
         }
         __syncthreads();
+#pragma unroll 1
         for (int i = threadIdx.x; i < V * p.c.lanes; i += TH_THREADS) {
             int64_t to = first + i, at = i / V;
             moments sum = {0, 0, 0};
+#pragma unroll 1
             for (int r = 0; r < slots; r++, at += p.c.lanes) {
                 float count = (float)slot_rows(rows.end - rows.begin, r, slots);
                 sum = together(sum, {mean[i % V][at], m2[i % V][at], count});
@@ -84,6 +87,7 @@ TH_KERNELS(bn_stats, bn_stats)
 extern "C" __global__ void __launch_bounds__(TH_THREADS)
     bn_stats_end(const struct th_k_bn_stats_end p)
 {
+#pragma unroll 1
     for (int64_t c = thread(); c < p.c.columns; c += threads()) {
         moments sum = {0, 0, 0};
         for (int k = 0; k < p.c.chunks; k++) {
@@ -137,6 +141,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
     if (p.scalars->skip != 0)
         return;
     float m = p.momentum;
+#pragma unroll 1
     for (int64_t c = thread(); c < p.count; c += threads()) {
         float mean = p.running_mean[c], var = p.running_var[c];
         p.running_mean[c] = mean + m * (p.mean[c] - mean);
@@ -243,8 +248,10 @@ TH_KERNELS(bn_dx_running, bn_dx_running)
 extern "C" __global__ void __launch_bounds__(TH_THREADS)
     bn_fold(const struct th_k_bn_fold p)
 {
+#pragma unroll 1
     for (int64_t o = blockIdx.x; o < p.rows; o += gridDim.x) {
         float scale = p.gamma[o] * rstd(p.var[o], p.eps), bias = p.b_ ? p.b_[o] : 0;
+#pragma unroll 1
         for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x)
             p.w_folded[o * p.width + i] = p.w[o * p.width + i] * scale;
         if (threadIdx.x == 0)

@@ -32,6 +32,7 @@ template <class T> static __device__ inline void gmp(const th_k_gmp &p)
             float best[V];
             int32_t at[V] = {};
             load(x + c, best);
+#pragma unroll 1
             for (uint32_t i = 1; i < p.plane; i++) {
                 float v[V];
                 load(x + (int64_t)i * p.channels + c, v);

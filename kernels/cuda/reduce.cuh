@@ -76,6 +76,7 @@ template <int V, class F>
 static __device__ inline void each_columns(const th_k_columns &c, F f)
 {
     int64_t block = (int64_t)c.lanes * V;
+#pragma unroll 1
     for (int64_t at = blockIdx.x * block; at < c.columns; at += gridDim.x * block) {
         f(at, at + threadIdx.x % c.lanes * V);
         __syncthreads(); /* what they shared was read */
@@ -94,6 +95,7 @@ static __device__ inline void sum_rows(const th_k_columns &c, B begin, F add)
         float sums[N][V] = {};
         if (column < c.columns) {
             begin(column);
+#pragma unroll 1
             for (int64_t row = rows.begin + slot; row < rows.end; row += slots)
                 add(row, column, sums);
         }
@@ -101,10 +103,12 @@ static __device__ inline void sum_rows(const th_k_columns &c, B begin, F add)
         for (int k = 0; k < N * V; k++)
             part[k][threadIdx.x] = sums[k / V][k % V];
         __syncthreads();
+#pragma unroll 1
         for (int i = threadIdx.x; i < N * V * c.lanes; i += TH_THREADS) {
             int x = i / V % c.lanes, n = i / (V * c.lanes), k = n * V + i % V;
             int64_t to = first + x * V + i % V;
             float sum = 0;
+#pragma unroll 1
             for (int s = 0; s < slots; s++)
                 sum += part[k][s * c.lanes + x];
             float *sums_of =

@@ -5,6 +5,7 @@
 extern "C" __global__ void __launch_bounds__(TH_THREADS)
     sum_chunks(const struct th_k_sum_chunks p)
 {
+#pragma unroll 1
     for (int64_t i = thread(); i < 2 * p.columns; i += threads()) {
         bool first = i < p.columns;
         const float *from = first ? p.sum[0] : p.sum[1] - p.columns;
@@ -22,6 +23,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
     sum_all(const struct th_k_sum_all p)
 {
     float sum = 0;
+#pragma unroll 1
     for (int64_t i = threadIdx.x; i < p.n; i += TH_THREADS)
         sum += p.x[i];
     sum = block_sum(sum);

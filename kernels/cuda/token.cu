@@ -52,6 +52,7 @@ template <class T> static __device__ inline void token_mean(const th_k_token_mea
         each<T>(p.width, p.width, [&](auto w, int64_t c) {
             constexpr int V = decltype(w)::n;
             float sum[V] = {};
+#pragma unroll 1
             for (uint32_t t = 0; t < p.n; t++) {
                 float v[V];
                 load(x + (int64_t)t * p.width + c, v);

@@ -65,6 +65,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS) hold(const struct th_k_
     float *to = first ? p.kept : p.value;
     if (!first && p.scalars->skip == 0)
         return;
+#pragma unroll 1
     for (int64_t i = thread(); i < p.count; i += threads())
         to[i] = from[i];
 }

@@ -6,8 +6,10 @@
 extern "C" __global__ void __launch_bounds__(TH_THREADS)
     linear_fold(const struct th_k_linear_fold p)
 {
+#pragma unroll 1
     for (int64_t o = blockIdx.x; o < p.rows; o += gridDim.x) {
         float gamma = p.gamma[o];
+#pragma unroll 1
         for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x)
             p.w_folded[o * p.width + i] = gamma * p.w[o * p.width + i];
         if (threadIdx.x == 0 && p.b_folded_)
@@ -18,12 +20,14 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
 extern "C" __global__ void __launch_bounds__(TH_THREADS)
     scale_rows(const struct th_k_scale_rows p)
 {
+#pragma unroll 1
     for (int64_t o = blockIdx.x; o < p.rows; o += gridDim.x) {
         float factor = p.scale;
         if (p.gamma_)
             factor *= p.gamma_[o];
         if (p.var_)
             factor /= sqrtf(p.var_[o] + p.eps);
+#pragma unroll 1
         for (int64_t i = threadIdx.x; i < p.width; i += blockDim.x)
             p.y[o * p.width + i] = p.x[o * p.width + i] * factor;
     }
@@ -36,6 +40,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
         each<float>(p.width, p.width, [&](auto w, int64_t i) {
             constexpr int V = decltype(w)::n;
             float sum[V] = {}, a[V], v[V];
+#pragma unroll 1
             for (int64_t r = 0; r < p.ranks; r++) {
                 float b = p.b[o * p.ranks + r];
                 load(p.a + r * p.width + i, a);
@@ -57,8 +62,10 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
     lora_da(const struct th_k_lora_da p)
 {
     each_sample(p.ranks, [&](int64_t r) {
+#pragma unroll 1
         for (int64_t i = thread(); i < p.width; i += threads()) {
             float sum = 0;
+#pragma unroll 1
             for (int64_t o = 0; o < p.rows; o++)
                 sum += p.b[o * p.ranks + r] * p.dy[o * p.width + i];
             p.da[r * p.width + i] = p.scale * sum;
