@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 4, COLUMNS = 16 };
+enum { ROWS = 4, COLUMNS = 8 };
 
 /* c [m <= ROWS][n <= COLUMNS] += a b */
 static void small_tile(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,

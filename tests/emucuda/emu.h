@@ -16,6 +16,12 @@ struct emu_clock {
     uint64_t tick[EMU_ACTORS];
 };
 
+/* The clock of one piece of work, for all its accesses. */
+struct emu_stamp {
+    struct emu_clock clock;
+    int references;
+};
+
 struct emu_block {
     char *view;   /* what the host knows; of device memory without access */
     char *memory; /* where the bytes are; the view itself, of pinned memory */
@@ -26,6 +32,7 @@ struct emu_block {
 
 enum emu_kind {
     EMU_OP_WORK,
+    EMU_OP_KERNEL, /* what it touches is known when it has run */
     EMU_OP_COPY,
     EMU_OP_SET,
     EMU_OP_RECORD,
@@ -45,8 +52,9 @@ struct emu_op {
     void (*release)(void *argument); /* NULL: the argument is in the operation */
     void *owned;
     char argument[EMU_ARGUMENT];
-    int index; /* in emu.ops */
-    int value; /* of a set */
+    int index;               /* in emu.ops */
+    int value;               /* of a set */
+    struct emu_stamp *stamp; /* of a kernel */
     bool hashed;
     uint64_t hash;           /* of a host source, when it was enqueued */
     struct emu_op *awaited;  /* of a wait: the record */
@@ -71,6 +79,7 @@ struct emu_event {
 /* Bytes that some work touched, and when. */
 struct emu_access {
     struct emu_range range;
+    struct emu_stamp *stamp;
     int actor;
     uint64_t tick, seq;
     const char *name;
@@ -92,6 +101,8 @@ struct emu_device {
     int n_ops;
     struct emu_access *accesses;
     int n_accesses;
+    int n_kernels;   /* that are enqueued and have not run */
+    bool host_moved; /* its clock, since accesses were last looked through */
     char **findings;
     int n_findings;
     size_t used;
@@ -132,10 +143,22 @@ cudaError_t emu_synchronised(
     void); /* counts, checks zones; what went wrong on the way */
 int emu_actor(cudaStream_t stream); /* -1: no live stream */
 
+/* program.c: opens the device if the environment says how; false: it does not */
+bool emu_program_open(void);
+
 /* race.c */
 void emu_merge(struct emu_clock *to, const struct emu_clock *from);
 void emu_race_check(int actor, const struct emu_clock *now, const char *name,
     uint64_t seq, const struct emu_range *ranges, int n);
+/* A kernel, whose accesses come later; one of them; and no more of them. */
+void emu_race_later(struct emu_op *op, const struct emu_clock *now);
+void emu_race_found(const struct emu_op *op, const struct emu_range *range);
+void emu_race_over(struct emu_op *op);
+void emu_race_close(void);
+
+/* kernel.c */
+void emu_kernel_run(struct emu_op *op);
+void emu_kernels_close(void);
 
 /* dnn_state.c, blas.c: handles and descriptors that are left are findings */
 void emu_dnn_close(void);

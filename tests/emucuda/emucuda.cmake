@@ -7,11 +7,18 @@ list(FILTER emu_sources EXCLUDE REGEX "/test_[a-z_]+\\.c$")
 # Whole trainings run through these.
 set_source_files_properties(${emucuda}/dnn_product.c ${emucuda}/dnn_pointwise.c
   ${emucuda}/dnn_pool.c PROPERTIES COMPILE_OPTIONS "-O3")
-add_library(emucuda STATIC ${emu_sources})
-target_compile_definitions(emucuda PRIVATE _GNU_SOURCE CUDNN_WARN_DEPRECATED)
-target_include_directories(emucuda PUBLIC ${emucuda})
-target_include_directories(emucuda SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR})
-target_link_libraries(emucuda PUBLIC Threads::Threads m)
+function(emu_library name kind)
+  add_library(${name} ${kind} ${emu_sources})
+  target_compile_definitions(${name} PRIVATE _GNU_SOURCE CUDNN_WARN_DEPRECATED)
+  target_include_directories(${name} PUBLIC ${emucuda})
+  target_include_directories(${name} SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR})
+  target_link_libraries(${name} PUBLIC ptx Threads::Threads m)
+endfunction()
+emu_library(emucuda STATIC)
+# For programs and plugins: one device in the process, whoever asks.
+emu_library(emucuda_shared SHARED)
+set_target_properties(emucuda_shared PROPERTIES OUTPUT_NAME emucuda C_VISIBILITY_PRESET default)
+target_link_options(emucuda_shared PRIVATE -Wl,-z,nodelete)
 
 add_executable(test_device ${emucuda}/test_device.c)
 target_link_libraries(test_device PRIVATE emucuda PkgConfig::CMOCKA)
@@ -19,6 +26,9 @@ add_test(NAME emu_device COMMAND test_device)
 add_executable(test_cublas ${emucuda}/test_cublas.c)
 target_link_libraries(test_cublas PRIVATE emucuda PkgConfig::CMOCKA)
 add_test(NAME emu_cublas COMMAND test_cublas)
+add_executable(test_emu_kernels ${emucuda}/test_kernels.c)
+target_link_libraries(test_emu_kernels PRIVATE emucuda PkgConfig::CMOCKA)
+add_test(NAME emu_kernels COMMAND test_emu_kernels)
 # Each graph of the engine, and what it has to compute, as tests/plancheck asks an interpreter.
 add_executable(test_cudnn_meaning ${CMAKE_SOURCE_DIR}/tests/plancheck/test_meaning.c
   ${emucuda}/test_run_graph.c)
@@ -26,5 +36,5 @@ target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
   ${CMAKE_SOURCE_DIR}/tests/plancheck)
 target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
 add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
-set_tests_properties(emu_device emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+set_tests_properties(emu_device emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
   ENVIRONMENT "${test_environment}")

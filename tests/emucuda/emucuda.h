@@ -23,10 +23,11 @@ enum emu_order { EMU_LATE, EMU_EARLY, EMU_RANDOM };
 
 struct emu_options {
     enum emu_order order;
-    uint64_t seed;       /* of EMU_RANDOM */
-    size_t capacity;     /* bytes of device memory; 0: 64 GiB */
-    cudaError_t missing; /* what cudaGetDeviceCount says (34, 35, 100); 0: a device */
-    bool any_sum_order;  /* sums in an order of the seed, as other engines would */
+    uint64_t seed;        /* of EMU_RANDOM */
+    size_t capacity;      /* bytes of device memory; 0: 64 GiB */
+    cudaError_t missing;  /* what cudaGetDeviceCount says (34, 35, 100); 0: a device */
+    bool any_sum_order;   /* sums in an order of the seed, as other engines would */
+    uint64_t approximate; /* how kernels' approximate instructions are off; 0: not */
     /* For tests of the double: each graph has an engine, and tensor cores read all of an
      * fp32 number. */
     bool generous;
@@ -58,6 +59,10 @@ void emu_host_touches(const void *p, size_t bytes, bool writes);
  * and this status. */
 enum { EMU_TRAPPED = 86 };
 void emu_trap(void);
+
+/* A program that does not call emu_open gets its device from the environment (program.c), and
+ * ends with this status if there are findings. */
+enum { EMU_FOUND = 87 };
 
 /* The n-th call of a class from now on fails (n = 1: the next); 0: none. EMU_ASYNC: the n-th
  * piece of work that runs, which the next synchronising call says, and every call after.

@@ -49,7 +49,7 @@ bool emu_fails(enum emu_class class)
 
 cudaError_t emu_visit(const char *name)
 {
-    if (!emu.open)
+    if (!emu.open && !emu_program_open())
         return cudaErrorInitializationError;
     if (!pthread_equal(emu.thread, pthread_self()))
         emu_find(
@@ -87,6 +87,12 @@ static const struct {
         "CUDA driver version is insufficient for CUDA runtime version"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration",
+        "invalid configuration argument"},
+    {cudaErrorInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction",
+        "invalid device function"},
+    {cudaErrorInvalidPtx, "cudaErrorInvalidPtx", "a PTX JIT compilation failed"},
+    {cudaErrorSymbolNotFound, "cudaErrorSymbolNotFound", "named symbol not found"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle",
         "invalid resource handle"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},

@@ -196,6 +196,13 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
     return allocate(p, bytes, true, "cudaMallocHost");
 }
 
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags)
+{
+    if (flags != cudaHostAllocDefault)
+        emu_find("unknown: cudaHostAlloc with flags %u", flags);
+    return allocate(p, bytes, true, "cudaHostAlloc");
+}
+
 /* As on a device: all work is waited for. */
 static cudaError_t release(void *p, bool pinned, const char *name)
 {

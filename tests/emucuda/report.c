@@ -102,14 +102,14 @@ int emu_close(void)
         free(emu.events[i]);
     }
     emu_ops_close();
+    emu_kernels_close();
+    emu_race_close();
     emu_dnn_close();
     emu_blas_close();
     emu_memory_close();
     free(emu.events);
-    free(emu.accesses);
     emu.events = NULL;
-    emu.accesses = NULL;
-    emu.n_events = emu.n_accesses = 0;
+    emu.n_events = 0;
     emu.open = false;
     return emu.n_findings;
 }

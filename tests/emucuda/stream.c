@@ -71,7 +71,9 @@ static void execute(struct emu_op *op)
             "host buffer: %s #%llu on stream %d reads pinned memory that the host has "
             "written since it was enqueued",
             op->name, (unsigned long long)op->seq, op->stream);
-    if (op->kind == EMU_OP_WORK)
+    if (op->kind == EMU_OP_KERNEL)
+        emu_kernel_run(op);
+    else if (op->kind == EMU_OP_WORK)
         op->run(memory, op->owned ? op->owned : op->argument);
     else if (op->kind == EMU_OP_COPY)
         memmove(memory[0], memory[1], op->ranges[0].bytes);
@@ -85,6 +87,7 @@ static void op_free(struct emu_op *op)
     emu.ops[op->index]->index = op->index;
     if (op->release)
         op->release(op->owned);
+    emu_race_over(op);
     free(op);
 }
 
@@ -193,6 +196,8 @@ void emu_enqueue(struct emu_op *op)
     struct emu_stream *s = &emu.streams[op->stream];
     emu_merge(&s->clock, &emu.streams[0].clock);
     s->clock.tick[op->stream]++;
+    if (op->kind == EMU_OP_KERNEL)
+        emu_race_later(op, &s->clock);
     emu_race_check(op->stream, &s->clock, op->name, op->seq, op->ranges, op->n_ranges);
     check_dying(op);
     if (s->tail)
@@ -497,49 +502,4 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
         return cudaErrorNotReady;
     *ms = ((float)b->finished - (float)a->finished) * 1e-3F;
     return cudaSuccess;
-}
-
-/* ---- the device ---- */
-
-cudaError_t cudaGetDeviceCount(int *n)
-{
-    if (emu.options.missing != cudaSuccess)
-        return emu_return(
-            emu.options.missing); /* *n is not touched, as by the real one */
-    *n = 1;
-    return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device)
-{
-    if (emu.options.missing != cudaSuccess)
-        return emu_return(emu.options.missing);
-    return emu_return(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
-}
-
-/* An H100's. */
-cudaError_t cudaDeviceGetAttribute(
-    int *value, enum cudaDeviceAttr attribute, int device)
-{
-    static const struct {
-        enum cudaDeviceAttr attribute;
-        int value;
-    } known[] = {
-        {cudaDevAttrComputeCapabilityMajor, 9},
-        {cudaDevAttrComputeCapabilityMinor, 0},
-        {cudaDevAttrMultiProcessorCount, 132},
-        {cudaDevAttrMaxThreadsPerBlock, 1024},
-        {cudaDevAttrMaxSharedMemoryPerBlock, 49152},
-        {cudaDevAttrMaxSharedMemoryPerBlockOptin, 232448},
-        {cudaDevAttrWarpSize, 32},
-    };
-    if (device != 0)
-        return emu_return(cudaErrorInvalidDevice);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (known[i].attribute == attribute) {
-            *value = known[i].value;
-            return cudaSuccess;
-        }
-    emu_find("unknown: device attribute %d", (int)attribute);
-    return emu_return(cudaErrorInvalidValue);
 }
