@@ -70,16 +70,13 @@ static void head_at(struct head *h, const float *qkv, int64_t heads, int64_t ind
 /* ---- packing ---- */
 
 /* x[token][value], tokens `apart`, to panels of tokens. */
-static void pack_across(const struct head *h, const float *x, int64_t apart, float *to)
+static void pack_tokens(const struct head *h, const float *x, int64_t apart, float *to)
 {
     int64_t j = 0;
-    for (; j + PANEL <= h->t; j += PANEL, to += PANEL * h->e, x += PANEL * apart)
-        for (int64_t c = 0; c < h->e; c++)
-            for (int64_t l = 0; l < PANEL; l++)
-                to[c * PANEL + l] = x[l * apart + c];
-    for (int64_t l = 0; l < h->t - j; l++)
-        for (int64_t c = 0; c < h->e; c++)
-            to[c * PANEL + l] = x[l * apart + c];
+    for (; j + PANEL <= h->t; j += PANEL)
+        pack_across(x + j * apart, apart, PANEL, h->e, to + j * h->e);
+    if (j < h->t)
+        pack_across(x + j * apart, apart, h->t - j, h->e, to + j * h->e);
 }
 
 /* n rows x[row][value] to panels of values, of `rows` rows each. */
@@ -169,26 +166,40 @@ static void gather(const struct head *h, const float *s, const float *panels, in
 
 /* ---- forward ---- */
 
-/* The largest of a row's t scores, NaN if one is; what is beyond t is overwritten. */
+/* The sum of the lanes in double, halves onto halves: no chain of LANES additions. */
+static double sum_of(th_vf v)
+{
+    float lanes[TH_LANES];
+    double sum[TH_LANES];
+    vf_store(lanes, v);
+    for (int l = 0; l < TH_LANES; l++)
+        sum[l] = (double)lanes[l];
+    for (int n = TH_LANES / 2; n > 0; n /= 2)
+        for (int l = 0; l < n; l++)
+            sum[l] += sum[l + n];
+    return sum[0];
+}
+
+/* The largest of a row's t scores; what is beyond t is overwritten. A score that is not a
+ * number makes the exponents none. */
 static float largest_of(float *s, int64_t t, int64_t tp)
 {
-    float lanes[TH_LANES], most = -INFINITY;
+    float lanes[TH_LANES];
     th_vf best = vf_all(-INFINITY);
     for (int64_t j = t; j < tp; j++)
         s[j] = s[0];
     for (int64_t j = 0; j < tp; j += TH_LANES)
         best = vf_max(best, vf_load(s + j));
     vf_store(lanes, best);
-    for (int l = 0; l < TH_LANES; l++)
-        most = lanes[l] > most || lanes[l] != lanes[l] ? lanes[l] : most;
-    return most;
+    for (int n = TH_LANES / 2; n > 0; n /= 2)
+        for (int l = 0; l < n; l++)
+            lanes[l] = lanes[l] > lanes[l + n] ? lanes[l] : lanes[l + n];
+    return lanes[0];
 }
 
 /* s[j] = exp(s[j] - largest), 0 beyond t; returns their sum. */
 static double exponents(float *s, int64_t t, int64_t tp, float largest)
 {
-    float lanes[TH_LANES];
-    double sum = 0;
     th_vf total = vf_all(0);
     for (int64_t j = 0; j < tp; j += TH_LANES) {
         vf_store(s + j, vf_exp(vf_load(s + j) - vf_all(largest)));
@@ -196,10 +207,7 @@ static double exponents(float *s, int64_t t, int64_t tp, float largest)
             s[l] = 0;
         total += vf_load(s + j);
     }
-    vf_store(lanes, total);
-    for (int l = 0; l < TH_LANES; l++)
-        sum += (double)lanes[l];
-    return sum;
+    return sum_of(total);
 }
 
 static void forward(const struct th_call *call, struct head *h, int64_t index)
@@ -209,7 +217,7 @@ static void forward(const struct th_call *call, struct head *h, int64_t index)
     float *lse = a->lse_, over[BLOCK] = {0};
     float *y = (float *)a->y + index / heads * h->t * h->d + index % heads * h->e;
     head_at(h, a->qkv, heads, index);
-    pack_across(h, h->k, 3 * h->d, h->k_across);
+    pack_tokens(h, h->k, 3 * h->d, h->k_across);
     pack_along(h, h->v, 3 * h->d, h->t, h->tp, 1, h->along);
     for (int64_t i = 0; i < h->t; i += BLOCK) {
         int64_t n = h->t - i < BLOCK ? h->t - i : BLOCK;
@@ -227,6 +235,19 @@ static void forward(const struct th_call *call, struct head *h, int64_t index)
 }
 
 /* ---- gradient ---- */
+
+/* y . dy of a token's e values. */
+static float product_of(const float *y, const float *dy, int64_t e)
+{
+    th_vf sum = vf_all(0);
+    double rest = 0;
+    int64_t c = 0;
+    for (; c + TH_LANES <= e; c += TH_LANES)
+        sum = vf_fma(vf_load(y + c), vf_load(dy + c), sum);
+    for (; c < e; c++)
+        rest += (double)y[c] * (double)dy[c];
+    return (float)(sum_of(sum) + rest);
+}
 
 /* A row's p from its scores, and ds = p*(dp - sum) in place of dp. */
 static void row_gradient(
@@ -251,10 +272,8 @@ static void block_gradient(const struct head *h, const float *dy, const float *y
     scores(h, h->q_rows, h->k_across, n, h->s);
     scores(h, h->dy_rows, h->v_across, n, h->ds);
     for (int64_t r = 0; r < n; r++) {
-        double sum = 0;
-        for (int64_t c = 0; c < h->e; c++)
-            sum += (double)dy[r * h->d + c] * (double)y[r * h->d + c];
-        row_gradient(h, h->s + r * h->ld, h->ds + r * h->ld, lse[r], (float)sum);
+        float sum = product_of(y + r * h->d, dy + r * h->d, h->e);
+        row_gradient(h, h->s + r * h->ld, h->ds + r * h->ld, lse[r], sum);
         factor[r] = h->scale;
     }
     weighted(h, h->ds, factor, n, 3 * h->d, dq);
@@ -270,8 +289,8 @@ static void backward(const struct th_call *call, struct head *h, int64_t index)
     const float *dy = (const float *)a->dy + at, *y = (const float *)a->y + at;
     head_at(h, a->qkv, heads, index);
     float *dq = (float *)a->dqkv + (h->q - (const float *)a->qkv);
-    pack_across(h, h->k, apart, h->k_across);
-    pack_across(h, h->v, apart, h->v_across);
+    pack_tokens(h, h->k, apart, h->k_across);
+    pack_tokens(h, h->v, apart, h->v_across);
     pack_along(h, h->k, apart, h->t, h->tp, 1, h->along);
     for (int64_t i = 0; i < h->t; i += BLOCK) {
         int64_t n = h->t - i < BLOCK ? h->t - i : BLOCK;

@@ -24,6 +24,14 @@ static inline th_vf vf_fma(th_vf a, th_vf b, th_vf c)
     return _mm256_fmadd_ps(a, b, c);
 }
 
+/* Lanes of a and b in turn: a0 b0 a1 b1 ..., the first half of it and the second. */
+static inline void vf_zip(th_vf a, th_vf b, th_vf *first, th_vf *second)
+{
+    __m256 low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
+    *first = _mm256_permute2f128_ps(low, high, 0x20);
+    *second = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 static inline uint32_t vf_positive(th_vf v)
 {
     return (uint32_t)_mm256_movemask_ps((th_vf)(v > 0));

@@ -23,6 +23,16 @@ static inline th_vf vf_fma(th_vf a, th_vf b, th_vf c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+/* Lanes of a and b in turn: a0 b0 a1 b1 ..., the first half of it and the second. */
+static inline void vf_zip(th_vf a, th_vf b, th_vf *first, th_vf *second)
+{
+    __m512i low =
+        _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    *first = _mm512_permutex2var_ps(a, low, b);
+    *second = _mm512_permutex2var_ps(a, high, b);
+}
+
 static inline uint32_t vf_positive(th_vf v)
 {
     return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);

@@ -22,6 +22,13 @@ static inline th_vf vf_fma(th_vf a, th_vf b, th_vf c)
     return a * b + c;
 }
 
+/* Lanes of a and b in turn: a0 b0 a1 b1 ..., the first half of it and the second. */
+static inline void vf_zip(th_vf a, th_vf b, th_vf *first, th_vf *second)
+{
+    *first = (th_vf){a[0], b[0], a[1], b[1]};
+    *second = (th_vf){a[2], b[2], a[3], b[3]};
+}
+
 /* Bit i of the result: v[i] > 0. */
 static inline uint32_t vf_positive(th_vf v)
 {

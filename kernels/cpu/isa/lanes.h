@@ -52,6 +52,18 @@ TH_INLINE th_vf vf_all(float x)
     return x - (th_vf){0};
 }
 
+/* v[i][j] = v[j][i]. Each round zips row i with row i + LANES/2, which turns the number
+ * of a value's place, row and lane, by a bit to the left. */
+TH_INLINE void vf_transpose(th_vf v[TH_LANES])
+{
+    th_vf from[TH_LANES];
+    for (int bit = 1; bit < TH_LANES; bit *= 2) {
+        memcpy(from, v, sizeof from);
+        for (int i = 0; i < TH_LANES / 2; i++)
+            vf_zip(from[i], from[i + TH_LANES / 2], &v[2 * i], &v[2 * i + 1]);
+    }
+}
+
 TH_INLINE v16 v_load(const float *p)
 {
     v16 r;

@@ -25,15 +25,14 @@ static void pack(
     int64_t n = part_of(p, a), columns = smaller(PANEL, p->n - panel * PANEL);
     float *to = a->scratch + panel * PANEL * p->k_part;
     const float *from = a->b + a->from * p->b_k + panel * PANEL * p->b_column;
+    if (p->b_k == 1) {
+        pack_across(from, p->b_column, columns, n, to);
+        return;
+    }
     if (columns < PANEL)
         memset(to, 0, sizeof *to * (size_t)(n * PANEL));
-    if (p->b_column == 1 && columns == PANEL)
-        for (int64_t k = 0; k < n; k++)
-            memcpy(to + k * PANEL, from + k * p->b_k, PANEL * sizeof *to);
-    else
-        for (int64_t k = 0; k < n; k++)
-            for (int64_t j = 0; j < columns; j++)
-                to[k * PANEL + j] = from[k * p->b_k + j * p->b_column];
+    for (int64_t k = 0; k < n; k++)
+        memcpy(to + k * PANEL, from + k * p->b_k, sizeof *to * (size_t)columns);
 }
 
 /* Whether it is rows of a that are contiguous, or columns. */

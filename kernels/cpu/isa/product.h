@@ -34,6 +34,27 @@ TH_INLINE void multiply(int rows, int columns, registers acc, const float *a,
     }
 }
 
+/* A panel of values that lie across: to[k][j] = from[j*apart + k], zero from j = columns
+ * on. */
+TH_INLINE void pack_across(
+    const float *from, int64_t apart, int64_t columns, int64_t n, float *to)
+{
+    int64_t whole = n / TH_LANES * TH_LANES;
+    for (int64_t j = 0; j < PANEL; j += TH_LANES)
+        for (int64_t k = 0; k < whole; k += TH_LANES) {
+            th_vf v[TH_LANES];
+            for (int64_t l = 0; l < TH_LANES; l++)
+                v[l] =
+                    j + l < columns ? vf_load(from + (j + l) * apart + k) : vf_all(0);
+            vf_transpose(v);
+            for (int64_t l = 0; l < TH_LANES; l++)
+                vf_store(to + (k + l) * PANEL + j, v[l]);
+        }
+    for (int64_t k = whole; k < n; k++)
+        for (int64_t j = 0; j < PANEL; j++)
+            to[k * PANEL + j] = j < columns ? from[j * apart + k] : 0;
+}
+
 TH_INLINE void clear(int rows, int columns, registers acc)
 {
     for (int r = 0; r < rows; r++)
