@@ -18,8 +18,6 @@ struct moments {
 /* Chan, Golub, LeVeque 1979, "Updating formulae", equations 2.1. */
 static __device__ inline moments together(moments a, moments b)
 {
-    if (b.n == 0)
-        return a;
     float n = a.n + b.n, d = b.mean - a.mean, part = b.n / n;
     return {a.mean + d * part, a.m2 + b.m2 + d * d * a.n * part, n};
 }
@@ -57,20 +55,18 @@ template <class T, int V> static __device__ inline void stats(const th_k_bn_stat
             m2[k][threadIdx.x] = s[k];
         }
         __syncthreads();
+        int i = threadIdx.x, at = i / V;
+        int64_t to = first + i;
+        if (i >= V * p.c.lanes || to >= p.c.columns) /* as many as threads at most */
+            return;
+        moments sum = {0, 0, 0};
 #pragma unroll 1
-        for (int i = threadIdx.x; i < V * p.c.lanes; i += TH_THREADS) {
-            int64_t to = first + i, at = i / V;
-            moments sum = {0, 0, 0};
-#pragma unroll 1
-            for (int r = 0; r < slots; r++, at += p.c.lanes) {
-                float count = (float)slot_rows(rows.end - rows.begin, r, slots);
-                sum = together(sum, {mean[i % V][at], m2[i % V][at], count});
-            }
-            if (to < p.c.columns) {
-                p.mean[blockIdx.y * p.c.columns + to] = sum.mean;
-                p.m2[blockIdx.y * p.c.columns + to] = sum.m2;
-            }
+        for (int r = 0; r < slots; r++, at += p.c.lanes) {
+            float count = (float)slot_rows(rows.end - rows.begin, r, slots);
+            sum = together(sum, {mean[i % V][at], m2[i % V][at], count});
         }
+        p.mean[blockIdx.y * p.c.columns + to] = sum.mean;
+        p.m2[blockIdx.y * p.c.columns + to] = sum.m2;
     });
 }
 
@@ -90,6 +86,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
 #pragma unroll 1
     for (int64_t c = thread(); c < p.c.columns; c += threads()) {
         moments sum = {0, 0, 0};
+#pragma unroll 1
         for (int k = 0; k < p.c.chunks; k++) {
             chunk rows = chunk_of(p.c, k);
             int64_t at = k * p.c.columns + c;

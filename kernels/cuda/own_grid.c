@@ -70,7 +70,8 @@ struct th_k_columns th_own_columns(int64_t rows, int64_t columns)
     int64_t side = parts(threads, c.lanes);
     int64_t most = COLUMN_BLOCKS / side > 1 ? COLUMN_BLOCKS / side : 1;
     int64_t slots = TH_OWN_THREADS / c.lanes;
-    c.chunks = (int32_t)least(parts(rows, slots * ROWS_A_CHUNK), most);
+    c.each = parts(rows, least(parts(rows, slots * ROWS_A_CHUNK), most));
+    c.chunks = (int32_t)parts(rows, c.each);
     return c;
 }
 

@@ -7,10 +7,10 @@
 
 #include <stdint.h>
 
-/* Sums over the rows of [rows][columns] (reduce.cuh): sum[n] is [chunks][columns]. */
+/* Sums over the rows of [rows][columns] (reduce.cuh): sum[n] is [chunks][columns]; none is empty. */
 struct th_k_columns {
     float *sum[2];
-    int64_t rows, columns;
+    int64_t rows, columns, each; /* each: rows of a chunk but the last */
     int32_t chunks, lanes;
 };
 

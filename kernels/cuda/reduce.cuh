@@ -65,9 +65,8 @@ struct chunk {
 
 static __device__ inline chunk chunk_of(const th_k_columns &c, int64_t y)
 {
-    int64_t each = (c.rows + c.chunks - 1) / c.chunks;
-    int64_t begin = y * each, end = begin + each;
-    return {begin < c.rows ? begin : c.rows, end < c.rows ? end : c.rows};
+    int64_t begin = y * c.each, end = begin + c.each;
+    return {begin, end < c.rows ? end : c.rows};
 }
 
 /* Runs f(column) for blocks of columns, each thread with its first of V. A block has `lanes`
@@ -115,6 +114,8 @@ static __device__ inline void sum_rows(const th_k_columns &c, B begin, F add)
                 n == 0 ? c.sum[0] : c.sum[1]; /* an index would spill them */
             if (to < c.columns)
                 sums_of[blockIdx.y * c.columns + to] = sum;
+            if constexpr (N * V * 32 <= TH_THREADS) /* lanes: at most 32 */
+                break;
         }
     });
 }

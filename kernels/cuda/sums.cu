@@ -12,6 +12,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
         float *to = first ? p.to[0] : p.to[1], sum = 0;
         if (!to)
             return;
+#pragma unroll 1
         for (int k = 0; k < p.chunks; k++)
             sum += from[k * p.columns + i];
         to[first ? i : i - p.columns] = sum;
