@@ -37,3 +37,14 @@ foreach(arch 90 80)
   set_tests_properties(ptx_ops_${arch} PROPERTIES TIMEOUT 1200
     ENVIRONMENT "${test_environment}")
 endforeach()
+
+# The interpreter itself, on kernels with planted mistakes (no warning is an error there).
+set(mistakes ${CMAKE_BINARY_DIR}/device/mistakes.ptx)
+add_custom_command(OUTPUT ${mistakes} COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -ptx
+  -arch=compute_90 -O3 -lineinfo -std=c++17 ${ptx}/mistakes.cu -o ${mistakes}
+  DEPENDS ${ptx}/mistakes.cu VERBATIM)
+thaw_device_images(device_mistakes ${mistakes})
+add_executable(test_ptx_interpreter ${ptx}/test_interpreter.c)
+target_compile_definitions(test_ptx_interpreter PRIVATE _GNU_SOURCE)
+target_link_libraries(test_ptx_interpreter PRIVATE ptx device_mistakes PkgConfig::CMOCKA m)
+add_test(NAME ptx_interpreter COMMAND test_ptx_interpreter)

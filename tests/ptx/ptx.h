@@ -68,6 +68,9 @@ struct ptx_coverage ptx_coverage(const struct ptx_kernel *);
  * with its line; false: no more. */
 bool ptx_missed(const struct ptx_kernel *, int i, char *text, size_t size);
 
+/* The i-th line of source no instruction of which was reached. */
+bool ptx_missed_line(const struct ptx_kernel *, int i, char *text, size_t size);
+
 /* How often instructions of this kind ("ld.global.v4.f32") stand in a kernel. */
 int ptx_count(const struct ptx_kernel *, const char *opcode);
 

@@ -95,18 +95,41 @@ static bool conditional(const struct insn *in)
     return in->kind == BRANCH && in->guard >= 0;
 }
 
+static bool reached(const struct ptx_kernel *k, int pc)
+{
+    /* a branch that is never taken was reached by those that pass it */
+    return k->seen[pc].reached || (conditional(&k->code[pc]) && k->seen[pc].passed);
+}
+
 struct ptx_coverage ptx_coverage(const struct ptx_kernel *k)
 {
     struct ptx_coverage c = {.n_instructions = k->n_code, .executed = *k->executed};
     for (int i = 0; i < k->n_code; i++) {
         bool branch = conditional(&k->code[i]);
-        /* a branch that is never taken was reached by those that pass it */
-        c.n_reached += k->seen[i].reached || (branch && k->seen[i].passed);
+        c.n_reached += reached(k, i);
         c.n_branches += branch;
         c.n_taken += branch && k->seen[i].taken;
         c.n_passed += branch && k->seen[i].passed;
     }
     return c;
+}
+
+bool ptx_missed_line(const struct ptx_kernel *k, int i, char *text, size_t size)
+{
+    for (int pc = 0; pc < k->n_code; pc++) {
+        bool found = false; /* the line before, or reached */
+        for (int other = 0; other < k->n_code && !found; other++)
+            found = k->code[other].file == k->code[pc].file &&
+                    k->code[other].source_line == k->code[pc].source_line &&
+                    (other < pc || reached(k, other));
+        if (found || i-- > 0)
+            continue;
+        char where[160];
+        place(k, pc, where, sizeof where);
+        snprintf(text, size, "%s: %s", k->name, where);
+        return true;
+    }
+    return false;
 }
 
 bool ptx_missed(const struct ptx_kernel *k, int i, char *text, size_t size)
@@ -115,16 +138,15 @@ bool ptx_missed(const struct ptx_kernel *k, int i, char *text, size_t size)
     for (int pc = 0; pc < k->n_code; pc++) {
         const struct seen *s = &k->seen[pc];
         bool branch = conditional(&k->code[pc]);
-        bool reached = s->reached || (branch && s->passed);
-        if (branch ? s->taken && s->passed : reached)
+        if (branch ? s->taken && s->passed : reached(k, pc))
             continue;
         if (i-- > 0)
             continue;
         place(k, pc, where, sizeof where);
         snprintf(text, size, "%s (%s): %s %s", k->name, where, k->code[pc].text,
-            !reached    ? "not reached"
-            : !s->taken ? "never taken"
-                        : "always taken");
+            !reached(k, pc) ? "not reached"
+            : !s->taken     ? "never taken"
+                            : "always taken");
         return true;
     }
     return false;
