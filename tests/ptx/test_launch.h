@@ -11,13 +11,23 @@
 void test_launch_open(void);
 void test_launch_close(void);
 
-/* Seeds of the launches that come. */
-void test_launch_seeds(uint64_t order, uint64_t approximate);
+/* How the launches that come are run. */
+struct test_how {
+    uint64_t order, approximate; /* seeds */
+    /* Of grids where the kernel takes any: one block, of one warp, so that loops over the
+     * grid come round; blocks more than needed, so that some have nothing to do. */
+    enum { TEST_AS_TOLD, TEST_SMALL, TEST_LARGE, TEST_GRIDS } grid;
+    /* The bf16 form of a kernel that has one, on copies of its operands. */
+    bool bf16;
+};
+void test_launch_how(struct test_how how);
 
 /* Memory of the launches that come, until test_launch_forget; `written`: all of it was. */
 void test_launch_block(const void *p, size_t bytes, bool written);
 /* Whether every byte of the block has been written. */
 bool test_launch_all_written(const void *p);
+/* Whether a launch took the block as bf16. */
+bool test_launch_was_bf16(const void *p);
 void test_launch_forget(void);
 
 const struct ptx_kernel *test_launch_kernel(enum th_cuda_kernel k);

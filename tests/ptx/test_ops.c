@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Our kernels, as nvcc compiled them, give what the plain C kernels give, over the op
- * sweep's cases, and in any order of blocks, warps and branches the same bits. */
+ * sweep's cases; in any order of blocks, warps and branches, and in grids of one block where
+ * the kernel goes on by the grid, the same bits; in bf16 what plain C gives on the same
+ * operands, rounded; and the cases reach the code. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +11,10 @@
 #include <cmocka.h>
 
 #include "host.h"
+#include "mem.h"
 #include "own.h"
+#include "params.h"
+#include "rng.h"
 #include "support/ops.h"
 #include "test_launch.h"
 
@@ -22,11 +27,15 @@
  * instead. */
 static const double TOLERANCE = 2e-6, SMALL = 0.05;
 
+/* Of a value in bf16: half a unit in the last of 8 places. */
+static const double BF16 = 0x1p-8;
+
 static struct th_device *ref;
-static uint64_t order; /* of the next run */
+static struct test_how how;       /* the next run is run */
+static bool was_bf16[TH_MAX_OUT]; /* outputs of the last run */
 
 static void check_values(const char *name, const char *what, const struct th_operand *o,
-    const void *a, const void *expected)
+    const void *a, const void *expected, double tolerance)
 {
     double difference = 0, norm = 0;
     const float *x = a, *y = expected;
@@ -36,11 +45,13 @@ static void check_values(const char *name, const char *what, const struct th_ope
         return;
     }
     for (int64_t i = 0; i < th_shape_count(&o->shape); i++) {
+        if (memcmp(&x[i], &y[i], sizeof x[i]) == 0 && !isfinite(x[i]))
+            continue; /* the same infinity */
         double d = (double)x[i] - (double)y[i];
         difference += d * d;
         norm += (double)y[i] * (double)y[i];
     }
-    if (!(sqrt(difference) <= TOLERANCE * fmax(sqrt(norm), SMALL)))
+    if (!(sqrt(difference) <= tolerance * fmax(sqrt(norm), SMALL)))
         fail_msg(
             "%s: %s is off by %.3g of %.3g", name, what, sqrt(difference), sqrt(norm));
 }
@@ -67,12 +78,16 @@ static thaw_status own_run(const struct th_call *call)
     }
     if (call->scratch_bytes)
         test_launch_block(call->scratch, call->scratch_bytes, false);
-    test_launch_seeds(order++, 0);
+    test_launch_how(how);
+    how.order++;
+    how.grid = (how.grid + 1) % TEST_GRIDS;
     thaw_status status = th_own(call->op)->run(call);
-    for (int i = 0; i < rule->n_out; i++)
-        if (call->args[rule->n_in + i] &&
-            !test_launch_all_written(call->args[rule->n_in + i]))
+    for (int i = 0; i < rule->n_out; i++) {
+        const void *out = call->args[rule->n_in + i];
+        if (out && !test_launch_all_written(out))
             fail_msg("%s: output %d is not written whole", rule->name, i);
+        was_bf16[i] = out && test_launch_was_bf16(out);
+    }
     test_launch_forget();
     n_run[call->op]++;
     return status;
@@ -118,42 +133,386 @@ static void check_node(const struct tape *t, const struct node *n)
 {
     enum { ORDERS = 6 };
     struct th_device own = {.backend = &own_backend, .threads = 1, .block = 16};
+    const char *name = th_op_rule(n->op)->name;
+    int n_in = th_op_rule(n->op)->n_in;
     struct result expected, first, other;
     node_run(t, n, ref, ref, (struct layout){.block = 1}, &expected);
-    order = 0;
+    how = (struct test_how){.bf16 = how.bf16};
     node_run(t, n, ref, &own, (struct layout){.block = 1}, &first);
-    while (order < ORDERS) {
+    while (how.order < ORDERS) {
         node_run(t, n, ref, &own, (struct layout){.block = 1}, &other);
         for (int a = 0; a < TH_MAX_ARGS; a++)
             if (first.arg[a] && memcmp(first.arg[a], other.arg[a],
                                     th_operand_bytes(node_operand(t, n, a))) != 0)
-                fail_msg("%s: %s gives other bits in another order", t->name,
-                    th_op_rule(n->op)->name);
+                fail_msg("%s: %s gives other bits in another order", t->name, name);
         result_release(&other);
     }
     for (int a = 0; a < TH_MAX_ARGS; a++)
         if (first.arg[a] && node_writes(n, a))
-            check_values(t->name, th_op_rule(n->op)->name, node_operand(t, n, a),
-                first.arg[a], expected.arg[a]);
+            check_values(t->name, name, node_operand(t, n, a), first.arg[a],
+                expected.arg[a], a >= n_in && was_bf16[a - n_in] ? BF16 : TOLERANCE);
     result_release(&expected);
     result_release(&first);
+}
+
+/* Outputs that a caller may leave out. */
+static const struct {
+    enum th_op op;
+    int out;
+} optional[] = {{TH_OP_relu, 1}, {TH_OP_bn_apply, 1}, {TH_OP_gmp, 1},
+    {TH_OP_concat_dx, 0}, {TH_OP_concat_dx, 1}, {TH_OP_tokens_dw, 0},
+    {TH_OP_tokens_dw, 1}, {TH_OP_tokens_dw, 2}, {TH_OP_linear_fold, 1}};
+
+/* As the case has it, and without each output that may be left out. */
+static void check_forms(const struct tape *t, const struct node *n)
+{
+    check_node(t, n);
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        struct node without = *n;
+        int left = 0;
+        if (n->op != optional[i].op || n->out[optional[i].out] < 0)
+            continue;
+        without.out[optional[i].out] = -1;
+        for (int k = 0; k < TH_MAX_OUT; k++)
+            left += without.out[k] >= 0;
+        if (left > 0)
+            check_node(t, &without);
+    }
+}
+
+/* Scalars of other steps: one that is skipped, the first of a group, without a momentum. */
+static void check_steps(struct tape *t, const struct node *n)
+{
+    static const struct th_scalars steps[] = {
+        {.lr = 0.1F, .skip = 1, .clip = 1, .gathered = 1, .momentum = 0.8F},
+        {.lr = 0.1F, .clip = 0.5F, .loss_scale = 1, .ema_decay = 0.5F},
+        {.lr = 0.1F, .clip = 1e-3F, .loss_scale = 1, .gathered = 2, .n_skipped = 1}};
+    int s = -1;
+    for (int i = 0; i < th_op_rule(n->op)->n_in; i++)
+        if (n->in[i] >= 0 && t->kind[n->in[i]] == 's')
+            s = n->in[i];
+    for (int i = 0; s >= 0 && i < 3; i++) {
+        memcpy(t->data[s], &steps[i], sizeof steps[i]);
+        check_node(t, n);
+    }
+    if (n->op != TH_OP_guard)
+        return;
+    for (int i = 0; i < 2 && n->in[i] >= 0; i++) { /* the loss, the sum of squares */
+        *(float *)t->data[n->in[i]] = i ? INFINITY : NAN;
+        check_node(t, n);
+        *(float *)t->data[n->in[i]] = 3;
+    }
+}
+
+static void round_values(struct tape *t)
+{
+    for (int v = 0; v < t->n_values; v++) {
+        int64_t count = th_shape_count(&t->value[v].shape);
+        uint32_t *bits = t->data[v];
+        if (!bits || t->value[v].dtype != TH_F32 || t->kind[v] == 's')
+            continue;
+        for (int64_t i = 0; i < count; i++)
+            bits[i] = (bits[i] + 0x7fff + (bits[i] >> 16 & 1)) & 0xffff0000;
+    }
+}
+
+/* Cases that the sweep has no need of: a rest of channels beside vectors of 8 alone, rows
+ * and columns in several blocks and chunks. */
+#define NORM .attr.norm = {.eps = 1e-5F}
+static const struct op_case more_cases[] = {
+    {"bn of 12 channels", TH_OP_bn_apply, BATCH_STATISTICS, NORM,
+        "x3,12,5,3 - - c12 c12 -"},
+    {"bn of 136 channels", TH_OP_bn_apply, BATCH_STATISTICS, NORM,
+        "x2,136,3,2 - - c136 c136 -"},
+    {"bn of 33 channels, chunks", TH_OP_bn_apply, BATCH_STATISTICS, NORM,
+        "x1,33,23,31 - - c33 c33 -"},
+    {"layernorm, chunks", TH_OP_layernorm, GRADIENT, NORM, "x560,136 c136 c136"},
+    {"layernorm of 33, chunks", TH_OP_layernorm, GRADIENT, NORM, "x560,33 c33 c33"},
+    {"layernorm of 12", TH_OP_layernorm, GRADIENT, NORM, "x9,12 c12 c12"},
+    {"l2norm, many rows", TH_OP_l2norm, GRADIENT, .operands = "x77,264 o1"},
+    {"linear, chunks", TH_OP_linear, GRADIENT, .operands = "x560,3 w136,3 c136"},
+    {"linear of 33, chunks", TH_OP_linear, GRADIENT, .operands = "x2050,2 w33,2 c33"},
+    {"linear to 12", TH_OP_linear, GRADIENT, .operands = "x9,3 w12,3 c12"},
+    {"tokens of many samples", TH_OP_tokens, GRADIENT, .attr.token = {.first = 1},
+        .operands = "x550,8,1,2 c1,1,8 c1,2,8 c1,5,8"},
+    {"tokens of 3, many samples", TH_OP_tokens, GRADIENT, .attr.token = {.first = 1},
+        .operands = "x2100,3,1,2 c1,1,3 c1,2,3 c1,5,3"},
+    {"sgd of vectors, nesterov", TH_OP_sgd, FORWARD,
+        .attr.update = {.lr_scale = 1, .momentum = 0.9F, .nesterov = true},
+        "x1032 x1032 x1032 - s9"},
+    {"sgd of vectors without momentum", TH_OP_sgd, FORWARD,
+        .attr.update = {.lr_scale = 1}, "x1032 x1032 - x1032 s9"},
+    {"adamw of vectors", TH_OP_adamw, FORWARD,
+        .attr.update = {.lr_scale = 1, .beta1 = 0.9F, .beta2 = 0.95F, .eps = 1e-6F},
+        "x1032 x1032 x1032 v1032 11 x1032 s9"},
+    {"adamw of vectors, no start", TH_OP_adamw, FORWARD,
+        .attr.update = {.lr_scale = 1, .beta1 = 0.9F, .beta2 = 0.95F, .eps = 1e-6F},
+        "x1032 x1032 x1032 v1032 11 - s9"},
+    {"gelu far from 0", TH_OP_gelu, GRADIENT, .operands = "d1031"},
+    {"gelu far from 0, vectors", TH_OP_gelu, GRADIENT, .operands = "d1032"},
+    {"gelu by tanh, far from 0", TH_OP_gelu, GRADIENT, .attr.act = {TH_GELU_TANH},
+        .operands = "d1031"},
+    {"gelu by tanh, far from 0, vectors", TH_OP_gelu, GRADIENT,
+        .attr.act = {TH_GELU_TANH}, .operands = "d1032"},
+    {"gelu by sigmoid, odd", TH_OP_gelu, GRADIENT, .attr.act = {TH_GELU_QUICK},
+        .operands = "d1031"},
+    {"bn_apply + add, relu, 9 channels", TH_OP_bn_apply, FORWARD,
+        .attr.norm = {.eps = 1e-5F, .relu = true}, "x3,9,5,7 r9 +9 c9 c9 x3,9,5,7"},
+    {"bn_apply + add, 9 channels", TH_OP_bn_apply, FORWARD, NORM,
+        "x3,9,5,7 r9 +9 c9 c9 x3,9,5,7"},
+    {"bn_apply + relu, 40 channels", TH_OP_bn_apply, FORWARD,
+        .attr.norm = {.eps = 1e-5F, .relu = true}, "x3,40,5,7 r40 +40 c40 c40 -"},
+    {"bn_apply + add, relu, 40 channels", TH_OP_bn_apply, FORWARD,
+        .attr.norm = {.eps = 1e-5F, .relu = true},
+        "x3,40,5,7 r40 +40 c40 c40 x3,40,5,7"},
+    {"bn_apply + add, 40 channels", TH_OP_bn_apply, FORWARD, NORM,
+        "x3,40,5,7 r40 +40 c40 c40 x3,40,5,7"},
+    {"relu of 1031", TH_OP_relu, GRADIENT, .operands = "o1031"},
+    {"relu of vectors", TH_OP_relu, GRADIENT, .operands = "o1032"},
+    {"gmp of 77 pixels", TH_OP_gmp, GRADIENT, .operands = "d3,264,11,7"},
+    {"gmp of 33 channels", TH_OP_gmp, GRADIENT, .operands = "d3,33,11,7"},
+    {"gmp of one pixel, 33 channels", TH_OP_gmp, GRADIENT, .operands = "d2,33,1,1"},
+    {"gmp of one pixel, 264 channels", TH_OP_gmp, GRADIENT, .operands = "d2,264,1,1"},
+    {"gap of 264 channels", TH_OP_gap, GRADIENT, .operands = "x3,264,2,3"},
+    {"gap of 33 channels", TH_OP_gap, GRADIENT, .operands = "x3,33,2,3"},
+    {"drop_path, odd", TH_OP_drop_path, GRADIENT,
+        .attr.dropout = {.p = 0.4F, .layer = 77}, .operands = "x7,5,33 k7,2"},
+    {"drop_path of vectors", TH_OP_drop_path, GRADIENT,
+        .attr.dropout = {.p = 0.4F, .layer = 77}, .operands = "x7,5,80 k7,2"},
+    {"dropout of vectors", TH_OP_dropout, GRADIENT,
+        .attr.dropout = {.p = 0.4F, .layer = 77}, .operands = "x7,5,80 k7,2"},
+    {"tokens of 264", TH_OP_tokens, GRADIENT, .attr.token = {.first = 1},
+        .operands = "x2,264,1,2 c1,1,264 c1,2,264 c1,5,264"},
+    {"token_mean of 264", TH_OP_token_mean, GRADIENT,
+        .attr.token = {.first = 2, .count = 3}, .operands = "x3,6,264"},
+    {"token_mean of 33", TH_OP_token_mean, GRADIENT,
+        .attr.token = {.first = 2, .count = 3}, .operands = "x3,6,33"},
+    {"l2norm of 33", TH_OP_l2norm, GRADIENT, .operands = "x77,33 -"},
+    {"l2norm of 520", TH_OP_l2norm, GRADIENT, .operands = "x9,520 -"},
+    {"layernorm of 520", TH_OP_layernorm, GRADIENT, NORM, "x9,520 c520 c520"},
+    {"layernorm of 33, few", TH_OP_layernorm, GRADIENT, NORM, "x3,65 c65 c65"},
+    {"scale_rows by gamma", TH_OP_scale_rows, FORWARD, .attr.lora = {.scale = 2},
+        "x17,37 c17 -"},
+    {"scale_rows by var", TH_OP_scale_rows, FORWARD, .attr.lora = {.scale = 2},
+        "x17,37 - +17"},
+    {"linear_fold of more", TH_OP_linear_fold, FORWARD, .operands = "w17,300 c17 c17"},
+    {"bn_fold of more", TH_OP_bn_fold, FORWARD, NORM, "w5,300,1,1 c5 c5 c5 r5 +5"},
+    {"lora_merge of vectors", TH_OP_lora_merge, GRADIENT, .attr.lora = {.scale = 1},
+        "w17,1032 w3,1032 w17,3"},
+    {"concat of more", TH_OP_concat, GRADIENT, .operands = "x5,170 x5,300"},
+    {"softmax_ce of many", TH_OP_softmax_ce, GRADIENT, .operands = "x77,70 t77,70"},
+    {"sigmoid_ce of many", TH_OP_sigmoid_ce, GRADIENT, .operands = "x300,9 t300,9 +9"},
+    {"ema of vectors", TH_OP_ema, FORWARD, .operands = "x1032 x1032 s9"},
+    {"ema of odd length", TH_OP_ema, FORWARD, .operands = "x1031 x1031 s9"},
+    {"accumulate vectors", TH_OP_accumulate, FORWARD, .operands = "x1032 x1032 s9"},
+    {"hold more", TH_OP_hold, FORWARD, .operands = "x77 x77 s9"},
+    {"sum_squares of vectors", TH_OP_sum_squares, FORWARD, .operands = "x80000 -"},
+    {"sum_squares of odd length", TH_OP_sum_squares, FORWARD, .operands = "x40001 -"},
+};
+enum { N_MORE = sizeof more_cases / sizeof *more_cases };
+
+static void check_case(const struct op_case *c, bool bf16)
+{
+    struct tape t;
+    tape_init(&t, c, NEED_ALL);
+    tape_run(&t, ref, 0, t.n_nodes);
+    if (bf16)
+        round_values(&t);
+    how.bf16 = bf16;
+    for (int i = 0; i < t.n_nodes; i++)
+        if (th_own(t.node[i].op)) {
+            check_forms(&t, &t.node[i]);
+            check_steps(&t, &t.node[i]);
+        }
+    tape_release(&t);
 }
 
 static void each_kernel_means_its_op(void **state)
 {
     (void)state;
-    for (int k = 0; k < n_op_cases; k++) {
-        struct tape t;
-        tape_init(&t, &op_cases[k], NEED_ALL);
-        tape_run(&t, ref, 0, t.n_nodes);
-        for (int i = 0; i < t.n_nodes; i++)
-            if (th_own(t.node[i].op))
-                check_node(&t, &t.node[i]);
-        tape_release(&t);
-    }
+    for (int k = 0; k < n_op_cases + N_MORE; k++)
+        check_case(k < N_MORE ? &more_cases[k] : &op_cases[k - N_MORE], false);
     for (int i = 0; i < TH_OP_COUNT; i++)
         if (th_own((enum th_op)i) && n_run[i] == 0)
             fail_msg("no case ran the kernel of %s", th_op_rule((enum th_op)i)->name);
+}
+
+/* ---- kernels that are no op of their own ---- */
+
+/* Runs a kernel in every order and grid; bytes of `out` are the same each time. */
+static void launch_all(enum th_cuda_kernel k, struct th_cuda_grid grid, void *params,
+    const float *in, float *out, int64_t n)
+{
+    float first[4096];
+    assert_true(n <= 4096);
+    for (int i = 0; i < 9; i++) {
+        test_launch_how((struct test_how){
+            .order = (uint64_t)i, .grid = i % TEST_GRIDS, .bf16 = how.bf16});
+        memcpy(out, in, (size_t)n * sizeof *out); /* what is in place starts anew */
+        assert_int_equal(th_cuda_launch(NULL, k, &grid, &params), THAW_OK);
+        if (i == 0)
+            memcpy(first, out, (size_t)n * sizeof *out);
+        assert_memory_equal(first, out, (size_t)n * sizeof *out);
+    }
+}
+
+static void fill_normal(float *v, int64_t n, uint64_t key)
+{
+    for (int64_t i = 0; i < n; i++) /* exact in bf16 */
+        v[i] = 0.125F * roundf(8 * th_rng_normal(key, (uint64_t)i));
+}
+
+static struct th_cuda_grid blocks_of(unsigned x, unsigned y)
+{
+    return (struct th_cuda_grid){.blocks = {x, y, 1}, .threads = {256, 1, 1}};
+}
+
+static void weights_are_packed_and_unpacked(void **state)
+{
+    (void)state;
+    enum { O = 5, I = 7, P = 9, N = O * I * P };
+    float *w = th_alloc(N, sizeof *w), *packed = th_alloc(N, sizeof *packed),
+          *back = th_alloc(N, sizeof *back);
+    fill_normal(w, N, 3);
+    for (int form = 0; form < 2; form++) {
+        how.bf16 = form == 1;
+        test_launch_block(w, N * sizeof *w, true);
+        test_launch_block(packed, N * sizeof *packed, true);
+        test_launch_block(back, N * sizeof *back, true);
+        struct th_k_pack p = {packed, w, O, I * P, I, P};
+        launch_all(TH_K_pack_f32, blocks_of(1, O), &p, w, packed, N);
+        for (int i = 0; i < N; i++)
+            assert_true(packed[i / (I * P) * I * P + i % P * I + i / P % I] == w[i]);
+        struct th_k_unpack u = {packed, back, O, I * P, I, P};
+        launch_all(TH_K_unpack_f32, blocks_of(1, O), &u, w, back, N);
+        assert_memory_equal(back, w, N * sizeof *w);
+        test_launch_forget();
+    }
+    th_free(w);
+    th_free(packed);
+    th_free(back);
+}
+
+/* Of rows of scores, and back: the formulas of kernels/ref/attention.c. */
+static void check_softmax(int64_t heads, int64_t tokens, int64_t features)
+{
+    enum { SAMPLES = 2 };
+    int64_t rows = SAMPLES * heads * tokens, n = rows * tokens, m = rows * features;
+    float *s = th_alloc((size_t)n, 4), *p = th_alloc((size_t)n, 4),
+          *lse = th_alloc((size_t)rows, 4), *dp = th_alloc((size_t)n, 4),
+          *ds = th_alloc((size_t)n, 4), *dy = th_alloc((size_t)m, 4),
+          *y = th_alloc((size_t)m, 4), *again = th_alloc((size_t)n, 4);
+    float *const all[] = {s, p, lse, dp, ds, dy, y, again};
+    const int64_t sizes[] = {n, n, rows, n, n, m, m, n};
+    for (int i = 0; i < 8; i++) {
+        fill_normal(all[i], sizes[i], (uint64_t)i);
+        test_launch_block(all[i], (size_t)sizes[i] * 4, true);
+    }
+    how.bf16 = false;
+    for (int kept = 0; kept < 2; kept++) {
+        struct th_k_softmax_rows f = {p, kept ? lse : NULL, rows, tokens};
+        launch_all(
+            TH_K_softmax_rows, blocks_of((unsigned)rows / 8 + 1, 1), &f, s, p, n);
+    }
+    struct th_k_softmax_rows_dx b = {
+        again, ds, dy, y, lse, SAMPLES, heads, tokens, features, 0.25F};
+    double error = 0, error_dx = 0;
+    for (int64_t r = 0; r < rows;
+         r++) { /* the scores are overwritten, too: row by row */
+        double sum = 0, product = 0;
+        int64_t t = r % tokens, h = r / tokens % heads, k = r / tokens / heads;
+        int64_t at = ((k * tokens + t) * heads + h) * features;
+        for (int64_t j = 0; j < tokens; j++)
+            sum += exp((double)s[r * tokens + j]);
+        for (int64_t c = 0; c < features; c++)
+            product += (double)dy[at + c] * (double)y[at + c];
+        error = fmax(error, fabs((double)lse[r] - log(sum)));
+        for (int64_t j = r * tokens; j < (r + 1) * tokens; j++)
+            error = fmax(error, fabs((double)p[j] - exp((double)s[j]) / sum));
+        memcpy(again, s, (size_t)n * 4);
+        if (r == 0)
+            for (int i = 0; i < TEST_GRIDS; i++) {
+                memcpy(again, s, (size_t)n * 4);
+                memcpy(ds, dp, (size_t)n * 4);
+                struct th_cuda_grid grid = blocks_of((unsigned)rows / 8 + 1, 1);
+                test_launch_how((struct test_how){.order = (uint64_t)i, .grid = i});
+                void *params = &b;
+                assert_int_equal(
+                    th_cuda_launch(NULL, TH_K_softmax_rows_dx, &grid, &params),
+                    THAW_OK);
+            }
+        for (int64_t j = r * tokens; j < (r + 1) * tokens; j++) {
+            double q = exp((double)s[j]) / sum;
+            error_dx = fmax(
+                error_dx, fabs((double)ds[j] - 0.25 * q * ((double)dp[j] - product)));
+        }
+    }
+    assert_true(error < 2e-6);
+    assert_true(error_dx < 4e-6);
+    test_launch_forget();
+    for (int i = 0; i < 8; i++)
+        th_free(all[i]);
+}
+
+static void the_softmax_of_attention_and_its_gradient(void **state)
+{
+    (void)state;
+    check_softmax(3, 5, 8);
+    check_softmax(1, 33, 7);
+    check_softmax(2, 7, 264);
+}
+
+static void each_kernel_means_it_in_bf16(void **state)
+{
+    (void)state;
+    for (int k = 0; k < n_op_cases + N_MORE; k++)
+        check_case(k < N_MORE ? &more_cases[k] : &op_cases[k - N_MORE], true);
+}
+
+/* Small kernels a good part of which is a copy of their loop for no tokens, no chunks, no
+ * outputs, of which there always is one. */
+static bool has_a_copy_for_nothing(const char *kernel)
+{
+    static const char *const names[] = {
+        "token_mean_f32", "token_mean_bf16", "bn_stats_end", "sum_chunks", "lora_da"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(kernel, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Of each kernel every line, and nearly all instructions and sides of branches: the rest is
+ * what the compiler made of loops that no shape brings round, and special cases of the
+ * library's functions. */
+static void the_cases_reach_every_line_and_nearly_all_instructions(void **state)
+{
+    (void)state;
+    static const double part = 0.88, part_with_a_copy = 0.7;
+    char text[512];
+    int n = 0, missed = 0, little = 0;
+    uint64_t executed = 0;
+    for (int i = 0; i < TH_K_COUNT; i++) {
+        const struct ptx_kernel *k = test_launch_kernel((enum th_cuda_kernel)i);
+        struct ptx_coverage c = ptx_coverage(k);
+        bool copy = has_a_copy_for_nothing(ptx_name(k));
+        int left = 0;
+        while (ptx_missed(k, left, text, sizeof text))
+            left++;
+        if (left > (1 - (copy ? part_with_a_copy : part)) * c.n_instructions) {
+            print_message("%s: %d of %d instructions and branches not reached\n",
+                ptx_name(k), left, c.n_instructions);
+            little++;
+        }
+        for (int m = 0; !copy && ptx_missed_line(k, m, text, sizeof text);
+             m++, little++)
+            print_message("no case reaches %s\n", text);
+        executed += c.executed;
+        n += c.n_instructions;
+        missed += left;
+    }
+    print_message("%d of %d instructions and branches not reached; %.3g ran\n", missed,
+        n, (double)executed);
+    assert_int_equal(little, 0);
 }
 
 static int open_all(void **state)
@@ -175,6 +534,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kernel_means_its_op),
+        cmocka_unit_test(each_kernel_means_it_in_bf16),
+        cmocka_unit_test(weights_are_packed_and_unpacked),
+        cmocka_unit_test(the_softmax_of_attention_and_its_gradient),
+        cmocka_unit_test(the_cases_reach_every_line_and_nearly_all_instructions),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
