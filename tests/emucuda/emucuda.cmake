@@ -29,6 +29,9 @@ add_test(NAME emu_cublas COMMAND test_cublas)
 add_executable(test_emu_kernels ${emucuda}/test_kernels.c)
 target_link_libraries(test_emu_kernels PRIVATE emucuda PkgConfig::CMOCKA)
 add_test(NAME emu_kernels COMMAND test_emu_kernels)
+add_executable(test_cudnn ${emucuda}/test_cudnn.c)
+target_link_libraries(test_cudnn PRIVATE emucuda thaw_cuda emucuda PkgConfig::CMOCKA)
+add_test(NAME emu_cudnn COMMAND test_cudnn)
 # Each graph of the engine, and what it has to compute, as tests/plancheck asks an interpreter.
 add_executable(test_cudnn_meaning ${CMAKE_SOURCE_DIR}/tests/plancheck/test_meaning.c
   ${emucuda}/test_run_graph.c)
@@ -36,5 +39,5 @@ target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
   ${CMAKE_SOURCE_DIR}/tests/plancheck)
 target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
 add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
-set_tests_properties(emu_device emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+set_tests_properties(emu_device emu_cudnn emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
   ENVIRONMENT "${test_environment}")
