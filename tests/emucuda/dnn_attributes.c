@@ -302,13 +302,11 @@ static cudnnStatus_t check_pointed(
         if (!dnn_is_live(given[i], "an attribute"))
             return CUDNN_STATUS_BAD_PARAM;
         if (rule->points_to >= 0 && (int)given[i]->type != rule->points_to)
-            return dnn_refuse(CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE,
-                "attribute %d: a %s descriptor", (int)rule->name,
+            return dnn_stricter("attribute %d: a %s descriptor", (int)rule->name,
                 dnn_name(given[i]->type));
         if (!given[i]->final)
-            return dnn_refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED,
-                "attribute %d: the %s descriptor is not finalised", (int)rule->name,
-                dnn_name(given[i]->type));
+            return dnn_stricter("attribute %d: the %s descriptor is not finalised",
+                (int)rule->name, dnn_name(given[i]->type));
     }
     return CUDNN_STATUS_SUCCESS;
 }
@@ -324,8 +322,10 @@ static cudnnStatus_t no_rule(
     if (!elsewhere)
         emu_find(
             "unknown: attribute %d of a %s descriptor", (int)name, dnn_name(d->type));
-    return dnn_refuse(CUDNN_STATUS_BAD_PARAM, "a %s descriptor has no attribute %d",
-        dnn_name(d->type), (int)name);
+    bool odd =
+        d->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR;
+    return dnn_refuse(odd ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_BAD_PARAM,
+        "a %s descriptor has no attribute %d", dnn_name(d->type), (int)name);
 }
 
 static struct dnn_value *slot(
@@ -381,21 +381,25 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
     if (rule->flags & DNN_GIVEN)
         return dnn_refuse(
             CUDNN_STATUS_BAD_PARAM, "attribute %d cannot be set", (int)name);
-    if (type != rule->type)
+    double scale = 0; /* alpha and beta may be double */
+    bool narrows = rule->type == CUDNN_TYPE_FLOAT && type == CUDNN_TYPE_DOUBLE;
+    if (narrows && elements)
+        memcpy(&scale, elements, sizeof scale);
+    if (type != rule->type && !narrows)
         return dnn_refuse(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE,
             "attribute %d has another type than %d", (int)name, (int)type);
     if (!elements)
         return dnn_refuse(
             CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "attribute %d: NULL", (int)name);
     if (n < 1 || n > rule->most)
-        return dnn_refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d: %lld elements",
-            (int)name, (long long)n);
+        return dnn_stricter("attribute %d of a %s descriptor: %lld elements", (int)name,
+            dnn_name(d->type), (long long)n);
     if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR) {
         cudnnStatus_t status = check_pointed(rule, n, elements);
         if (status != CUDNN_STATUS_SUCCESS)
             return status;
     }
-    put(d, rule, n, elements);
+    put(d, rule, n, narrows ? &(float){(float)scale} : elements);
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -413,9 +417,8 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor)
     const struct dnn_rule *rule = dnn_rules(d->type, &n);
     for (int i = 0; i < n; i++)
         if (rule[i].flags & DNN_NEEDED && !dnn_value(d, rule[i].name))
-            return dnn_refuse(CUDNN_STATUS_BAD_PARAM,
-                "a %s descriptor without attribute %d", dnn_name(d->type),
-                (int)rule[i].name);
+            return dnn_stricter("a %s descriptor without attribute %d",
+                dnn_name(d->type), (int)rule[i].name);
     cudnnStatus_t status = dnn_check(d);
     d->final = status == CUDNN_STATUS_SUCCESS;
     return status;

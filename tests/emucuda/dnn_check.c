@@ -122,6 +122,22 @@ static bool broadcasts(const struct dnn_tensor *small, const struct dnn_tensor *
     return good || dnn_count(small) == 1;
 }
 
+/* No gap between its elements, and none twice. */
+static bool is_packed(const struct dnn_tensor *t)
+{
+    int64_t want = 1;
+    bool found = true;
+    while (found) {
+        found = false;
+        for (int i = 0; !found && i < t->rank; i++)
+            if (t->dim[i] > 1 && t->stride[i] == want) {
+                want *= t->dim[i];
+                found = true;
+            }
+    }
+    return want == dnn_count(t);
+}
+
 struct window {
     const int64_t *stride, *dilation, *before, *after, *size;
 };
@@ -135,13 +151,16 @@ static bool slides(
     return room >= 0 && room / w->stride[axis] + 1 == outputs;
 }
 
+/* otherwise: the library's status for another count */
 static cudnnStatus_t check_window(const struct dnn_descriptor *d,
-    const cudnnBackendAttributeName_t *names, int n, int64_t spatial)
+    const cudnnBackendAttributeName_t *names, int n, int64_t spatial,
+    cudnnStatus_t otherwise)
 {
     for (int i = 0; i < n; i++) {
         const struct dnn_value *v = dnn_value(d, names[i]);
         if (v->n != spatial)
-            return bad("a window has as many numbers as spatial dimensions");
+            return dnn_refuse(
+                otherwise, "a window has as many numbers as spatial dimensions");
     }
     return spatial == 2 ? CUDNN_STATUS_SUCCESS
                         : dnn_stricter("a window of %d dimensions", (int)spatial);
@@ -152,8 +171,8 @@ static cudnnStatus_t check_convolution(const struct dnn_descriptor *d)
     const cudnnBackendAttributeName_t names[] = {ATTR(CONVOLUTION_DILATIONS),
         ATTR(CONVOLUTION_FILTER_STRIDES), ATTR(CONVOLUTION_PRE_PADDINGS),
         ATTR(CONVOLUTION_POST_PADDINGS)};
-    cudnnStatus_t status =
-        check_window(d, names, 4, *dnn_numbers(d, ATTR(CONVOLUTION_SPATIAL_DIMS)));
+    cudnnStatus_t status = check_window(d, names, 4,
+        *dnn_numbers(d, ATTR(CONVOLUTION_SPATIAL_DIMS)), CUDNN_STATUS_BAD_PARAM);
     for (int i = 0; status == CUDNN_STATUS_SUCCESS && i < 4; i++)
         for (int k = 0; k < 2; k++)
             if (dnn_numbers(d, names[i])[k] < (i < 2))
@@ -181,6 +200,8 @@ static cudnnStatus_t check_conv(const struct dnn_descriptor *d,
         return bad("a convolution's tensors have two dimensions more than its window");
     if (x->dim[0] != y->dim[0] || w->dim[0] != y->dim[1] || x->dim[1] % w->dim[1] != 0)
         return bad("a convolution's channels or samples do not fit");
+    if (!is_packed(w))
+        return bad("a convolution's filters have gaps");
     if (!slides(&v, 0, x->dim[2], w->dim[2], y->dim[2]) ||
         !slides(&v, 1, x->dim[3], w->dim[3], y->dim[3]))
         return bad("a convolution's rows or columns do not fit");
@@ -285,13 +306,13 @@ static cudnnStatus_t check_resample(const struct dnn_descriptor *d)
         ATTR(RESAMPLE_STRIDES), ATTR(RESAMPLE_PRE_PADDINGS),
         ATTR(RESAMPLE_POST_PADDINGS)};
     int mode = dnn_word(d, ATTR(RESAMPLE_MODE), 0);
-    cudnnStatus_t status =
-        check_window(d, names, 4, *dnn_numbers(d, ATTR(RESAMPLE_SPATIAL_DIMS)));
+    cudnnStatus_t status = check_window(d, names, 4,
+        *dnn_numbers(d, ATTR(RESAMPLE_SPATIAL_DIMS)), CUDNN_STATUS_NOT_SUPPORTED);
     if (status != CUDNN_STATUS_SUCCESS)
         return status;
     for (int k = 0; k < 2; k++)
         if (dnn_numbers(d, names[0])[k] < 1 || dnn_numbers(d, names[1])[k] < 1)
-            return bad("windows and strides are above 0");
+            return dnn_stricter("windows and strides are above 0");
     return mode == CUDNN_RESAMPLE_MAXPOOL ||
                    mode == CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING
                ? CUDNN_STATUS_SUCCESS

@@ -32,6 +32,13 @@ add_test(NAME emu_kernels COMMAND test_emu_kernels)
 add_executable(test_cudnn ${emucuda}/test_cudnn.c)
 target_link_libraries(test_cudnn PRIVATE emucuda thaw_cuda emucuda PkgConfig::CMOCKA)
 add_test(NAME emu_cudnn COMMAND test_cudnn)
+add_executable(test_cudnn_fuzz ${emucuda}/test_cudnn_fuzz.c)
+target_compile_definitions(test_cudnn_fuzz PRIVATE _GNU_SOURCE CUDNN_LIBRARY="${CUDNN_LIBRARY}")
+target_link_libraries(test_cudnn_fuzz PRIVATE emucuda PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
+if(NOT THAW_SANITIZE) # the library beside it is not built so
+  add_test(NAME emu_cudnn_fuzz COMMAND test_cudnn_fuzz)
+  set_tests_properties(emu_cudnn_fuzz PROPERTIES TIMEOUT 600)
+endif()
 # Each graph of the engine, and what it has to compute, as tests/plancheck asks an interpreter.
 add_executable(test_cudnn_meaning ${CMAKE_SOURCE_DIR}/tests/plancheck/test_meaning.c
   ${emucuda}/test_run_graph.c)

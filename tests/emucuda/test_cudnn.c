@@ -275,13 +275,13 @@ static const struct {
     void (*plant)(void);
     const char *says; /* NULL: the library says it, too, and there is no finding */
 } planted[] = {
-    {empty_tensor, NULL},
+    {empty_tensor, "without attribute"},
     {fewer_strides, NULL},
     {wrong_type, NULL},
     {of_another, NULL},
     {set_twice, NULL},
     {final_twice, NULL},
-    {not_final, NULL},
+    {not_final, "is not finalised"},
     {wrong_rows, NULL},
     {fewer_pointers, NULL},
     {null_descriptor, "of NULL"},
