@@ -48,3 +48,12 @@ add_executable(test_ptx_interpreter ${ptx}/test_interpreter.c)
 target_compile_definitions(test_ptx_interpreter PRIVATE _GNU_SOURCE)
 target_link_libraries(test_ptx_interpreter PRIVATE ptx device_mistakes PkgConfig::CMOCKA m)
 add_test(NAME ptx_interpreter COMMAND test_ptx_interpreter)
+
+# What ptxas says of each kernel on each device, and its 128-bit accesses, against a table;
+# `cmake --build BUILD --target ptx_budgets_table` writes it anew.
+thaw_device_fatbin(fatbins)
+add_custom_target(device_fatbin ALL DEPENDS ${fatbins})
+set(budgets sh ${ptx}/budgets.sh ${CMAKE_BINARY_DIR}/device ${ptx}/budgets.txt)
+add_test(NAME ptx_budgets COMMAND ${budgets})
+set_tests_properties(ptx_budgets PROPERTIES SKIP_RETURN_CODE 77)
+add_custom_target(ptx_budgets_table COMMAND ${budgets} --write DEPENDS ${fatbins} ${ptx_90})
