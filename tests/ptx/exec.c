@@ -254,15 +254,19 @@ static void fill(struct warp *w, int at, char type, uint64_t value)
     w->written[at] = 0xffffffff;
 }
 
-static void fill_specials(struct warp *w)
+/* What every block finds the same. */
+static void fill_warp(struct warp *w)
 {
-    const struct run *run = w->run;
-    const int *at = run->kernel->special;
-    const unsigned *block = run->launch->block;
+    const struct ptx_kernel *k = w->run->kernel;
+    const struct ptx_launch *launch = w->run->launch;
+    const unsigned *block = launch->block;
+    const int *at = k->special;
+    for (int i = 0; i < k->n_constants; i++)
+        fill(w, k->constants[i].unit, k->constants[i].type, k->constants[i].value);
     for (int i = 0; i < 3; i++) {
         fill(w, at[NTID_X + i], 'r', block[i]);
-        fill(w, at[CTAID_X + i], 'r', run->block_at[i]);
-        fill(w, at[NCTAID_X + i], 'r', run->launch->grid[i]);
+        fill(w, at[NCTAID_X + i], 'r', launch->grid[i]);
+        fill(w, at[CTAID_X + i], 'r', 0);
         fill(w, at[TID_X + i], 'r', 0);
     }
     fill(w, at[LANEID], 'r', 0);
@@ -277,20 +281,20 @@ static void fill_specials(struct warp *w)
         if (at[LANEID] >= 0)
             w->units[at[LANEID]][l] = l;
     }
+    memcpy(w->at_start, w->written, (size_t)k->n_units * sizeof *w->written);
 }
 
 static void start_warp(struct warp *w)
 {
-    const struct ptx_kernel *k = w->run->kernel;
-    memset(w->written, 0, (size_t)k->n_units * sizeof *w->written);
-    for (int i = 0; i < k->n_constants; i++)
-        fill(w, k->constants[i].unit, k->constants[i].type, k->constants[i].value);
-    fill_specials(w);
+    const struct run *run = w->run;
+    memcpy(w->written, w->at_start, (size_t)run->kernel->n_units * sizeof *w->written);
+    for (int i = 0; i < 3; i++)
+        fill(w, run->kernel->special[CTAID_X + i], 'r', run->block_at[i]);
     w->live = w->lanes;
     w->syncs = 0;
     w->n_groups = 1;
     w->group[0] = (struct group){.pc = 0, .lanes = w->lanes, .waits = PLAIN};
-    w->draws = ptx_mix(w->run->block, (uint64_t)w->index);
+    w->draws = ptx_mix(run->block, (uint64_t)w->index);
 }
 
 /* All warps are at a barrier, or have ended: those that wait go on. false: found. */
@@ -402,7 +406,9 @@ static void make_warps(struct run *run)
             .index = i,
             .lanes = left < LANES ? (1U << left) - 1 : 0xffffffff,
             .units = zeroed((size_t)n_units, sizeof(lane_unit)),
-            .written = zeroed((size_t)n_units, sizeof(uint32_t))};
+            .written = zeroed((size_t)n_units, sizeof(uint32_t)),
+            .at_start = zeroed((size_t)n_units, sizeof(uint32_t))};
+        fill_warp(&run->warps[i]);
     }
 }
 
@@ -456,6 +462,7 @@ bool ptx_run(const struct ptx_kernel *k, const struct ptx_launch *launch,
         for (int i = 0; i < run->n_warps; i++) {
             free(run->warps[i].units);
             free(run->warps[i].written);
+            free(run->warps[i].at_start);
         }
         free(run->warps);
         ptx_memory_release(run);

@@ -150,7 +150,7 @@ struct group { /* lanes of a warp that are at the same instruction */
 struct warp {
     struct run *run;
     lane_unit *units;
-    uint32_t *written;
+    uint32_t *written, *at_start; /* at_start: constants and special registers */
     int index;
     uint32_t lanes, live; /* that there are; that have not ended */
     struct group group[LANES];

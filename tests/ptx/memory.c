@@ -309,11 +309,20 @@ void ptx_store(struct warp *w, const struct insn *in, uint32_t active)
     }
 }
 
+/* The same value in each lane. */
 void ptx_load_param(struct warp *w, const struct insn *in, uint32_t active)
 {
-    for (; active; active &= active - 1)
-        for (int v = 0; v < in->vector; v++)
-            put(w, in, v, lowest(active), w->run->params + in->offset);
+    for (int v = 0; v < in->vector; v++) {
+        lane_unit *to = &w->units[in->result[v]];
+        lane64 *wide = (void *)to;
+        int first = lowest(active);
+        put(w, in, v, first, w->run->params + in->offset);
+        uint64_t value = in->wide ? wide[first] : (*to)[first];
+        if (in->wide)
+            EACH(active, wide[l] = value);
+        else
+            EACH(active, (*to)[l] = (uint32_t)value);
+    }
 }
 
 /* ---- the end of a launch ---- */

@@ -11,12 +11,14 @@
 void test_launch_open(void);
 void test_launch_close(void);
 
+enum { TEST_AS_TOLD, TEST_SMALL, TEST_LARGE, TEST_GRIDS };
+
 /* How the launches that come are run. */
 struct test_how {
     uint64_t order, approximate; /* seeds */
     /* Of grids where the kernel takes any: one block, of one warp, so that loops over the
      * grid come round; blocks more than needed, so that some have nothing to do. */
-    enum { TEST_AS_TOLD, TEST_SMALL, TEST_LARGE, TEST_GRIDS } grid;
+    int grid; /* TEST_AS_TOLD and so on */
     /* The bf16 form of a kernel that has one, on copies of its operands. */
     bool bf16;
 };
