@@ -53,6 +53,7 @@ struct emu_op {
     void *owned;
     char argument[EMU_ARGUMENT];
     int index;               /* in emu.ops */
+    struct emu_graph *graph; /* of a graph's launch: what is owned is the graph's */
     int value;               /* of a set */
     struct emu_stamp *stamp; /* of a kernel */
     bool hashed;
@@ -65,6 +66,7 @@ struct emu_op {
 
 struct emu_stream {
     bool live;
+    struct emu_graph *capture; /* what is enqueued goes there; NULL: it runs */
     struct emu_op *head, *tail;
     struct emu_clock clock;
 };
@@ -145,6 +147,13 @@ int emu_actor(cudaStream_t stream); /* -1: no live stream */
 
 /* program.c: opens the device if the environment says how; false: it does not */
 bool emu_program_open(void);
+
+/* capture.c */
+bool emu_captures(struct emu_op *op); /* taken: it is not to run */
+/* What a call that may not be made while something is captured returns. */
+cudaError_t emu_not_captured(const char *name);
+void emu_graph_let_go(struct emu_graph *graph); /* NULL is fine */
+void emu_graphs_close(void);
 
 /* race.c */
 void emu_merge(struct emu_clock *to, const struct emu_clock *from);

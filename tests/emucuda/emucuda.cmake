@@ -39,6 +39,9 @@ if(NOT THAW_SANITIZE) # the library beside it is not built so
   add_test(NAME emu_cudnn_fuzz COMMAND test_cudnn_fuzz)
   set_tests_properties(emu_cudnn_fuzz PROPERTIES TIMEOUT 600)
 endif()
+add_executable(test_capture ${emucuda}/test_capture.c)
+target_link_libraries(test_capture PRIVATE emucuda PkgConfig::CMOCKA)
+add_test(NAME emu_capture COMMAND test_capture)
 add_executable(test_emu_program ${emucuda}/test_program.c)
 target_link_libraries(test_emu_program PRIVATE emucuda_shared PkgConfig::CMOCKA)
 add_test(NAME emu_program COMMAND test_emu_program)
@@ -49,5 +52,5 @@ target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
   ${CMAKE_SOURCE_DIR}/tests/plancheck)
 target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
 add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
-set_tests_properties(emu_device emu_program emu_cudnn emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+set_tests_properties(emu_device emu_capture emu_program emu_cudnn emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
   ENVIRONMENT "${test_environment}")

@@ -172,6 +172,8 @@ void emu_trap(void)
 static cudaError_t allocate(void **p, size_t bytes, bool pinned, const char *name)
 {
     cudaError_t error = emu_enter(EMU_ALLOC, name);
+    if (error == cudaSuccess)
+        error = emu_not_captured(name);
     if (error != cudaSuccess)
         return error;
     if (!p || bytes == 0)

@@ -102,6 +102,7 @@ int emu_close(void)
         free(emu.events[i]);
     }
     emu_ops_close();
+    emu_graphs_close();
     emu_kernels_close();
     emu_race_close();
     emu_dnn_close();

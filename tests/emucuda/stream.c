@@ -85,8 +85,9 @@ static void op_free(struct emu_op *op)
 {
     emu.ops[op->index] = emu.ops[--emu.n_ops];
     emu.ops[op->index]->index = op->index;
-    if (op->release)
+    if (op->release && !op->graph)
         op->release(op->owned);
+    emu_graph_let_go(op->graph);
     emu_race_over(op);
     free(op);
 }
@@ -194,6 +195,8 @@ static void check_dying(const struct emu_op *op)
 void emu_enqueue(struct emu_op *op)
 {
     struct emu_stream *s = &emu.streams[op->stream];
+    if (emu_captures(op))
+        return;
     emu_merge(&s->clock, &emu.streams[0].clock);
     s->clock.tick[op->stream]++;
     if (op->kind == EMU_OP_KERNEL)
@@ -378,6 +381,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     cudaError_t error = emu_enter(EMU_STREAM, "cudaStreamSynchronize");
     int s = emu_actor(stream);
+    if (error == cudaSuccess && s > 0 && emu.streams[s].capture)
+        error = emu_not_captured("cudaStreamSynchronize");
     if (error != cudaSuccess)
         return error;
     if (s < 0)
@@ -391,6 +396,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 cudaError_t cudaDeviceSynchronize(void)
 {
     cudaError_t error = emu_enter(EMU_STREAM, "cudaDeviceSynchronize");
+    if (error == cudaSuccess)
+        error = emu_not_captured("cudaDeviceSynchronize");
     if (error != cudaSuccess)
         return error;
     emu_run_all();
