@@ -32,6 +32,9 @@ add_test(NAME emu_kernels COMMAND test_emu_kernels)
 add_executable(test_cudnn ${emucuda}/test_cudnn.c)
 target_link_libraries(test_cudnn PRIVATE emucuda thaw_cuda emucuda PkgConfig::CMOCKA)
 add_test(NAME emu_cudnn COMMAND test_cudnn)
+add_executable(test_cudnn_refuses ${emucuda}/test_cudnn_refuses.c)
+target_link_libraries(test_cudnn_refuses PRIVATE emucuda PkgConfig::CMOCKA)
+add_test(NAME emu_cudnn_refuses COMMAND test_cudnn_refuses)
 add_executable(test_cudnn_fuzz ${emucuda}/test_cudnn_fuzz.c)
 target_compile_definitions(test_cudnn_fuzz PRIVATE _GNU_SOURCE CUDNN_LIBRARY="${CUDNN_LIBRARY}")
 target_link_libraries(test_cudnn_fuzz PRIVATE emucuda PkgConfig::CMOCKA ${CMAKE_DL_LIBS})
@@ -52,5 +55,5 @@ target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
   ${CMAKE_SOURCE_DIR}/tests/plancheck)
 target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
 add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
-set_tests_properties(emu_device emu_capture emu_program emu_cudnn emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+set_tests_properties(emu_device emu_capture emu_program emu_cudnn emu_cudnn_refuses emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
   ENVIRONMENT "${test_environment}")
