@@ -202,7 +202,7 @@ static double exponents(float *s, int64_t t, int64_t tp, float largest)
 {
     th_vf total = vf_all(0);
     for (int64_t j = 0; j < tp; j += TH_LANES) {
-        vf_store(s + j, vf_exp(vf_load(s + j) - vf_all(largest)));
+        vf_store(s + j, vf_exp_negative(vf_load(s + j) - vf_all(largest)));
         for (int64_t l = t > j ? t : j; l < j + TH_LANES; l++)
             s[l] = 0;
         total += vf_load(s + j);
@@ -254,7 +254,7 @@ static void row_gradient(
     const struct head *h, float *s, float *ds, float lse, float sum)
 {
     for (int64_t j = 0; j < h->tp; j += TH_LANES) {
-        th_vf p = vf_exp(vf_load(s + j) - vf_all(lse));
+        th_vf p = vf_exp_negative(vf_load(s + j) - vf_all(lse));
         vf_store(s + j, p);
         vf_store(ds + j, p * (vf_load(ds + j) - vf_all(sum)));
     }

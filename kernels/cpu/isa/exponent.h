@@ -16,10 +16,9 @@ TH_INLINE th_vf vf_at_most(float most, th_vf x)
  * exp(88). x = n log 2 + r, |r| <= log(2)/2; exp r = 1 + r + r^2 q(r), q by least squares
  * at Chebyshev's points: 7e-8. n is rounded by adding 1.5*2^23, whose lowest bits are
  * then n; log 2 is in two parts, n times the first being exact (Cody and Waite 1980). */
-TH_INLINE th_vf vf_exp(th_vf x)
+TH_INLINE th_vf vf_exp_in_range(th_vf x)
 {
     th_vf round = vf_all(12582912.0F);
-    x = vf_max(vf_all(-87.0F), vf_at_most(88.0F, x));
     th_vf shifted = vf_fma(x, vf_all(1.44269504F), round);
     th_vf n = shifted - round;
     th_vf r = vf_fma(n, vf_all(-0.693359375F), x);
@@ -33,6 +32,17 @@ TH_INLINE th_vf vf_exp(th_vf x)
     return (th_vf)((th_vi)y + ((th_vi)shifted << 23));
 }
 
+TH_INLINE th_vf vf_exp(th_vf x)
+{
+    return vf_exp_in_range(vf_max(vf_all(-87.0F), vf_at_most(88.0F, x)));
+}
+
+/* exp of what is not far above 0. */
+TH_INLINE th_vf vf_exp_negative(th_vf x)
+{
+    return vf_exp_in_range(vf_max(vf_all(-87.0F), x));
+}
+
 /* P(x), the normal distribution function, and *e = exp(-x^2/2).
  * For t = |x|: 1 - P(t) = exp(-t^2/2) * Q(t), Q(t) = erfcx(t/sqrt 2)/2 as a polynomial in
  * w = 1/(1 + 0.3 t), by least squares of the relative error on [0,14]: 7e-8, in floats
@@ -40,7 +50,7 @@ TH_INLINE th_vf vf_exp(th_vf x)
 TH_INLINE th_vf vf_normal(th_vf x, th_vf *e)
 {
     th_vf t = vf_max(x, -x);
-    *e = vf_exp(-0.5F * x * x);
+    *e = vf_exp_negative(-0.5F * x * x);
     th_vf w = 1.0F / vf_fma(t, vf_all(0.3F), vf_all(1));
     th_vf q = vf_all(0.0388709195F);
     q = vf_fma(q, w, vf_all(-0.171443552F));

@@ -26,23 +26,34 @@ TH_INLINE th_vf share(enum th_gelu kind, th_vf x, th_vf *slope)
     return s;
 }
 
-/* y, or with dy the gradient of x, of a span's values. */
+/* y of x, or dx of x and dy. */
+TH_INLINE v16 group(enum th_gelu kind, bool dx, v16 x, v16 dy)
+{
+    v16 out = dx ? dy : x;
+    for (int i = 0; i < TH_VECTORS; i++) {
+        th_vf slope, s = share(kind, x.v[i], &slope);
+        out.v[i] *= dx ? slope : s;
+    }
+    return out;
+}
+
+/* y, or with dy the gradient of x, of a span's values. The last group, where it is not a
+ * whole one, by itself: its calls would cost all others the registers with constants. */
 TH_INLINE void values(
     enum th_gelu kind, struct span s, const float *x, const float *dy, float *out)
 {
-    for (int64_t at = s.from; at < s.end; at += TH_GROUP) {
-        int n = v_left(at, s.end);
-        v16 v = v_load_n(x + at, n, v_all(0));
-        v16 d = dy ? v_load_n(dy + at, n, v_all(0)) : v;
-        for (int i = 0; i < TH_VECTORS; i++) {
-            th_vf slope, y = share(kind, v.v[i], &slope);
-            d.v[i] *= dy ? slope : y;
-        }
-        v_store_n(out + at, n, d);
-    }
+    int64_t at = s.from;
+    for (; at + TH_GROUP <= s.end; at += TH_GROUP)
+        v_store(
+            out + at, group(kind, dy, v_load(x + at), dy ? v_load(dy + at) : v_all(0)));
+    int n = v_left(at, s.end);
+    if (n > 0)
+        v_store_n(out + at, n,
+            group(kind, dy, v_load_n(x + at, n, v_all(0)),
+                dy ? v_load_n(dy + at, n, v_all(0)) : v_all(0)));
 }
 
-static void part_of(
+TH_INLINE void part_of(
     const struct th_call *call, int64_t i, const float *x, const float *dy, float *out)
 {
     struct span s = span_of(&call->in[0], i);
