@@ -166,20 +166,6 @@ static void gather(const struct head *h, const float *s, const float *panels, in
 
 /* ---- forward ---- */
 
-/* The sum of the lanes in double, halves onto halves: no chain of LANES additions. */
-static double sum_of(th_vf v)
-{
-    float lanes[TH_LANES];
-    double sum[TH_LANES];
-    vf_store(lanes, v);
-    for (int l = 0; l < TH_LANES; l++)
-        sum[l] = (double)lanes[l];
-    for (int n = TH_LANES / 2; n > 0; n /= 2)
-        for (int l = 0; l < n; l++)
-            sum[l] += sum[l + n];
-    return sum[0];
-}
-
 /* The largest of a row's t scores; what is beyond t is overwritten. A score that is not a
  * number makes the exponents none. */
 static float largest_of(float *s, int64_t t, int64_t tp)
@@ -207,7 +193,7 @@ static double exponents(float *s, int64_t t, int64_t tp, float largest)
             s[l] = 0;
         total += vf_load(s + j);
     }
-    return sum_of(total);
+    return vf_sum(total);
 }
 
 static void forward(const struct th_call *call, struct head *h, int64_t index)
@@ -246,7 +232,7 @@ static float product_of(const float *y, const float *dy, int64_t e)
         sum = vf_fma(vf_load(y + c), vf_load(dy + c), sum);
     for (; c < e; c++)
         rest += (double)y[c] * (double)dy[c];
-    return (float)(sum_of(sum) + rest);
+    return (float)(vf_sum(sum) + rest);
 }
 
 /* A row's p from its scores, and ds = p*(dp - sum) in place of dp. */

@@ -52,6 +52,20 @@ TH_INLINE th_vf vf_all(float x)
     return x - (th_vf){0};
 }
 
+/* The sum of the lanes in double, halves onto halves: no chain of LANES additions. */
+TH_INLINE double vf_sum(th_vf v)
+{
+    float lanes[TH_LANES];
+    double sum[TH_LANES];
+    vf_store(lanes, v);
+    for (int l = 0; l < TH_LANES; l++)
+        sum[l] = (double)lanes[l];
+    for (int n = TH_LANES / 2; n > 0; n /= 2)
+        for (int l = 0; l < n; l++)
+            sum[l] += sum[l + n];
+    return sum[0];
+}
+
 /* v[i][j] = v[j][i]. Each round zips row i with row i + LANES/2, which turns the number
  * of a value's place, row and lane, by a bit to the left. */
 TH_INLINE void vf_transpose(th_vf v[TH_LANES])

@@ -17,11 +17,9 @@ TH_INLINE struct rows rows_of(const struct th_operand *o)
 /* Sum of all lanes, in double. */
 TH_INLINE double v_sum(v16 a)
 {
-    float lanes[TH_GROUP];
     double sum = 0;
-    v_store(lanes, a);
-    for (int i = 0; i < TH_GROUP; i++)
-        sum += (double)lanes[i];
+    for (int i = 0; i < TH_VECTORS; i++)
+        sum += vf_sum(a.v[i]);
     return sum;
 }
 
