@@ -13,9 +13,11 @@ static struct th_cuda_grid squares_grid(const struct th_call *call)
     return th_own_values(count_of(call), 32);
 }
 
+/* Most tensors, of biases and norms, are one block's: the sum itself. */
 static thaw_status sum_squares_prepare(struct th_call *call)
 {
-    call->scratch_bytes = squares_grid(call).blocks[0] * sizeof(float);
+    unsigned blocks = squares_grid(call).blocks[0];
+    call->scratch_bytes = blocks > 1 ? blocks * sizeof(float) : 0;
     return THAW_OK;
 }
 
@@ -23,8 +25,12 @@ static thaw_status sum_squares(const struct th_call *call)
 {
     const struct th_args_sum_squares *a = (const void *)call->args;
     struct th_cuda_grid grid = squares_grid(call);
+    bool one = grid.blocks[0] == 1;
     TRY(th_own_launch(call, TH_K_sum_squares, grid,
-        &(struct th_k_sum_squares){a->grad, call->scratch, count_of(call)}));
+        &(struct th_k_sum_squares){a->grad, one ? a->before_ : NULL,
+            one ? a->sum : call->scratch, count_of(call)}));
+    if (one)
+        return THAW_OK;
     return th_own_launch(call, TH_K_sum_all, th_own_blocks(1),
         &(struct th_k_sum_all){call->scratch, a->before_, a->sum, grid.blocks[0], 1});
 }

@@ -335,9 +335,10 @@ struct th_k_sigmoid_ce_dx {
 
 /* ---- update.cu ---- */
 
+/* part: [blocks]; of one block, to which before_ is added. */
 struct th_k_sum_squares {
-    const float *grad;
-    float *part; /* [blocks] */
+    const float *grad, *before_;
+    float *part;
     int64_t count;
 };
 

@@ -7,7 +7,7 @@
 
 #define CLIP_EPS 1e-6F /* torch.nn.utils.clip_grad_norm_ */
 
-/* part[block] = sum of squares of its values */
+/* part[block] = sum of squares of its values, and of one block what was before */
 extern "C" __global__ void __launch_bounds__(TH_THREADS)
     sum_squares(const struct th_k_sum_squares p)
 {
@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
     });
     sum = block_sum(sum);
     if (threadIdx.x == 0)
-        p.part[blockIdx.x] = sum;
+        p.part[blockIdx.x] = sum + (p.before_ ? *p.before_ : 0);
 }
 
 /* One thread. */

@@ -316,7 +316,7 @@ static const struct op_case more_cases[] = {
     {"accumulate vectors", TH_OP_accumulate, FORWARD, .operands = "x1032 x1032 s9"},
     {"hold more", TH_OP_hold, FORWARD, .operands = "x77 x77 s9"},
     {"sum_squares of vectors", TH_OP_sum_squares, FORWARD, .operands = "x80000 -"},
-    {"sum_squares of odd length", TH_OP_sum_squares, FORWARD, .operands = "x40001 -"},
+    {"sum_squares of odd length", TH_OP_sum_squares, FORWARD, .operands = "x40001 11"},
 };
 enum { N_MORE = sizeof more_cases / sizeof *more_cases };
 
