@@ -358,6 +358,29 @@ static void tensor_cores_lose_bits_where_they_may(void **state)
     assert_true(off > 1e-5 && off < 0.2);
 }
 
+/* Between two neighbours of less than 32 bits: the nearer one, in the middle the even one. */
+static void numbers_go_to_the_nearest(void **state)
+{
+    (void)state;
+    for (int half = 0; half < 2; half++)
+        for (unsigned h = 0; h < (half ? 0x7BFFU : 0x7F7FU); h++) {
+            uint16_t low = (uint16_t)h, high = (uint16_t)(h + 1);
+            float a = half ? from_fp16(low) : from_bf16(low);
+            float b = half ? from_fp16(high) : from_bf16(high);
+            float middle = 0.5F * a + 0.5F * b;
+            const float x[] = {a, nextafterf(middle, a), middle, nextafterf(middle, b)};
+            const uint16_t want[] = {low, low, h % 2 ? high : low, high};
+            for (int i = 0; i < 4 && a > 1e-30F; i++) {
+                assert_int_equal(half ? to_fp16(x[i]) : to_bf16(x[i]), want[i]);
+                assert_int_equal(
+                    half ? to_fp16(-x[i]) : to_bf16(-x[i]), want[i] | 0x8000);
+            }
+        }
+    assert_int_equal(to_fp16(65519.0F), 0x7BFF);
+    assert_int_equal(to_fp16(65520.0F), 0x7C00); /* infinite */
+    assert_true(isnan(from_bf16(to_bf16(NAN))) && isnan(from_fp16(to_fp16(NAN))));
+}
+
 static const struct {
     enum mistake mistake;
     const char *says;
@@ -433,6 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_form_is_the_naive_product),
         cmocka_unit_test(tensor_cores_lose_bits_where_they_may),
+        cmocka_unit_test(numbers_go_to_the_nearest),
         cmocka_unit_test(each_mistake_is_found),
         cmocka_unit_test(what_fails_on_demand_or_is_left_is_told),
     };
