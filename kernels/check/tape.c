@@ -1,29 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns building a tape: parsing a case, filling its values, recording its gradient. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tape.h"
 
 #include "mem.h"
-#include "ops.h"
 #include "rng.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-void ok(thaw_status status, const char *name)
-{
-    if (status != THAW_OK)
-        fail_msg("%s: %s", name, thaw_error());
-}
-
 static int new_value(struct tape *t, struct th_operand o, char kind)
 {
-    assert_true(t->n_values < MAX_VALUES);
+    assert(t->n_values < MAX_VALUES);
     t->value[t->n_values] = o;
     t->value[t->n_values].present = true;
     t->value[t->n_values].block = 1;
@@ -58,22 +47,23 @@ static int parse_operand(struct tape *t, const char **text)
     for ((*text)++; **text != '\0' && **text != ' '; *text += **text == ',') {
         char *end;
         o.shape.dim[o.shape.rank++] = strtoll(*text, &end, 10);
-        assert_ptr_not_equal(end, *text);
+        assert(end != *text);
         *text = end;
     }
     *text += **text == ' ';
     return kind == '-' ? -1 : new_value(t, o, kind);
 }
 
-static float *fill_distinct(uint64_t key, int64_t n, float *v)
+static thaw_status fill_distinct(uint64_t key, int64_t n, float *v)
 {
     int64_t *order = th_alloc((size_t)n, sizeof *order);
-    assert_non_null(order);
+    if (!order)
+        return THAW_E_MEMORY;
     th_rng_permutation(key, n, order);
     for (int64_t i = 0; i < n; i++)
         v[i] = 0.25f * (float)(order[i] - n / 2);
     th_free(order);
-    return v;
+    return THAW_OK;
 }
 
 /* Rows of weights that sum to about 1, a few of them 0. */
@@ -108,7 +98,7 @@ static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape 
     }
 }
 
-static void fill(struct tape *t, int value)
+static thaw_status fill(struct tape *t, int value)
 {
     static const struct th_scalars scalars = {.lr = 0.1f,
         .clip = 0.5f,
@@ -123,12 +113,13 @@ static void fill(struct tape *t, int value)
     uint64_t key = th_rng_mix(th_rng_mix_name(1, t->name), (uint64_t)value);
     char kind = t->kind[value];
     void *data = th_alloc(bytes, 1);
-    assert_non_null(data);
+    if (!data)
+        return THAW_E_MEMORY;
     t->data[value] = data;
     if (kind == 's')
         memcpy(data, &scalars, sizeof scalars);
     else if (kind == 'd')
-        fill_distinct(key, n, data);
+        return fill_distinct(key, n, data);
     else if (o->dtype == TH_F32)
         for (int64_t i = 0; i < n; i++)
             ((float *)data)[i] = real_at(kind, key, (uint64_t)i, &o->shape);
@@ -136,11 +127,12 @@ static void fill(struct tape *t, int value)
         for (size_t i = 0; i < bytes; i++)
             ((uint8_t *)data)[i] =
                 (uint8_t)(th_rng_u64(key, i) & (kind == 'i' ? 3 : 255));
+    return THAW_OK;
 }
 
 static struct node *new_node(struct tape *t, enum th_op op, const union th_attr *attr)
 {
-    assert_true(t->n_nodes < MAX_NODES);
+    assert(t->n_nodes < MAX_NODES);
     struct node *n = &t->node[t->n_nodes++];
     n->op = op;
     n->attr = *attr;
@@ -152,7 +144,7 @@ static struct node *new_node(struct tape *t, enum th_op op, const union th_attr 
 }
 
 /* Give the node its outputs by its shape rule, or as the text says. */
-static void add_outputs(struct tape *t, struct node *n, const char *text)
+static thaw_status add_outputs(struct tape *t, struct node *n, const char *text)
 {
     const struct th_op_rule *rule = th_op_rule(n->op);
     struct th_operand in[TH_MAX_IN] = {0}, out[TH_MAX_OUT] = {0};
@@ -160,10 +152,11 @@ static void add_outputs(struct tape *t, struct node *n, const char *text)
         if (n->in[i] >= 0)
             in[i] = t->value[n->in[i]];
     if (rule->fn->shape != NULL)
-        ok(rule->fn->shape(&n->attr, in, out), t->name);
+        TRY(rule->fn->shape(&n->attr, in, out));
     for (int i = 0; i < rule->n_out; i++)
         n->out[i] =
             rule->fn->shape != NULL ? new_value(t, out[i], 0) : parse_operand(t, &text);
+    return THAW_OK;
 }
 
 struct recorder {
@@ -195,20 +188,21 @@ static const struct th_operand *operand_of(const struct th_grad *g, int value)
 
 /* A random gradient for the first output (no other has one); of a loss, what the
  * scalars say. */
-static void fill_gradients(struct tape *t, const struct node *n)
+static thaw_status fill_gradients(struct tape *t, const struct node *n)
 {
     for (int i = 0; i < TH_MAX_OUT; i++)
         t->dout[i] = -1;
     t->dout[0] = new_value(t, t->value[n->out[0]], 'r');
-    fill(t, t->dout[0]);
+    TRY(fill(t, t->dout[0]));
     if (n->op == TH_OP_softmax_ce || n->op == TH_OP_sigmoid_ce)
         *(float *)t->data[t->dout[0]] = 0.75f;
+    return THAW_OK;
 }
 
-static void add_gradient(struct tape *t, const struct op_case *c, int need)
+static thaw_status add_gradient(struct tape *t, const struct op_case *c, int need)
 {
     const struct node n = t->node[t->n_nodes - 1];
-    fill_gradients(t, &n);
+    TRY(fill_gradients(t, &n));
     for (int i = 0; i < TH_MAX_IN; i++) {
         char kind = n.in[i] >= 0 ? t->kind[n.in[i]] : '-';
         t->need[i] = kind != 0 && strchr("xwcod", kind) != NULL && (need >> i & 1);
@@ -227,37 +221,46 @@ static void add_gradient(struct tape *t, const struct op_case *c, int need)
             .scalars = new_value(t, scalars, 's'),
             .operand = operand_of,
             .emit = record}};
-    fill(t, r.grad.scalars);
-    ok(th_op_rule(c->op)->fn->grad(&r.grad), t->name);
+    TRY(fill(t, r.grad.scalars));
+    return th_op_rule(c->op)->fn->grad(&r.grad);
 }
 
-void tape_init(struct tape *t, const struct op_case *c, int need)
+static thaw_status build(struct tape *t, const struct op_case *c, int need)
 {
-    *t = (struct tape){.name = c->name};
     const char *text = c->operands;
     int in[TH_MAX_IN], n_in = th_op_rule(c->op)->n_in;
     for (int i = 0; i < n_in; i++) {
         in[i] = parse_operand(t, &text);
         if (in[i] >= 0)
-            fill(t, in[i]);
+            TRY(fill(t, in[i]));
     }
     if (c->mode == BATCH_STATISTICS) {
         struct node *stats = new_node(t, TH_OP_bn_stats, &c->attr);
         stats->in[0] = in[0];
-        add_outputs(t, stats, "");
+        TRY(add_outputs(t, stats, ""));
         in[1] = stats->out[0];
         in[2] = stats->out[1];
     }
     struct node *n = new_node(t, c->op, &c->attr);
     memcpy(n->in, in, (size_t)n_in * sizeof in[0]);
-    add_outputs(t, n, *text == '>' ? text + 2 : "");
+    TRY(add_outputs(t, n, *text == '>' ? text + 2 : ""));
     t->n_forward = t->n_nodes;
-    if (c->mode != FORWARD)
-        add_gradient(t, c, need);
+    return c->mode == FORWARD ? THAW_OK : add_gradient(t, c, need);
 }
 
-void tape_release(struct tape *t)
+thaw_status th_tape_init(struct tape *t, const struct op_case *c, int need)
 {
-    for (int i = 0; i < t->n_values; i++)
+    *t = (struct tape){.name = c->name};
+    thaw_status status = build(t, c, need);
+    if (status != THAW_OK)
+        th_tape_release(t);
+    return status;
+}
+
+void th_tape_release(struct tape *t)
+{
+    for (int i = 0; i < t->n_values; i++) {
         th_free(t->data[i]);
+        t->data[i] = NULL;
+    }
 }

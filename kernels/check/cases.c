@@ -2,7 +2,7 @@
  * Owns the table of cases of the op sweep. Gradient ops are swept through the gradients
  * of forward cases; rows of their own are for what the planner fuses later (masks).
  * Extents of 1, primes, and channel counts that no vector divides are on purpose. */
-#include "ops.h"
+#include "tape.h"
 
 #define CONV(sh, sw, t, l, b, r, d, g, ...)                                            \
     .attr.conv = {.stride = {sh, sw},                                                  \
@@ -16,7 +16,7 @@
 #define LORA(s) .attr.lora = {.scale = s, .eps = 1e-5f}
 #define UPDATE(...) .attr.update = {.lr_scale = 0.5f, __VA_ARGS__}
 
-const struct op_case op_cases[] = {
+const struct op_case th_op_cases[] = {
     {"conv 7x7/2 on an image", TH_OP_conv, GRADIENT, CONV(2, 2, 3, 3, 3, 3, 1, 1),
         "x2,3,13,11 w16,3,7,7 - -"},
     {"conv 3x3", TH_OP_conv, GRADIENT, CONV(1, 1, 1, 1, 1, 1, 1, 1),
@@ -302,4 +302,4 @@ const struct op_case op_cases[] = {
     {"scale_rows of a folded BatchNorm", TH_OP_scale_rows, FORWARD, LORA(0.5f),
         "x17,3,1,1 c17 +17"},
 };
-const int n_op_cases = sizeof op_cases / sizeof *op_cases;
+const int th_n_op_cases = sizeof th_op_cases / sizeof *th_op_cases;

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns what "close" means for each op. */
+#include "tape.h"
+
+#include <math.h>
+#include <string.h>
+
+/* f32 rounding of sums in any order; Winograd where convolutions use it; a polynomial erf
+ * in gelu. */
+static const struct tolerance {
+    enum th_op op;
+    double error;
+} tolerances[] = {
+    {TH_OP_conv, 2e-5},
+    {TH_OP_conv_dx, 2e-5},
+    {TH_OP_conv_dw, 2e-5},
+    {TH_OP_gelu, 5e-6},
+    {TH_OP_gelu_dx, 5e-6},
+    {TH_OP_attention, 5e-6},
+    {TH_OP_attention_dx, 5e-6},
+    {TH_OP_bn_dx_batch, 5e-6},
+};
+static const double DEFAULT_TOLERANCE = 2e-6;
+
+/* Where values cancel, as in the gradient of a row of one value and unit length, errors are
+ * relative to a norm of this. */
+static const double SMALL = 0.05;
+
+double th_op_tolerance(enum th_op op)
+{
+    for (size_t i = 0; i < sizeof tolerances / sizeof *tolerances; i++)
+        if (tolerances[i].op == op)
+            return tolerances[i].error;
+    return DEFAULT_TOLERANCE;
+}
+
+/* Relative; infinite where a value is not a number. */
+static double error_of(const float *a, const float *expected, int64_t count)
+{
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double d = (double)a[i] - (double)expected[i];
+        difference += d * d;
+        norm += (double)expected[i] * (double)expected[i];
+    }
+    double error = sqrt(difference) / fmax(sqrt(norm), SMALL);
+    return isnan(error) ? INFINITY : error;
+}
+
+thaw_status th_tape_compare(const struct tape *t, const struct node *n,
+    const struct result *a, const struct result *expected, bool exact, unsigned opaque,
+    double *worst)
+{
+    const char *op = th_op_rule(n->op)->name;
+    for (int i = 0; i < TH_MAX_ARGS; i++) {
+        if (!a->arg[i] || !th_tape_writes(n, i) || opaque >> i & 1)
+            continue;
+        const struct th_operand *o = th_tape_operand(t, n, i);
+        if (o->dtype == TH_F32 && !exact) {
+            double error =
+                error_of(a->arg[i], expected->arg[i], th_shape_count(&o->shape));
+            if (worst && error > *worst)
+                *worst = error;
+            if (!(error <= th_op_tolerance(n->op)))
+                return th_fail(THAW_E_FAIL,
+                    "%s, argument %d: off by a relative %.3g, more than %.3g", op, i,
+                    error, th_op_tolerance(n->op));
+        } else if (memcmp(a->arg[i], expected->arg[i], th_operand_bytes(o)) != 0)
+            return th_fail(THAW_E_FAIL, "%s, argument %d differs", op, i);
+    }
+    return THAW_OK;
+}
