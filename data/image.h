@@ -114,6 +114,8 @@ struct th_decoder {
     /* Likewise a part; NULL where the format has no way to leave anything out. */
     thaw_status (*decode_part)(const uint8_t *bytes, size_t n_bytes,
         const struct th_wanted *wanted, struct th_picture *picture, bool *damaged);
+    /* Name and version of the library that does it; NULL: it has none. */
+    void (*library)(char *text, size_t size);
 };
 extern const struct th_decoder *const th_decoder_list[]; /* NULL-terminated */
 

@@ -130,6 +130,8 @@ struct th_weight_format {
         struct th_weights *out);
     /* The bytes of such a file, for th_free; NULL where the format is only read. */
     thaw_status (*image)(const struct th_weights *w, unsigned char **bytes, size_t *n);
+    /* Name and version of the library that does it; NULL: it has none. */
+    void (*library)(char *text, size_t size);
 };
 
 extern const struct th_weight_format

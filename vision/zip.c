@@ -8,6 +8,7 @@
 #include "mem.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -198,4 +199,9 @@ void th_zip_release(struct th_zip *zip)
 {
     th_free(zip->entry);
     *zip = (struct th_zip){0};
+}
+
+void th_zip_library(char *text, size_t size)
+{
+    snprintf(text, size, "zlib %s", zlibVersion());
 }

@@ -29,4 +29,7 @@ thaw_status th_zip_init(
     struct th_zip *out, const unsigned char *bytes, size_t n, const char *where);
 void th_zip_release(struct th_zip *zip);
 
+/* Of what computes the checksums: th_weight_format.library. */
+void th_zip_library(char *text, size_t size);
+
 #endif

@@ -304,10 +304,20 @@ static bool recognises(const uint8_t *bytes, size_t n_bytes)
     return n_bytes >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF;
 }
 
+/* The macro is a bare number, 2.1.5. */
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+static void library(char *text, size_t size)
+{
+    snprintf(text, size, "libjpeg-turbo %s", TEXT(LIBJPEG_TURBO_VERSION));
+}
+
 const struct th_decoder th_decoder_jpeg = {
     .name = "jpeg",
     .endings = "jpg jpeg jpe jfif",
     .recognises = recognises,
     .decode = decode,
     .decode_part = decode_part,
+    .library = library,
 };

@@ -247,9 +247,15 @@ thaw_status th_image_write_png(const char *path, const struct th_image *image)
     return status;
 }
 
+static void library(char *text, size_t size)
+{
+    snprintf(text, size, "libpng %s", png_get_libpng_ver(NULL));
+}
+
 const struct th_decoder th_decoder_png = {
     .name = "png",
     .endings = "png",
     .recognises = recognises,
     .decode = decode,
+    .library = library,
 };

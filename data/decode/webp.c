@@ -10,6 +10,7 @@
 #include "mem.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <webp/decode.h>
@@ -85,9 +86,17 @@ static bool recognises(const uint8_t *bytes, size_t n_bytes)
            memcmp(bytes + 8, "WEBP", 4) == 0;
 }
 
+static void library(char *text, size_t size)
+{
+    int version = WebPGetDecoderVersion(); /* a byte each */
+    snprintf(text, size, "libwebp %d.%d.%d", version >> 16, version >> 8 & 255,
+        version & 255);
+}
+
 const struct th_decoder th_decoder_webp = {
     .name = "webp",
     .endings = "webp",
     .recognises = recognises,
     .decode = decode,
+    .library = library,
 };

@@ -9,7 +9,10 @@
 #include "hdf5_write.h"
 #include "sandbox.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include <H5public.h>
 
 /* What a child may add to this process beside the chunks and texts it has at once, of
  * which each is below the limit of the file: libhdf5's caches and tables. */
@@ -71,10 +74,17 @@ static bool hdf5_sniff(const unsigned char *bytes, size_t n)
     return false;
 }
 
+/* As built with: libhdf5 refuses to run with another. Asking it would start it. */
+static void library(char *text, size_t size)
+{
+    snprintf(text, size, "HDF5 %d.%d.%d", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE);
+}
+
 const struct th_weight_format th_weight_format_hdf5 = {
     .name = "hdf5",
     .endings = "h5 hdf5",
     .sniff = hdf5_sniff,
     .read = hdf5_read,
     .image = th_hdf5_image,
+    .library = library,
 };

@@ -275,4 +275,5 @@ const struct th_weight_format th_weight_format_npz = {
     .name = "npz",
     .sniff = npz_sniff,
     .read = npz_read,
+    .library = th_zip_library,
 };

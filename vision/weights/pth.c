@@ -335,4 +335,5 @@ const struct th_weight_format th_weight_format_pth = {
     .name = "pth",
     .sniff = pth_sniff,
     .read = pth_read,
+    .library = th_zip_library,
 };
