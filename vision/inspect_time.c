@@ -22,7 +22,7 @@ static void fill_input(const struct th_value *v, float *x)
         x[i] = image ? th_rng_normal(1, (uint64_t)i) : i % row == 0 ? 1.0F : 0.0F;
 }
 
-static thaw_status set_inputs(struct th_plan *plan)
+thaw_status th_inspect_inputs(struct th_plan *plan)
 {
     const struct th_graph *g = th_plan_graph(plan);
     for (int i = 0; i < g->n_values; i++) {
@@ -62,7 +62,7 @@ static thaw_status time_runs(struct th_plan *plan, int runs, double *least)
     for (int r = 0; r <= runs; r++) { /* the first touches new memory */
         for (int i = 0; r < 2 && i < stats.n_steps; i++)
             least[i] = 1e9;
-        TRY(set_inputs(plan));
+        TRY(th_inspect_inputs(plan));
         struct watch w = {least, th_seconds()};
         TRY(th_plan_run_watched(plan, note, &w));
     }

@@ -10,4 +10,7 @@
 thaw_status th_inspect_time(
     struct th_plan *plan, struct th_store *store, int runs, double *seconds);
 
+/* Random images, and class 0 for each of them; before each run. */
+thaw_status th_inspect_inputs(struct th_plan *plan);
+
 #endif
