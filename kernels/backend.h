@@ -38,6 +38,25 @@ struct th_call {
      * tensors); 0 stands for 1. */
     double effort;
     enum th_conv_algorithm algorithm; /* of a convolution, set by prepare */
+    /* The other call of a pair that runs as one, or NULL; `keep`: others read, too, what that
+     * one reads of this one. */
+    struct th_call *second;
+    bool keep;
+};
+
+/* A step of a plan, when a device says which two may run as one: its call, and the ids of
+ * the values that it reads and makes (-1: none). */
+struct th_pair_step {
+    const struct th_call *call;
+    int in[TH_MAX_IN], out[TH_MAX_OUT];
+    bool wanted; /* the host reads an output of it */
+    bool alone;  /* takes no part */
+    /* Set by the device: */
+    int partner; /* the other step of its pair; -1 */
+    bool second; /* of the pair */
+    bool
+        early; /* the pair runs where its first step stands, else where its second does */
+    bool keep; /* as th_call.keep */
 };
 
 struct th_kernel {
@@ -73,6 +92,11 @@ void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
 struct th_backend {
     const char *name;                                 /* "ref", "far", "cpu" */
     const struct th_kernel *(*kernel)(enum th_op op); /* NULL: no such op */
+    /* Which steps may run as one; NULL: none do. Such a pair is prepared and run by
+     * pair_kernel, with the first's call; a prepare that sets call->second to NULL has done
+     * nothing: the two run apart. Scratch, kept memory and staleness are the first's. */
+    void (*pair)(struct th_pair_step *steps, int n);
+    const struct th_kernel *pair_kernel;
     thaw_status (*open)(struct th_device *device);
     void (*close)(struct th_device *device);
     /* Page-aligned, zeroed; NULL with a sentence on failure. */
@@ -94,13 +118,14 @@ struct th_backend {
 
 struct th_device {
     const struct th_backend *backend;
-    int threads;  /* at least 1 */
-    char isa[16]; /* what followed "cpu:" ("" for the best; open checks it, and names what
+    int threads; /* at least 1 */
+    char isa
+        [16]; /* what followed "cpu:" ("" for the best; open checks it, and names what
                      is in force), or the number after "cuda:" */
     char missed[320]; /* of "auto": why it is not cuda:0; else "" */
-    int block;    /* preferred channel block: 1, 8 or 16; set by open */
-    bool int8;    /* conv_q is faster than conv here; set by open */
-    void *state;  /* the backend's own */
+    int block;        /* preferred channel block: 1, 8 or 16; set by open */
+    bool int8;        /* conv_q is faster than conv here; set by open */
+    void *state;      /* the backend's own */
     /* Convolution algorithms that go before the backend's own table; set by who opened the
      * device, before calls are prepared, and as long as they are. */
     const struct th_conv_choice *choices;

@@ -15,6 +15,8 @@ static void *address(const struct th_plan *p, int value)
     while (p->places[value].root != value)
         value = p->places[value].root;
     const struct th_place *place = &p->places[value];
+    if (place->nowhere)
+        return NULL;
     if (place->state >= 0)
         return p->store->states[place->state].data;
     return place->derived ? place->derived : (char *)p->arena->base + place->offset;
@@ -81,22 +83,36 @@ static bool has_lost(const struct th_plan *p, const struct th_step *s)
     return in_arena && (p->lost || s->moves || p->keeping == TH_NOT_KEPT);
 }
 
+/* The step, and its partner where it has one; *ran is false where what it makes is there. */
+static thaw_status run_step(struct th_plan *p, int i, bool *ran)
+{
+    int other = p->steps[i].partner;
+    struct th_step *s = &p->steps[other >= 0 && other < i ? other : i];
+    uint64_t now = versions(p, s);
+    s->call.stale = now != s->seen || has_lost(p, s);
+    *ran = !s->derived || s->call.stale;
+    if (!*ran)
+        return THAW_OK;
+    TRY(s->kernel->run(&s->call));
+    s->seen = now;
+    bump_written(p, s);
+    if (s->partner >= 0)
+        bump_written(p, &p->steps[s->partner]);
+    return THAW_OK;
+}
+
 thaw_status th_plan_run_watched(
     struct th_plan *p, void (*after)(void *context, int step), void *context)
 {
+    bool ran = false;
     if (p->base != p->arena->base)
         bind(p);
     take_arena(p);
     for (int i = 0; i < p->n_steps; i++) {
-        struct th_step *s = &p->steps[i];
-        uint64_t now = versions(p, s);
-        s->call.stale = now != s->seen || has_lost(p, s);
-        if (s->derived && !s->call.stale)
-            continue;
-        TRY(s->kernel->run(&s->call));
-        s->seen = now;
-        bump_written(p, s);
-        if (after)
+        if (p->steps[i].runs_at != i)
+            continue; /* its partner runs it */
+        TRY(run_step(p, i, &ran));
+        if (after && ran)
             after(context, i);
     }
     p->lost = false;

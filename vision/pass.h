@@ -62,8 +62,10 @@ struct th_step {
     const struct th_kernel *kernel;
     enum th_phase phase;
     int in[TH_MAX_IN], out[TH_MAX_OUT]; /* value ids */
-    bool derived;          /* all its inputs outlive the run: runs when one changed */
-    bool bound;            /* prepared: has to be released */
+    bool derived; /* all its inputs outlive the run: runs when one changed */
+    bool bound;   /* prepared: has to be released */
+    int partner;  /* the other step of a pair that runs as one; -1 */
+    int runs_at;  /* the step in whose place it runs: its own index, or its partner's */
     size_t scratch_offset; /* in the arena */
     size_t kept_offset;    /* in the arena, of call.kept, unless it is lasting */
     void *lasting;         /* device memory of call.kept; NULL: in the arena */
@@ -79,6 +81,7 @@ struct th_place {
     size_t bytes;
     int state;        /* index in the store; -1 */
     void *derived;    /* device memory of a derived value */
+    bool nowhere;     /* only one step's insides: no memory */
     uint64_t version; /* of a derived value */
 };
 
@@ -101,6 +104,13 @@ struct th_plan {
     bool lost;     /* another plan has used the arena since this one ran */
     struct th_plan_stats stats;
 };
+
+/* Pairs of steps that the device runs as one: partners, and where they run. The kernel and
+ * what it holds are the first's; a value between the two that nobody else reads is nowhere.
+ * Before any step is prepared. */
+thaw_status th_pass_pair(struct th_plan *p);
+/* The two run apart, after all. */
+void th_pass_part(struct th_plan *p, int step);
 
 /* Offsets for all values and scratch: fills places, scratch offsets and the byte
  * statistics. `reuse` false: no two values share a byte. */

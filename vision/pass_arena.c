@@ -26,6 +26,8 @@ struct lifetimes {
 static bool in_arena(const struct th_plan *p, int v)
 {
     enum th_value_kind kind = p->graph.values[v].kind;
+    if (p->places[v].nowhere)
+        return false;
     return kind == TH_VALUE_TEMP || kind == TH_VALUE_INPUT ||
            (kind == TH_VALUE_DERIVED && p->keeping != TH_KEPT_APART);
 }
@@ -42,8 +44,8 @@ static bool can_run_in_place(
     const struct th_plan *p, const struct lifetimes *t, int step, bool reuse)
 {
     const struct th_step *s = &p->steps[step];
-    if (!reuse || !s->kernel->in_place || s->in[0] < 0 || s->out[0] < 0 ||
-        !in_arena(p, s->in[0]) || !in_arena(p, s->out[0]))
+    if (!reuse || !s->kernel->in_place || s->partner >= 0 || s->in[0] < 0 ||
+        s->out[0] < 0 || !in_arena(p, s->in[0]) || !in_arena(p, s->out[0]))
         return false;
     int root = root_of(p, s->in[0]);
     for (int k = 1; k < TH_MAX_IN; k++)
@@ -64,14 +66,16 @@ static void find_uses(const struct th_plan *p, struct lifetimes *t)
     for (int i = 0; i < p->n_steps; i++) {
         for (int k = 0; k < TH_MAX_OUT; k++)
             if (p->steps[i].out[k] >= 0) {
-                int r = root_of(p, p->steps[i].out[k]);
-                if (t->first[r] < 0)
-                    t->first[r] = i;
-                t->last[r] = i > t->last[r] ? i : t->last[r];
+                int r = root_of(p, p->steps[i].out[k]), at = p->steps[i].runs_at;
+                if (t->first[r] < 0 || at < t->first[r])
+                    t->first[r] = at;
+                t->last[r] = at > t->last[r] ? at : t->last[r];
             }
         for (int k = 0; k < TH_MAX_IN; k++)
-            if (p->steps[i].in[k] >= 0)
-                t->last[root_of(p, p->steps[i].in[k])] = i;
+            if (p->steps[i].in[k] >= 0) {
+                int r = root_of(p, p->steps[i].in[k]), at = p->steps[i].runs_at;
+                t->last[r] = at > t->last[r] ? at : t->last[r];
+            }
     }
     for (int v = 0; v < p->graph.n_values; v++) {
         if (p->graph.values[v].wanted && t->first[root_of(p, v)] >= 0)
@@ -148,10 +152,11 @@ static int gather(
                 &p->places[v].offset);
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
-        append(list, &n, i, i, s->call.scratch_bytes, &s->scratch_offset);
+        int at = s->runs_at;
+        append(list, &n, at, at, s->call.scratch_bytes, &s->scratch_offset);
         bool once = s->moves || p->keeping == TH_NOT_KEPT;
         if (!s->lasting)
-            append(list, &n, once ? i : 0, once ? i : p->n_steps, s->call.kept_bytes,
+            append(list, &n, once ? at : 0, once ? at : p->n_steps, s->call.kept_bytes,
                 &s->kept_offset);
     }
     for (int i = 0; !reuse && i < n; i++) {

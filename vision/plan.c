@@ -164,7 +164,7 @@ static bool outlives_run(const struct th_graph *g, int value)
            g->values[value].kind == TH_VALUE_DERIVED;
 }
 
-static thaw_status make_step(
+static thaw_status describe_step(
     struct th_plan *p, const struct th_node *n, struct th_step *s)
 {
     const struct th_backend *backend = p->store->device->backend;
@@ -194,9 +194,23 @@ static thaw_status make_step(
         if (n->out[k] >= 0)
             p->graph.values[n->out[k]].moves = true;
     s->name = th_strdup(n->name);
-    if (n->name && !s->name)
-        return THAW_E_MEMORY;
-    if (s->kernel->prepare)
+    return n->name && !s->name ? THAW_E_MEMORY : THAW_OK;
+}
+
+/* With its partner, if it is the first of a pair and the device takes it. */
+static thaw_status prepare_step(struct th_plan *p, int i)
+{
+    struct th_step *s = &p->steps[i];
+    const struct th_backend *backend = p->store->device->backend;
+    if (s->call.second) {
+        TRY(backend->pair_kernel->prepare(&s->call));
+        if (s->call.second)
+            s->kernel = backend->pair_kernel;
+        else
+            th_pass_part(p, i);
+    } else if (s->partner >= 0)
+        return THAW_OK; /* the first has prepared both */
+    if (!s->call.second && s->kernel->prepare)
         TRY(s->kernel->prepare(&s->call));
     s->bound = true;
     if (!s->call.kept_bytes || s->moves || p->keeping != TH_KEPT_APART)
@@ -215,8 +229,11 @@ static thaw_status make_steps(struct th_plan *p)
         const struct th_node *n = &p->graph.nodes[i];
         if (n->op == TH_OP_view)
             continue;
-        TRY(make_step(p, n, &p->steps[p->n_steps++]));
+        TRY(describe_step(p, n, &p->steps[p->n_steps++]));
     }
+    TRY(th_pass_pair(p));
+    for (int i = 0; i < p->n_steps; i++)
+        TRY(prepare_step(p, i));
     return THAW_OK;
 }
 
@@ -254,13 +271,18 @@ static double effort(const struct th_plan *p, const struct th_step *s)
     return s->call.effort > 0 ? s->call.effort : plain ? PLAIN_C_EFFORT : 1;
 }
 
+static size_t value_bytes(const struct th_plan *p, int value)
+{
+    return value < 0 || p->places[value].nowhere ? 0 : p->places[value].bytes;
+}
+
 static size_t bytes_of(const struct th_plan *p, const struct th_step *s)
 {
     size_t bytes = 0;
     for (int k = 0; k < TH_MAX_IN; k++)
-        bytes += s->in[k] < 0 ? 0 : p->places[s->in[k]].bytes;
+        bytes += value_bytes(p, s->in[k]);
     for (int k = 0; k < TH_MAX_OUT; k++)
-        bytes += s->out[k] < 0 ? 0 : p->places[s->out[k]].bytes;
+        bytes += value_bytes(p, s->out[k]);
     return bytes;
 }
 

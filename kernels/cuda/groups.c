@@ -4,7 +4,7 @@
  * second reads exists there. */
 #include "groups.h"
 
-static bool reads(const struct th_cuda_step *s, int value)
+static bool reads(const struct th_pair_step *s, int value)
 {
     for (int k = 0; k < TH_MAX_IN; k++)
         if (value >= 0 && s->in[k] == value)
@@ -12,7 +12,7 @@ static bool reads(const struct th_cuda_step *s, int value)
     return false;
 }
 
-static bool reads_any(const struct th_cuda_step *s, const struct th_cuda_step *maker)
+static bool reads_any(const struct th_pair_step *s, const struct th_pair_step *maker)
 {
     for (int k = 0; k < TH_MAX_OUT; k++)
         if (reads(s, maker->out[k]))
@@ -20,7 +20,7 @@ static bool reads_any(const struct th_cuda_step *s, const struct th_cuda_step *m
     return false;
 }
 
-static int readers(const struct th_cuda_step *steps, int n, int value)
+static int readers(const struct th_pair_step *steps, int n, int value)
 {
     int count = 0;
     for (int i = 0; i < n; i++)
@@ -29,7 +29,7 @@ static int readers(const struct th_cuda_step *steps, int n, int value)
 }
 
 /* Whether some step of first+1 .. second-1 makes, or writes in place, what second reads. */
-static bool needs_between(const struct th_cuda_step *steps, int first, int second)
+static bool needs_between(const struct th_pair_step *steps, int first, int second)
 {
     for (int i = first + 1; i < second; i++) {
         unsigned writes = th_op_rule(steps[i].call->op)->writes;
@@ -42,7 +42,7 @@ static bool needs_between(const struct th_cuda_step *steps, int first, int secon
     return false;
 }
 
-static bool read_between(const struct th_cuda_step *steps, int first, int second)
+static bool read_between(const struct th_pair_step *steps, int first, int second)
 {
     for (int i = first + 1; i < second; i++)
         if (reads_any(&steps[i], &steps[first]))
@@ -51,7 +51,7 @@ static bool read_between(const struct th_cuda_step *steps, int first, int second
 }
 
 /* Whether some step between writes in place what the first step reads. */
-static bool written_between(const struct th_cuda_step *steps, int first, int second)
+static bool written_between(const struct th_pair_step *steps, int first, int second)
 {
     for (int i = first + 1; i < second; i++) {
         unsigned writes = th_op_rule(steps[i].call->op)->writes;
@@ -62,12 +62,12 @@ static bool written_between(const struct th_cuda_step *steps, int first, int sec
     return false;
 }
 
-static bool fits(const struct th_cuda_step *steps, int n, int i, int j,
+static bool fits(const struct th_pair_step *steps, int n, int i, int j,
     const struct th_cuda_pair *pair, bool *early, bool *keep)
 {
     int value = steps[i].out[pair->out];
-    if (steps[j].call->op != pair->second || steps[j].partner >= 0 || value < 0 ||
-        steps[j].in[pair->in] != value)
+    if (steps[j].call->op != pair->second || steps[j].partner >= 0 || steps[j].alone ||
+        value < 0 || steps[j].in[pair->in] != value)
         return false;
     *keep = steps[i].wanted || readers(steps, n, value) > 1;
     if (*keep && pair->sole)
@@ -77,7 +77,7 @@ static bool fits(const struct th_cuda_step *steps, int n, int i, int j,
 }
 
 static void find_partner(
-    struct th_cuda_step *steps, int n, int i, const struct th_cuda_pair *pair)
+    struct th_pair_step *steps, int n, int i, const struct th_cuda_pair *pair)
 {
     bool early = false, keep = false;
     for (int j = i + 1; j < n; j++) {
@@ -92,7 +92,7 @@ static void find_partner(
     }
 }
 
-void th_cuda_group_steps(struct th_cuda_step *steps, int n)
+void th_cuda_group_steps(struct th_pair_step *steps, int n)
 {
     int n_pairs;
     const struct th_cuda_pair *pairs = th_cuda_pairs(&n_pairs);
@@ -102,14 +102,15 @@ void th_cuda_group_steps(struct th_cuda_step *steps, int n)
     }
     for (int p = 0; p < n_pairs; p++)
         for (int i = 0; i < n; i++)
-            if (steps[i].call->op == pairs[p].first && steps[i].partner < 0)
+            if (steps[i].call->op == pairs[p].first && steps[i].partner < 0 &&
+                !steps[i].alone)
                 find_partner(steps, n, i, &pairs[p]);
 }
 
 bool th_cuda_group_of(
-    const struct th_cuda_step *steps, int i, struct th_cuda_group *group)
+    const struct th_pair_step *steps, int i, struct th_cuda_group *group)
 {
-    const struct th_cuda_step *s = &steps[i];
+    const struct th_pair_step *s = &steps[i];
     *group = (struct th_cuda_group){.calls = {s->call}, .n = 1, .keep = s->keep};
     if (s->partner < 0)
         return true;

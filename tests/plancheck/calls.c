@@ -134,7 +134,7 @@ static thaw_status add(
 
 static thaw_status walk(struct distinct_list *list, const struct th_plan *p)
 {
-    struct th_cuda_step *steps = th_alloc((size_t)p->n_steps, sizeof *steps);
+    struct th_pair_step *steps = th_alloc((size_t)p->n_steps, sizeof *steps);
     thaw_status status = steps ? THAW_OK : THAW_E_MEMORY;
     for (int i = 0; steps && i < p->n_steps; i++) {
         const struct th_step *s = &p->steps[i];

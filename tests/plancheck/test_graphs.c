@@ -226,9 +226,9 @@ static void a_graph_s_text_tells_graphs_apart(void **state)
 
 /* ---- pairs ---- */
 
-static struct th_cuda_step step(const struct th_call *c, int in0, int in1, int out0)
+static struct th_pair_step step(const struct th_call *c, int in0, int in1, int out0)
 {
-    struct th_cuda_step s = {.call = c};
+    struct th_pair_step s = {.call = c};
     for (int k = 0; k < TH_MAX_IN; k++)
         s.in[k] = -1;
     for (int k = 0; k < TH_MAX_OUT; k++)
@@ -246,7 +246,7 @@ static void a_pair_waits_for_nobody(void **state)
                          other = {.op = TH_OP_add}, dx = {.op = TH_OP_linear_dx},
                          gelu_dx = {.op = TH_OP_gelu_dx}, sgd = {.op = TH_OP_sgd};
     /* 2 = linear(0, 1); 3 = gelu(2): one graph, nothing kept */
-    struct th_cuda_step s[4] = {step(&linear, 0, 1, 2), step(&gelu, 2, -1, 3)};
+    struct th_pair_step s[4] = {step(&linear, 0, 1, 2), step(&gelu, 2, -1, 3)};
     th_cuda_group_steps(s, 2);
     assert_int_equal(s[0].partner, 1);
     assert_false(s[0].keep);

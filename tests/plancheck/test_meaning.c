@@ -198,7 +198,7 @@ static void invert(float *v, int64_t n)
 /* The two calls, channels innermost, on copies of the tape's values. */
 struct pair {
     struct th_call calls[2];
-    struct th_cuda_step steps[2];
+    struct th_pair_step steps[2];
     void *memory[MAX_VALUES], *args[2 * TH_MAX_ARGS];
     int block[MAX_VALUES];
 };
