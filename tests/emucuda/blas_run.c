@@ -42,7 +42,10 @@ static cublasStatus_t check_layout(const struct blas_layout *l, int which)
             (long long)l->ld, by_row ? "row" : "column", (unsigned long long)length);
     struct blas_layout one = *l;
     one.batch = 1;
-    if (which == D && l->batch > 1 && l->step < extent(&one))
+    /* one behind the other, or side by side in the columns, as heads of attention lie */
+    bool apart = l->step >= extent(&one) ||
+                 (l->step >= (int64_t)length && l->step * l->batch <= l->ld);
+    if (which == D && l->batch > 1 && !apart)
         return blas_stricter(bad, "results of a batch that lie over one another");
     return CUBLAS_STATUS_SUCCESS;
 }
