@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns memory and copies of the CUDA engine. An upload returns when the host's bytes are in
+ * pinned memory; a download waits for all that was enqueued before. */
+#include "engine.h"
+
+#include <string.h>
+
+void *th_cuda_alloc(struct th_device *device, size_t bytes)
+{
+    void *p = NULL;
+    char what[64];
+    if (bytes > SIZE_MAX / 2) {
+        th_fail(THAW_E_MEMORY, "cuda: %zu bytes of device memory: too large", bytes);
+        return NULL;
+    }
+    snprintf(what, sizeof what, "%zu bytes of device memory", bytes);
+    if (th_cuda_check(cudaMalloc(&p, bytes ? bytes : 1), what) != THAW_OK)
+        return NULL;
+    if (bytes && th_cuda_check(cudaMemsetAsync(p, 0, bytes, th_cuda(device)->stream),
+                     "zeroing memory") != THAW_OK) {
+        cudaFree(p);
+        return NULL;
+    }
+    return p;
+}
+
+void th_cuda_free(struct th_device *device, void *p, size_t bytes)
+{
+    (void)device, (void)bytes;
+    if (p)
+        cudaFree(p); /* waits for the device */
+}
+
+thaw_status th_cuda_slots_open(struct th_cuda *cuda)
+{
+    for (int i = 0; i < TH_CUDA_SLOTS; i++) {
+        struct th_cuda_slot *s = &cuda->slots[i];
+        TRY(th_cuda_check(
+            cudaMallocHost(&s->p, TH_CUDA_SLOT_BYTES), "pinned memory for copies"));
+        TRY(th_cuda_check(
+            cudaEventCreateWithFlags(&s->free, cudaEventDisableTiming), "an event"));
+    }
+    return THAW_OK;
+}
+
+void th_cuda_slots_close(struct th_cuda *cuda)
+{
+    for (int i = 0; i < TH_CUDA_SLOTS; i++) {
+        struct th_cuda_slot *s = &cuda->slots[i];
+        if (s->free)
+            cudaEventDestroy(s->free);
+        if (s->p)
+            cudaFreeHost(s->p);
+    }
+}
+
+/* The next slot, when no copy reads it any more. */
+static thaw_status take(struct th_cuda *cuda, struct th_cuda_slot **out)
+{
+    struct th_cuda_slot *s = &cuda->slots[cuda->next];
+    cuda->next = (cuda->next + 1) % TH_CUDA_SLOTS;
+    *out = s;
+    if (!s->used)
+        return THAW_OK;
+    cudaError_t state = cudaEventQuery(s->free);
+    if (state == cudaErrorNotReady)
+        state = cudaEventSynchronize(s->free);
+    s->used = false;
+    return th_cuda_check(state, "work on the device");
+}
+
+thaw_status th_cuda_upload(
+    struct th_device *device, void *dst, const void *host, size_t bytes)
+{
+    struct th_cuda *cuda = th_cuda(device);
+    for (size_t at = 0, n; at < bytes; at += n) {
+        struct th_cuda_slot *s = NULL;
+        n = bytes - at < TH_CUDA_SLOT_BYTES ? bytes - at : TH_CUDA_SLOT_BYTES;
+        TRY(take(cuda, &s));
+        memcpy(s->p, (const char *)host + at, n);
+        TRY(th_cuda_check(cudaMemcpyAsync((char *)dst + at, s->p, n,
+                              cudaMemcpyHostToDevice, cuda->stream),
+            "a copy to the device"));
+        TRY(th_cuda_check(cudaEventRecord(s->free, cuda->stream), "an event"));
+        s->used = true;
+    }
+    return THAW_OK;
+}
+
+thaw_status th_cuda_download(
+    struct th_device *device, void *host, const void *src, size_t bytes)
+{
+    struct th_cuda *cuda = th_cuda(device);
+    for (size_t at = 0, n; at < bytes; at += n) {
+        struct th_cuda_slot *s = NULL;
+        n = bytes - at < TH_CUDA_SLOT_BYTES ? bytes - at : TH_CUDA_SLOT_BYTES;
+        TRY(take(cuda, &s));
+        TRY(th_cuda_check(cudaMemcpyAsync(s->p, (const char *)src + at, n,
+                              cudaMemcpyDeviceToHost, cuda->stream),
+            "a copy from the device"));
+        TRY(th_cuda_check(cudaStreamSynchronize(cuda->stream), "work on the device"));
+        memcpy((char *)host + at, s->p, n);
+    }
+    return THAW_OK;
+}
