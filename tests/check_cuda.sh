@@ -34,6 +34,23 @@ if [ -f "$build/test_device" ]; then # on the emulated device everything is ours
         bad=1
     fi
 fi
+plugin=$build/libthaw_cuda.so
+if [ -f "$plugin" ]; then
+    shown=$(nm -D --defined-only "$plugin" | awk '{print $3}')
+    [ -n "${THAW_SANITIZE:-}" ] || [ "$shown" = th_plugin_entry ] || {
+        echo "the plugin shows other symbols than its entry: $shown"
+        bad=1
+    }
+    for name in libcudart libcublasLt libcudnn; do
+        readelf -d "$plugin" | grep -q "NEEDED.*$name" || { echo "the plugin does not need $name"; bad=1; }
+    done
+fi
+if [ -f "$build/emulated/libthaw_cuda.so" ]; then
+    if readelf -d "$build/emulated/libthaw_cuda.so" | grep NEEDED | grep -vE 'libemucuda' | grep -E "$libraries"; then
+        echo "the plugin on the emulated device needs the above"
+        bad=1
+    fi
+fi
 docs=$(dirname "$0")/../docs/cuda.md
 if [ -f "$build/libthaw_cuda.a" ]; then
     called=$(nm -u "$build/libthaw_cuda.a" | awk '$1 == "U" {print $2}' |

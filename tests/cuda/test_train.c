@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whole trainings on the CUDA engine, on the emulated device, beside the CPU engine's. */
+#include "nets.h"
+
+#include "emucuda.h"
+
+/* Of a loss; of all parameters, |a - b|_2 / |b|_2. fp32 on both sides. */
+static const double LOSS = 1e-4, VALUES = 1e-4;
+
+static void open_emulated(enum emu_order order)
+{
+    const struct emu_options options = {.order = order, .seed = 5};
+    emu_open(&options);
+}
+
+static void close_emulated(void)
+{
+    if (emu_close() > 0)
+        fail_msg("the emulated device found %d mistakes, first: %s", emu_findings(),
+            emu_finding(0));
+}
+
+static void compare(
+    const struct training *t, const struct trace *a, const struct trace *expected)
+{
+    double difference = 0, norm = 0, worst = 0;
+    for (int i = 0; i < t->steps; i++) {
+        double d = fabs((double)a->loss[i] - (double)expected->loss[i]);
+        worst = d > worst ? d : worst;
+        if (!(d <= LOSS * fmax(1, fabs((double)expected->loss[i]))))
+            fail_msg("%s, --thaw %s --bn %s: loss %g at step %d, the CPU has %g",
+                t->net, t->thaw, t->bn, (double)a->loss[i], i,
+                (double)expected->loss[i]);
+    }
+    assert_int_equal(a->n, expected->n);
+    for (int64_t i = 0; i < a->n; i++) {
+        double d = (double)a->values[i] - (double)expected->values[i];
+        difference += d * d;
+        norm += (double)expected->values[i] * (double)expected->values[i];
+    }
+    double off = sqrt(difference / norm);
+    print_message("%-11s --thaw %-12s --bn %-13s %s: losses within %.1e, values %.1e\n",
+        t->net, t->thaw, t->bn, t->optimizer == TH_SGD ? "sgd" : "adamw", worst, off);
+    if (!(off <= VALUES))
+        fail_msg("%s, --thaw %s --bn %s: values are off by %.3g", t->net, t->thaw,
+            t->bn, off);
+}
+
+static void check(const struct training *t)
+{
+    struct trace cpu, cuda;
+    training_run("cpu", t, &cpu);
+    open_emulated(EMU_LATE);
+    training_run("cuda:0", t, &cuda);
+    close_emulated();
+    assert_true(cpu.loss[t->steps - 1] < cpu.loss[0]); /* it learns */
+    compare(t, &cuda, &cpu);
+    trace_release(&cuda);
+    trace_release(&cpu);
+}
+
+static void every_bn_mode_trains_as_on_the_cpu(void **state)
+{
+    (void)state;
+    static const char *const nets[] = {"resnet20", "bottleneck"};
+    static const char *const modes[] = {
+        "train", "frozen", "stats", "stats-running", "affine"};
+    for (size_t n = 0; n < 2; n++)
+        for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
+            check(&(struct training){.net = nets[n],
+                .thaw = "all",
+                .bn = modes[m],
+                .steps = 20,
+                .lr = strcmp(modes[m], "affine") == 0 ? 1e-4F : 0});
+}
+
+static void every_freeze_state_trains_as_on_the_cpu(void **state)
+{
+    (void)state;
+    static const struct training trainings[] = {
+        {"resnet20", "head", "auto", TH_SGD, 20, NULL, 0, 3e-4F},
+        {"resnet20", "stage3,head", "auto", TH_ADAMW, 20, NULL, 1.0F, 1e-4F},
+        {"resnet20", "head", "auto", TH_SGD, 20, "all", 0, 3e-4F},
+        {"bottleneck", "layer2,head", "auto", TH_SGD, 20, "all", 0, 0},
+        {"bottleneck", "bias", "auto", TH_ADAMW, 20, NULL, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof trainings / sizeof *trainings; i++)
+        check(&trainings[i]);
+}
+
+static void a_transformer_trains_as_on_the_cpu(void **state)
+{
+    (void)state;
+    static const struct training trainings[] = {
+        {"vit", "all", "auto", TH_SGD, 20, NULL, 0, 0},
+        {"vit", "all", "auto", TH_ADAMW, 20, NULL, 1.0F, 0},
+        {"vit", "head", "auto", TH_SGD, 20, "block1,head", 0, 0},
+        {"vit", "bias", "auto", TH_ADAMW, 20, NULL, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof trainings / sizeof *trainings; i++)
+        check(&trainings[i]);
+}
+
+static void every_order_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const enum emu_order orders[] = {EMU_LATE, EMU_EARLY, EMU_RANDOM};
+    static const char *const nets[] = {"bottleneck", "vit"};
+    for (size_t n = 0; n < 2; n++) {
+        const struct training t = {
+            .net = nets[n], .thaw = "all", .bn = "auto", .steps = 4};
+        struct trace first, other;
+        for (size_t i = 0; i < 3; i++) {
+            open_emulated(orders[i]);
+            training_run("cuda:0", &t, i ? &other : &first);
+            close_emulated();
+            if (!i)
+                continue;
+            assert_memory_equal(
+                other.loss, first.loss, sizeof *first.loss * (size_t)t.steps);
+            assert_memory_equal(
+                other.values, first.values, sizeof *first.values * (size_t)first.n);
+            trace_release(&other);
+        }
+        trace_release(&first);
+    }
+}
+
+/* In a steady step nothing is allocated, and only the loss is waited for. */
+static void a_steady_step_allocates_nothing_and_waits_once(void **state)
+{
+    (void)state;
+    static const struct training trainings[] = {
+        {"bottleneck", "all", "auto", TH_SGD, 0, NULL, 1.0F, 0},
+        {"bottleneck", "head", "auto", TH_SGD, 0, NULL, 0, 0},
+        {"vit", "all", "auto", TH_ADAMW, 0, NULL, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof trainings / sizeof *trainings; i++) {
+        struct net n;
+        open_emulated(EMU_LATE);
+        net_open_small(&n, "cuda:0", trainings[i].net);
+        training_plan(&n, &trainings[i], trainings[i].thaw);
+        for (int s = 0; s < 3; s++) {
+            emu_reset_counters();
+            training_step(&n, &trainings[i]);
+        }
+        struct emu_counters c = emu_counters();
+        print_message(
+            "%s, --thaw %s: %d launches, %d copies, %d waits, %d allocations\n",
+            trainings[i].net, trainings[i].thaw, c.launches, c.copies, c.syncs,
+            c.allocations);
+        assert_int_equal(c.allocations, 0);
+        assert_int_equal(c.frees, 0);
+        assert_int_equal(c.syncs, 1);
+        net_close(&n);
+        close_emulated();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_bn_mode_trains_as_on_the_cpu),
+        cmocka_unit_test(every_freeze_state_trains_as_on_the_cpu),
+        cmocka_unit_test(a_transformer_trains_as_on_the_cpu),
+        cmocka_unit_test(every_order_gives_the_same_bits),
+        cmocka_unit_test(a_steady_step_allocates_nothing_and_waits_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
