@@ -7,7 +7,10 @@ function(thaw_cuda_plugin name)
   add_library(${name} MODULE $<TARGET_OBJECTS:thaw_cuda_objects>)
   set_target_properties(${name} PROPERTIES PREFIX "" OUTPUT_NAME libthaw_cuda)
   target_link_libraries(${name} PRIVATE ${ARGN} thaw_internal)
-  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed -Wl,--no-undefined)
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed)
+  if(NOT THAW_SANITIZE) # whose calls the program has
+    target_link_options(${name} PRIVATE -Wl,--no-undefined)
+  endif()
 endfunction()
 
 thaw_device_fatbin(fatbins)
