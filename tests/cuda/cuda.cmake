@@ -15,3 +15,7 @@ foreach(name sweep train fail)
   set_tests_properties(emu_${name} PROPERTIES TIMEOUT 3000
     ENVIRONMENT "${test_environment};THAW_CUDA_ENGINE=$<TARGET_FILE:thaw_cuda_emulated>")
 endforeach()
+add_test(NAME emu_thaw
+  COMMAND sh ${CMAKE_SOURCE_DIR}/tests/cuda/test_program.sh ${CMAKE_BINARY_DIR} ${CMAKE_SOURCE_DIR})
+set_tests_properties(emu_thaw PROPERTIES TIMEOUT 3000
+  ENVIRONMENT "${test_environment};THAW_CUDA_ENGINE=$<TARGET_FILE:thaw_cuda_emulated>")
