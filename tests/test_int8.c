@@ -262,7 +262,7 @@ static void it_is_refused_where_nothing_is_gained(void **state)
     if (!has_vnni())
         skip();
     assert_refused(
-        make_options("refused", "prefix", "int8", "device", "cpu", "isa", "avx2", NULL),
+        make_options("refused", "prefix", "int8", "device", "cpu", "isa", "base", NULL),
         "--isa");
     assert_refused(
         make_options("refused", "prefix", "int8", "device", "cpu", "thaw", "all", NULL),
