@@ -132,10 +132,9 @@ static thaw_status add(
     return THAW_OK;
 }
 
-static thaw_status walk(struct distinct_list *list, const struct th_plan *p)
+struct th_pair_step *plan_steps(const struct th_plan *p)
 {
     struct th_pair_step *steps = th_alloc((size_t)p->n_steps, sizeof *steps);
-    thaw_status status = steps ? THAW_OK : THAW_E_MEMORY;
     for (int i = 0; steps && i < p->n_steps; i++) {
         const struct th_step *s = &p->steps[i];
         steps[i].call = &s->call;
@@ -147,6 +146,14 @@ static thaw_status walk(struct distinct_list *list, const struct th_plan *p)
     }
     if (steps)
         th_cuda_group_steps(steps, p->n_steps);
+    return steps;
+}
+
+static thaw_status walk(void *context, const struct th_plan *p)
+{
+    struct distinct_list *list = context;
+    struct th_pair_step *steps = plan_steps(p);
+    thaw_status status = steps ? THAW_OK : THAW_E_MEMORY;
     for (int i = 0; status == THAW_OK && i < p->n_steps; i++) {
         struct th_cuda_group g;
         const char *why;
@@ -164,8 +171,13 @@ static thaw_status walk(struct distinct_list *list, const struct th_plan *p)
     return status;
 }
 
-static thaw_status plan_and_walk(struct distinct_list *list, const struct plan_case *c,
-    struct th_model *m, int batch)
+struct visitor {
+    thaw_status (*visit)(void *context, const struct th_plan *p);
+    void *context;
+};
+
+static thaw_status plan_and_visit(
+    const struct plan_case *c, struct th_model *m, int batch, const struct visitor *to)
 {
     struct th_store store;
     struct th_arena arena;
@@ -194,7 +206,7 @@ static thaw_status plan_and_walk(struct distinct_list *list, const struct plan_c
     if (status == THAW_OK)
         status = th_plan_new(&spec, &store, &arena, &plan);
     if (status == THAW_OK)
-        status = walk(list, plan);
+        status = to->visit(to->context, plan);
     th_plan_free(plan);
     th_freeze_release(&freeze);
     th_arena_release(&arena);
@@ -203,20 +215,27 @@ static thaw_status plan_and_walk(struct distinct_list *list, const struct plan_c
     return status;
 }
 
-thaw_status distinct_collect(
-    struct distinct_list *list, const struct plan_case *c, int batch)
+thaw_status plan_case_visit(const struct plan_case *c, int batch,
+    thaw_status (*visit)(void *context, const struct th_plan *p), void *context)
 {
     static const char *const classes[] = {
         "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+    const struct visitor to = {visit, context};
     const struct th_backbone *backbone = NULL;
     const struct th_variant *v = NULL;
     struct th_model model;
     TRY(th_variant_find(c->variant, &backbone, &v));
     TRY(th_model_init(&model, backbone, v, th_head_list[0], 0, &v->input, classes,
         (int)(sizeof classes / sizeof *classes)));
-    thaw_status status = plan_and_walk(list, c, &model, batch);
+    thaw_status status = plan_and_visit(c, &model, batch, &to);
     th_model_release(&model);
     return status;
+}
+
+thaw_status distinct_collect(
+    struct distinct_list *list, const struct plan_case *c, int batch)
+{
+    return plan_case_visit(c, batch, walk, list);
 }
 
 thaw_status distinct_add_calls(struct distinct_list *list, int i)

@@ -28,6 +28,13 @@ struct plan_case {
     enum th_mode mode;
 };
 
+/* Make the plan and show it. */
+thaw_status plan_case_visit(const struct plan_case *c, int batch,
+    thaw_status (*visit)(void *context, const struct th_plan *p), void *context);
+
+/* The plan's steps, grouped; for th_free. */
+struct th_pair_step *plan_steps(const struct th_plan *p);
+
 /* Add the groups of one plan. */
 thaw_status distinct_collect(
     struct distinct_list *list, const struct plan_case *c, int batch);

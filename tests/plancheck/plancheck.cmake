@@ -12,6 +12,8 @@ target_include_directories(plancheck_calls PUBLIC ${plancheck})
 target_link_libraries(plancheck_calls PUBLIC thaw_cuda ${CUDNN_LIBRARY})
 add_executable(plancheck ${plancheck}/plancheck.c)
 target_link_libraries(plancheck PRIVATE plancheck_calls ${CMAKE_DL_LIBS})
+add_executable(roofline ${plancheck}/roofline.c)
+target_link_libraries(roofline PRIVATE plancheck_calls)
 add_executable(test_graphs ${plancheck}/test_graphs.c)
 target_compile_definitions(test_graphs PRIVATE THAW_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 target_link_libraries(test_graphs PRIVATE plancheck_calls PkgConfig::CMOCKA)
@@ -24,6 +26,9 @@ if(THAW_SANITIZE MATCHES "address") # what cuDNN keeps until the process ends
   list(APPEND plancheck_env "ASAN_OPTIONS=detect_leaks=0")
 endif()
 add_test(NAME plan_cuda_graphs COMMAND test_graphs)
+# More traffic or launches than the table has: a difference, which is shown.
+add_test(NAME plan_cuda_roofline
+  COMMAND sh -c "$<TARGET_FILE:roofline> | diff ${plancheck}/support/roofline.txt -")
 add_test(NAME plan_cuda_meaning COMMAND test_meaning)
 set(plancheck_tests plan_cuda_graphs plan_cuda_meaning)
 add_custom_target(plancheck_tables DEPENDS plancheck stand_in_cuda)
