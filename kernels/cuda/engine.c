@@ -119,7 +119,7 @@ static const char *cuda_describe(struct th_device *device)
 }
 
 /* Ops with operands that are parameters: plain, whatever their rank. */
-static const struct th_kernel *plain_kernel(enum th_op op)
+static bool takes_parameters(enum th_op op)
 {
     switch (op) {
     case TH_OP_bn_fold:
@@ -133,9 +133,9 @@ static const struct th_kernel *plain_kernel(enum th_op op)
     case TH_OP_sgd:
     case TH_OP_adamw:
     case TH_OP_ema:
-        return &th_cuda_own_plain_kernel;
+        return true;
     default:
-        return NULL;
+        return false;
     }
 }
 
@@ -163,7 +163,7 @@ static const struct th_kernel *cuda_kernel(enum th_op op)
     if (kernels[op])
         return kernels[op];
     if (th_own(op))
-        return plain_kernel(op) ? plain_kernel(op) : &th_cuda_own_kernel;
+        return takes_parameters(op) ? &th_cuda_own_plain_kernel : &th_cuda_own_kernel;
     if (th_cuda_has_graph(op, &why))
         return &th_cuda_graph_kernel;
     return op == TH_OP_batchnorm ? NULL : &th_hosted_kernel; /* int8's */
