@@ -122,6 +122,7 @@ static void samples_release(struct th_samples *s)
     for (int64_t i = 0; i < s->n; i++) {
         th_free(s->sample[i].path);
         th_free(s->sample[i].classes);
+        th_free(s->sample[i].objects);
     }
     th_free(s->sample);
     *s = (struct th_samples){0};
@@ -168,6 +169,24 @@ static thaw_status check_prefix(const char *data)
         data, (int)n, data, known);
 }
 
+/* A detector cannot do without boxes, and nothing else can do with them. */
+static thaw_status read_with(const struct th_format *f, const char *data,
+    const char *where, struct th_dataset *d)
+{
+    if (d->has_objects && f->boxes == TH_BOXES_NEVER)
+        return th_fail(THAW_E_DATA,
+            "%s: a %s has no boxes; a detector wants voc:, coco:, yolo: or csv: with "
+            "boxes",
+            data, strcmp(f->name, "folder") ? f->name : "folder of classes");
+    if (!d->has_objects && f->boxes == TH_BOXES_ALWAYS)
+        return th_fail(THAW_E_DATA,
+            "%s: %s: has boxes, which a detector learns from (--head fcos); a "
+            "classifier "
+            "wants DIR/CLASS/image.jpg or another of `thaw list formats`",
+            data, f->name);
+    return f->read(where, d);
+}
+
 static thaw_status read_format(const char *data, struct th_dataset *d)
 {
     const char *colon = strchr(data, ':');
@@ -175,13 +194,13 @@ static thaw_status read_format(const char *data, struct th_dataset *d)
     for (const struct th_format *const *f = th_format_list; *f; f++) {
         size_t n = strlen((*f)->name);
         if (colon && (size_t)(colon - data) == n && memcmp(data, (*f)->name, n) == 0)
-            return (*f)->read(colon + 1, d);
+            return read_with(*f, data, colon + 1, d);
         if (strcmp((*f)->name, "folder") == 0)
             folder = *f;
     }
     TRY(check_later(data));
     TRY(check_prefix(data));
-    return folder->read(data, d);
+    return read_with(folder, data, data, d);
 }
 
 static thaw_status read_data(const char *data, struct th_dataset *d)
@@ -328,6 +347,7 @@ static thaw_status take_val(
         TRY(th_dataset_add_pixels(d, TH_SPLIT_VAL, sample));
         sample->path = NULL; /* now owned there */
         sample->classes = NULL;
+        sample->objects = NULL;
     }
     if (!d->split[TH_SPLIT_VAL].n)
         return th_fail(THAW_E_DATA, "%s: no validation images in it", data);
@@ -351,7 +371,7 @@ static thaw_status apply_val(struct th_dataset *d, const struct th_dataset_optio
     if (o->as_is || (!o->val && d->split[TH_SPLIT_VAL].n))
         return THAW_OK;
     if (o->val && !is_fraction(o->val, &fraction)) {
-        struct th_dataset other = {.many = d->many};
+        struct th_dataset other = {.many = d->many, .has_objects = d->has_objects};
         thaw_status status = read_data(o->val, &other);
         if (status == THAW_OK)
             status = take_val(d, &other, o->val);
@@ -458,7 +478,8 @@ static thaw_status finish(
 thaw_status th_dataset_open(
     const char *data, const struct th_dataset_options *options, struct th_dataset *out)
 {
-    *out = (struct th_dataset){.many = options->many};
+    *out = (struct th_dataset){
+        .many = options->many || options->objects, .has_objects = options->objects};
     thaw_status status = read_data(data, out);
     if (status == THAW_OK)
         status = finish(out, options, data);

@@ -13,6 +13,7 @@
 
 #include "files.h"
 #include "image.h"
+#include "objects.h"
 
 enum th_split { TH_SPLIT_TRAIN, TH_SPLIT_VAL, TH_SPLIT_TEST, TH_N_SPLITS };
 
@@ -23,6 +24,8 @@ struct th_sample {
     int32_t label;         /* index of its class, of several the rarest; -1: none */
     /* Of several classes all, in no order; owned. NULL: label says it. */
     int32_t *classes, n_classes;
+    struct th_object *objects; /* owned; their classes are the image's */
+    int32_t n_objects;
     int64_t id;          /* its place in the listing, unique in the dataset */
     int64_t bytes, time; /* of the file when the dataset was opened: size, and ns of its
                               last change; bytes -1: was not looked at */
@@ -38,6 +41,8 @@ struct th_dataset {
     char **classes; /* [n_classes], byte order; 0 for unlabelled images */
     struct th_samples split[TH_N_SPLITS];
     bool many;                /* images may have any number of classes, or none */
+    bool has_objects;         /* an image's classes are those of its objects; many, too.
+                                 A format that can do without boxes reads them then */
     struct th_names warnings; /* sentences for the user */
     /* While a format reads: */
     struct th_names names; /* classes in order of appearance; labels index it */
@@ -55,6 +60,7 @@ struct th_dataset_options {
     uint64_t seed;   /* draws what is held back */
     bool as_is;      /* for evaluation: hold nothing back, one class will do */
     bool many;       /* images may have any number of classes */
+    bool objects;    /* images have objects with boxes: for a detector */
 };
 
 /* DATA is "FORMAT:WHERE", or a folder. THAW_E_DATA for data that cannot be trained on,
@@ -92,9 +98,12 @@ static inline int32_t th_sample_classes(
 void th_samples_relabel(struct th_samples *s, const int32_t *map);
 
 /* For formats: */
+enum th_boxes { TH_BOXES_NEVER, TH_BOXES_ALWAYS, TH_BOXES_WHERE_WANTED };
+
 struct th_format {
-    const char *name; /* the word before the colon */
-    const char *help; /* one line for `thaw list formats` */
+    const char *name;    /* the word before the colon */
+    const char *help;    /* one line for `thaw list formats` */
+    enum th_boxes boxes; /* whether its images have objects */
     thaw_status (*read)(const char *where, struct th_dataset *d);
 };
 extern const struct th_format *const th_format_list[]; /* NULL-terminated */
@@ -109,6 +118,10 @@ thaw_status th_dataset_add_file(
 /* The split's last image is of this class, too (d->many). Twice is as once. */
 thaw_status th_dataset_add_class(
     struct th_dataset *d, enum th_split split, int32_t label);
+
+/* There is this object in the split's last image (d->has_objects). */
+thaw_status th_dataset_add_object(
+    struct th_dataset *d, enum th_split split, const struct th_object *object);
 
 /* Append an image in memory: its pixels, w, h and label; pixels lie in
  * d->memory[split]. */

@@ -18,6 +18,10 @@ static uint64_t hash_sample(const struct th_dataset *d, const struct th_sample *
     uint64_t hash = hash_text(s->label >= 0 ? d->classes[s->label] : "", 0);
     for (int32_t k = 0; k < s->n_classes; k++) /* a sum: in any order */
         hash += hash_text(d->classes[s->classes[k]], 1);
+    for (int32_t k = 0; k < s->n_objects; k++) {
+        const struct th_object *o = &s->objects[k];
+        hash += th_object_hash(o, hash_text(d->classes[o->class], 2));
+    }
     if (!s->path)
         return th_hash(s->pixels, (size_t)s->w * (size_t)s->h, hash);
     const char *slash = strrchr(s->path, '/');

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Fingerprints of data: which images, of which classes, in which split. Made of the
- * manifest (class, file name and size in bytes of each image; its pixels where it is in
+ * manifest (class, objects, file name and size in bytes of each image; its pixels where it is in
  * memory), not of what the files hold: that would mean reading all of them. Neither the
  * place of the folder nor the order of the listing counts. */
 #ifndef TH_FINGERPRINT_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the classes of images that may have several. Memory is taken only for an image
- * that has two or more: label says the rest. */
+ * Owns the classes of images that may have several, and their objects. Memory for classes
+ * is taken only for an image that has two or more: label says the rest. */
 #include "dataset.h"
 #include "error.h"
 #include "mem.h"
@@ -37,6 +37,28 @@ thaw_status th_dataset_add_class(
     return add_class(&s->sample[s->n - 1], label);
 }
 
+/* Room is that of the next power of two. */
+static thaw_status add_object(struct th_sample *s, const struct th_object *object)
+{
+    size_t n = (size_t)s->n_objects;
+    if ((n & (n - 1)) == 0) {
+        struct th_object *grown =
+            th_realloc(s->objects, n, n ? n * 2 : 1, sizeof *grown);
+        if (!grown)
+            return THAW_E_MEMORY;
+        s->objects = grown;
+    }
+    s->objects[s->n_objects++] = *object;
+    return add_class(s, object->class);
+}
+
+thaw_status th_dataset_add_object(
+    struct th_dataset *d, enum th_split split, const struct th_object *object)
+{
+    struct th_samples *s = &d->split[split];
+    return add_object(&s->sample[s->n - 1], object);
+}
+
 void th_samples_relabel(struct th_samples *s, const int32_t *map)
 {
     for (int64_t i = 0; i < s->n; i++) {
@@ -44,6 +66,8 @@ void th_samples_relabel(struct th_samples *s, const int32_t *map)
         x->label = x->label < 0 ? x->label : map[x->label];
         for (int32_t k = 0; k < x->n_classes; k++)
             x->classes[k] = map[x->classes[k]];
+        for (int32_t k = 0; k < x->n_objects; k++)
+            x->objects[k].class = map[x->objects[k].class];
     }
 }
 
@@ -58,17 +82,21 @@ static int by_path(const void *a, const void *b)
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
-/* Give `to` the classes of `from`, whose path goes: it is one no more. */
+/* Give `to` what `from` has, whose path goes: it is an image no more. */
 static thaw_status join(struct th_sample *to, struct th_sample *from)
 {
     const int32_t *class;
     int32_t n = th_sample_classes(from, &class);
     for (int32_t i = 0; i < n; i++)
         TRY(add_class(to, class[i]));
+    for (int32_t i = 0; i < from->n_objects; i++)
+        TRY(add_object(to, &from->objects[i]));
     th_free(from->path);
     th_free(from->classes);
+    th_free(from->objects);
     from->path = NULL;
     from->classes = NULL;
+    from->objects = NULL;
     return THAW_OK;
 }
 

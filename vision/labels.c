@@ -54,6 +54,9 @@ int64_t th_dataset_hash(const struct th_dataset *d)
             if (s->classes)
                 hash = th_hash(
                     s->classes, (size_t)s->n_classes * sizeof *s->classes, hash);
+            for (int32_t k = 0; k < s->n_objects; k++)
+                hash = th_object_hash(
+                    &s->objects[k], hash + (uint64_t)s->objects[k].class);
             hash = hash_text(slash ? slash + 1 : s->path ? s->path : "", hash);
         }
     }

@@ -13,7 +13,8 @@ int th_labels_map(const struct th_dataset *d, const char *const *classes, int n_
 /* Put the data set's classes in the model's order: map is a permutation. */
 thaw_status th_labels_reorder(struct th_dataset *d, const int32_t *map);
 
-/* A hash of what the samples are: split, class and file name of each, in order. */
+/* A hash of what the samples are: split, class, objects and file name of
+ * each, in order. */
 int64_t th_dataset_hash(const struct th_dataset *d);
 
 #endif
