@@ -51,11 +51,39 @@ static thaw_status backend_of(
     return th_plugin_find("cuda", out);
 }
 
-static thaw_status open_auto(int threads, struct th_device **out)
+static const char *const precisions[] = {[TH_FP32] = "fp32", [TH_TF32] = "tf32"};
+
+/* Takes a precision off the end of the name: "cuda:0:tf32" becomes "cuda:0". */
+static enum th_precision take_precision(char *name)
 {
-    char missed[sizeof(*out)->missed];
-    thaw_status status = th_device_open("cuda:0", threads, out);
-    if (status != THAW_E_FAIL)
+    char *colon = strrchr(name, ':');
+    for (int p = 0; colon && p < (int)(sizeof precisions / sizeof *precisions); p++)
+        if (strcmp(colon + 1, precisions[p]) == 0) {
+            *colon = '\0';
+            return (enum th_precision)p;
+        }
+    return TH_FP32;
+}
+
+static thaw_status check_precision(
+    const struct th_device *device, enum th_precision precision)
+{
+    if (precision == TH_FP32 || strcmp(device->backend->name, "cuda") == 0)
+        return THAW_OK;
+    return th_fail(THAW_E_USAGE,
+        "--precision %s: the device %s computes in fp32 alone; it is for NVIDIA GPUs: "
+        "--device cuda:0",
+        precisions[precision], device->backend->name);
+}
+
+/* On the CPU there is one precision: who asks for another one asks for a GPU. */
+static thaw_status open_auto(
+    enum th_precision precision, int threads, struct th_device **out)
+{
+    char missed[sizeof(*out)->missed], name[32];
+    snprintf(name, sizeof name, "cuda:0:%s", precisions[precision]);
+    thaw_status status = th_device_open(name, threads, out);
+    if (status != THAW_E_FAIL || precision != TH_FP32)
         return status;
     snprintf(missed, sizeof missed, "%s", thaw_error());
     TRY(th_device_open("cpu", threads, out));
@@ -63,13 +91,18 @@ static thaw_status open_auto(int threads, struct th_device **out)
     return THAW_OK;
 }
 
-thaw_status th_device_open(const char *name, int threads, struct th_device **out)
+thaw_status th_device_open(const char *asked, int threads, struct th_device **out)
 {
     const char *part;
+    char name[64];
     const struct th_backend *backend = NULL;
     struct th_device *device = NULL;
+    if (strlen(asked) >= sizeof name)
+        return unknown(asked);
+    snprintf(name, sizeof name, "%s", asked);
+    enum th_precision precision = take_precision(name);
     if (strcmp(name, "auto") == 0)
-        return open_auto(threads, out);
+        return open_auto(precision, threads, out);
     TRY(backend_of(name, &backend, &part));
     if (strlen(part) >= sizeof device->isa)
         return unknown(name);
@@ -81,8 +114,11 @@ thaw_status th_device_open(const char *name, int threads, struct th_device **out
         return THAW_E_MEMORY;
     device->backend = backend;
     device->threads = threads > 0 ? threads : th_cores();
+    device->precision = precision;
     snprintf(device->isa, sizeof device->isa, "%s", part);
-    thaw_status status = backend->open(device);
+    thaw_status status = check_precision(device, precision);
+    if (status == THAW_OK)
+        status = backend->open(device);
     if (status == THAW_OK)
         *out = device;
     else

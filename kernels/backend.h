@@ -116,9 +116,13 @@ struct th_backend {
     const char *(*describe)(struct th_device *device);
 };
 
+/* fp32 as fp32; TF32: products of fp32 on operands of 10 bits, summed in fp32. */
+enum th_precision { TH_FP32, TH_TF32 };
+
 struct th_device {
     const struct th_backend *backend;
     int threads; /* at least 1 */
+    enum th_precision precision;
     char isa
         [16]; /* what followed "cpu:" ("" for the best; open checks it, and names what
                      is in force), or the number after "cuda:" */
@@ -138,8 +142,9 @@ extern const struct th_kernel th_hosted_kernel;
 extern const struct th_backend th_backend_ref, th_backend_far, th_backend_cpu;
 
 /* "auto" (cuda:0 where it can be used, else cpu), "cpu" or "cpu:avx2" (an instruction set at most: base, avx2, avx512), "cuda:0" (a plugin:
- * plugin.h), "ref", "far". threads 0: all cores. THAW_E_USAGE for an unknown name, or an
- * instruction set that this machine lacks; THAW_E_FAIL where there is no such device. */
+ * plugin.h), "ref", "far"; behind any of them a precision, "cuda:0:tf32". threads 0: all
+ * cores. THAW_E_USAGE for an unknown name, an instruction set that this machine lacks, or a
+ * precision that the device does not have; THAW_E_FAIL where there is no such device. */
 thaw_status th_device_open(const char *name, int threads, struct th_device **out);
 void th_device_close(struct th_device *device); /* NULL is fine */
 

@@ -29,6 +29,13 @@ refused() {
     echo "refused after $took ms: $(cat "$work/out")"
 }
 
+status=0
+# shellcheck disable=SC2086
+"$build/thaw" $train --precision tf32 >"$work/out" 2>&1 || status=$?
+[ "$status" -eq 2 ] || fail "tf32 on the CPU: exit $status: $(cat "$work/out")"
+grep -q -e '--precision tf32: the device cpu computes in fp32 alone' "$work/out" || fail "$(cat "$work/out")"
+[ ! -e "$work/run" ] || fail "tf32 on the CPU leaves a folder"
+
 THAW_CUDA_ENGINE=$work/none.so
 export THAW_CUDA_ENGINE
 refused 'cannot be loaded'

@@ -48,6 +48,24 @@ static void unknown_devices_are_refused(void **state)
     th_device_close(NULL);
 }
 
+static void only_a_gpu_computes_in_another_precision(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"cpu:tf32", "ref:tf32", "far:tf32"};
+    struct th_device *device = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_fails(th_device_open(names[i], 1, &device), THAW_E_USAGE,
+            "computes in fp32 alone");
+    ok(th_device_open("cpu:fp32", 1, &device), "cpu:fp32");
+    th_device_close(device);
+    device = NULL;
+    setenv("THAW_CUDA_ENGINE", "/nowhere/libthaw_cuda.so", 1);
+    assert_fails(
+        th_device_open("auto:tf32", 1, &device), THAW_E_FAIL, "cannot be loaded");
+    unsetenv("THAW_CUDA_ENGINE");
+    assert_null(device);
+}
+
 static void a_plugin_that_cannot_be_used_is_an_error_and_auto_goes_on(void **state)
 {
     (void)state;
@@ -338,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_devices_are_refused),
+        cmocka_unit_test(only_a_gpu_computes_in_another_precision),
         cmocka_unit_test(a_plugin_that_cannot_be_used_is_an_error_and_auto_goes_on),
         cmocka_unit_test(an_open_device_knows_its_threads_and_says_what_it_is),
         cmocka_unit_test(every_op_has_a_kernel_everywhere),

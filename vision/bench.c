@@ -112,8 +112,8 @@ static thaw_status look_at_network(struct thaw_bench *b)
 static thaw_status describe_device(struct thaw_bench *b)
 {
     struct th_device *device = NULL;
-    TRY(th_device_open(th_option_text(b->options, "device"),
-        th_option_threads(b->options, "threads"), &device));
+    const struct th_device_name name = th_option_device(b->options);
+    TRY(th_device_open(name.text, th_option_threads(b->options, "threads"), &device));
     b->device = th_strdup(device->backend->describe(device));
     th_device_close(device);
     return b->device ? THAW_OK : THAW_E_MEMORY;

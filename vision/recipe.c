@@ -23,9 +23,10 @@ struct th_device_name th_option_device(const thaw_options *o)
 {
     struct th_device_name name;
     const char *device = th_option_text(o, "device"), *isa = th_option_text(o, "isa");
-    bool best = !strcmp(isa, "auto");
-    snprintf(name.text, sizeof name.text, "%s%s%s", device, best ? "" : ":",
-        best ? "" : isa);
+    const char *precision = th_option_text(o, "precision");
+    bool best = !strcmp(isa, "auto"), exact = !strcmp(precision, "fp32");
+    snprintf(name.text, sizeof name.text, "%s%s%s%s%s", device, best ? "" : ":",
+        best ? "" : isa, exact ? "" : ":", exact ? "" : precision);
     return name;
 }
 

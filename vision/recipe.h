@@ -61,7 +61,7 @@ int th_option_threads(const thaw_options *o, const char *name);
 /* --memory */
 enum th_keep th_option_keep(const thaw_options *o);
 
-/* "device" with what "isa" adds, for th_device_open: "cpu:avx2". */
+/* "device" with what "isa" and "precision" add, for th_device_open: "cpu:avx2". */
 struct th_device_name {
     char text[64];
 };

@@ -160,7 +160,7 @@ THAW_API void thaw_trainer_free(thaw_trainer *t);
 typedef struct thaw_model thaw_model;
 
 /* MODEL: a model file, a bare weights file or a run folder (its best.h5). Options (may
- * be NULL): preprocessing, "backbone", "threads", "device", "isa",
+ * be NULL): preprocessing, "backbone", "threads", "device", "precision", "isa",
  * "conv-table", "batch". THAW_E_DATA for a table that is none. */
 THAW_API thaw_status thaw_model_open(
     const char *path, const thaw_options *o, thaw_model **out);

@@ -86,7 +86,7 @@ static void note(struct sweep *s, const struct tape *t, const struct node *n, bo
     check->n_ops += row->cases == 0;
     check->cases++;
     row->cases++;
-    row->bound = th_op_tolerance(n->op);
+    row->bound = th_op_tolerance(n->op, s->device->precision);
     if (good)
         return;
     if (check->n_failed == 0)
@@ -105,12 +105,13 @@ static thaw_status compare(struct sweep *s, const struct tape *t, const struct n
     struct result result;
     struct layout layout = {.block = block};
     bool own = is_own_index(s->device, n->op);
+    const struct th_comparison how = {
+        .precision = s->device->precision, .opaque = own ? 1U << INDEX : 0};
     thaw_status status = th_tape_run_node(t, n, s->ref, s->device, layout, &result);
     if (status == THAW_E_MEMORY)
         return status;
-    bool good = status == THAW_OK &&
-                th_tape_compare(t, n, &result, expected, false, own ? 1U << INDEX : 0,
-                    &s->check->row[n->op].worst) == THAW_OK;
+    bool good = status == THAW_OK && th_tape_compare(t, n, &result, expected, how,
+                                         &s->check->row[n->op].worst) == THAW_OK;
     note(s, t, n, good);
     if (own) {
         th_free(s->index);

@@ -26,12 +26,36 @@ static const double DEFAULT_TOLERANCE = 2e-6;
  * relative to a norm of this. */
 static const double SMALL = 0.05;
 
-double th_op_tolerance(enum th_op op)
+/* Sums of products whose operands TF32 rounds to 2^-11 of their size; attention takes powers
+ * of such a sum. */
+static const struct tolerance tf32_tolerances[] = {
+    {TH_OP_conv, 1e-3},
+    {TH_OP_conv_dx, 1e-3},
+    {TH_OP_conv_dw, 1e-3},
+    {TH_OP_linear, 1e-3},
+    {TH_OP_linear_dx, 1e-3},
+    {TH_OP_linear_dw, 1e-3},
+    {TH_OP_attention, 4e-3},
+    {TH_OP_attention_dx, 1e-2},
+};
+
+static double tolerance_of(const struct tolerance *table, size_t n, enum th_op op)
 {
-    for (size_t i = 0; i < sizeof tolerances / sizeof *tolerances; i++)
-        if (tolerances[i].op == op)
-            return tolerances[i].error;
+    for (size_t i = 0; i < n; i++)
+        if (table[i].op == op)
+            return table[i].error;
     return DEFAULT_TOLERANCE;
+}
+
+double th_op_tolerance(enum th_op op, enum th_precision precision)
+{
+    enum {
+        EXACT = sizeof tolerances / sizeof *tolerances,
+        TF32 = sizeof tf32_tolerances / sizeof *tf32_tolerances
+    };
+    double exact = tolerance_of(tolerances, EXACT, op);
+    double tf32 = tolerance_of(tf32_tolerances, TF32, op);
+    return precision == TH_TF32 && tf32 > exact ? tf32 : exact;
 }
 
 /* Relative; infinite where a value is not a number. */
@@ -48,23 +72,24 @@ static double error_of(const float *a, const float *expected, int64_t count)
 }
 
 thaw_status th_tape_compare(const struct tape *t, const struct node *n,
-    const struct result *a, const struct result *expected, bool exact, unsigned opaque,
+    const struct result *a, const struct result *expected, struct th_comparison how,
     double *worst)
 {
     const char *op = th_op_rule(n->op)->name;
+    double tolerance = th_op_tolerance(n->op, how.precision);
     for (int i = 0; i < TH_MAX_ARGS; i++) {
-        if (!a->arg[i] || !th_tape_writes(n, i) || opaque >> i & 1)
+        if (!a->arg[i] || !th_tape_writes(n, i) || how.opaque >> i & 1)
             continue;
         const struct th_operand *o = th_tape_operand(t, n, i);
-        if (o->dtype == TH_F32 && !exact) {
+        if (o->dtype == TH_F32 && !how.exact) {
             double error =
                 error_of(a->arg[i], expected->arg[i], th_shape_count(&o->shape));
             if (worst && error > *worst)
                 *worst = error;
-            if (!(error <= th_op_tolerance(n->op)))
+            if (!(error <= tolerance))
                 return th_fail(THAW_E_FAIL,
                     "%s, argument %d: off by a relative %.3g, more than %.3g", op, i,
-                    error, th_op_tolerance(n->op));
+                    error, tolerance);
         } else if (memcmp(a->arg[i], expected->arg[i], th_operand_bytes(o)) != 0)
             return th_fail(THAW_E_FAIL, "%s, argument %d differs", op, i);
     }

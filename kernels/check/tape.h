@@ -91,14 +91,19 @@ const struct th_operand *th_tape_operand(
 bool th_tape_writes(const struct node *n, int i);
 
 /* Largest relative error |a - ref|_2 / |ref|_2 of what an op computes. */
-double th_op_tolerance(enum th_op op);
+double th_op_tolerance(enum th_op op, enum th_precision precision);
+
+struct th_comparison {
+    enum th_precision precision; /* of the device */
+    bool exact;                  /* the same bits */
+    unsigned opaque;             /* bits: arguments that are left out */
+};
 
 /* Everything that the node writes is as the plain C kernel has it: real values within the
- * op's tolerance, bits and positions exactly; all of it exactly if `exact`. Arguments in
- * `opaque` (bits) are left out. THAW_E_FAIL says what differs first. *worst (may be NULL)
- * grows to the largest relative error. */
+ * op's tolerance, bits and positions exactly. THAW_E_FAIL says what differs first. *worst
+ * (may be NULL) grows to the largest relative error. */
 thaw_status th_tape_compare(const struct tape *t, const struct node *n,
-    const struct result *a, const struct result *expected, bool exact, unsigned opaque,
+    const struct result *a, const struct result *expected, struct th_comparison how,
     double *worst);
 
 #endif

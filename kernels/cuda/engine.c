@@ -59,8 +59,8 @@ static thaw_status describe(struct th_cuda *cuda, int number)
 {
     struct cudaDeviceProp properties;
     TRY(th_cuda_check(cudaGetDeviceProperties(&properties, number), "the device"));
-    snprintf(cuda->text, sizeof cuda->text, "cuda:%d: %s, cuDNN %zu, fp32", number,
-        properties.name, cudnnGetVersion());
+    snprintf(cuda->text, sizeof cuda->text, "cuda:%d: %s, cuDNN %zu, %s", number,
+        properties.name, cudnnGetVersion(), cuda->policy.strict ? "fp32" : "tf32");
     return THAW_OK;
 }
 
@@ -104,7 +104,8 @@ static thaw_status cuda_open(struct th_device *device)
     if (!cuda)
         return THAW_E_MEMORY;
     cuda->type = CUDNN_DATA_FLOAT;
-    cuda->policy = (struct th_cudnn_policy){.strict = true, .deterministic = true};
+    cuda->policy = (struct th_cudnn_policy){
+        .strict = device->precision == TH_FP32, .deterministic = true};
     device->state = cuda;
     device->block = 16; /* not plain: th_cuda_layout decides */
     thaw_status status = open_libraries(cuda, number);

@@ -36,12 +36,15 @@ static thaw_status set(struct th_product *p, cublasLtMatmulDescAttributes_t name
         cublasLtMatmulDescSetAttribute(p->desc, name, value, bytes), "attribute");
 }
 
-static thaw_status describe(struct th_product *p, const struct th_product_spec *spec)
+static thaw_status describe(
+    struct th_device *device, struct th_product *p, const struct th_product_spec *spec)
 {
     const cublasOperation_t turned = CUBLAS_OP_T;
     const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
-    TRY(check(cublasLtMatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-        "description"));
+    const cublasComputeType_t compute = device->precision == TH_TF32
+                                            ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                            : CUBLAS_COMPUTE_32F;
+    TRY(check(cublasLtMatmulDescCreate(&p->desc, compute, CUDA_R_32F), "description"));
     if (spec->turn_a)
         TRY(set(p, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
     if (spec->turn_b)
@@ -127,7 +130,7 @@ thaw_status th_product_new(struct th_device *device, const struct th_product_spe
         return THAW_E_MEMORY;
     p->alpha = spec->alpha;
     p->bias = spec->bias;
-    thaw_status status = describe(p, spec);
+    thaw_status status = describe(device, p, spec);
     if (status == THAW_OK)
         status = lay_out_all(p, spec);
     if (status == THAW_OK)

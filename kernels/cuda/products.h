@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix products by cuBLASLt: C = alpha op(A) op(B) (+ bias along C's rows), in fp32 without
- * tensor cores' TF32, column by column as cuBLASLt counts: C is m x n, op(A) m x k, op(B)
+ * Matrix products by cuBLASLt: C = alpha op(A) op(B) (+ bias along C's rows), in fp32, on
+ * tensor cores only where the device's precision is TF32; column by column as cuBLASLt counts: C is m x n, op(A) m x k, op(B)
  * k x n; ld is the distance between columns as they lie in memory. A product's algorithm is
  * chosen once, and only among deterministic ones. */
 #ifndef TH_CUDA_PRODUCTS_H

@@ -13,7 +13,8 @@ struct training {
     int steps;
     const char *then; /* what is thawed from the middle on; NULL: as before */
     float clip;
-    float lr; /* 0: 1e-3. Where rounding does not grow from step to step */
+    float lr;              /* 0: 1e-3. Where rounding does not grow from step to step */
+    const char *precision; /* on a GPU; NULL: fp32 */
 };
 
 enum { TRACE = 32 };

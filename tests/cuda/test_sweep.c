@@ -13,13 +13,17 @@
 static void every_op_is_close_to_ref(void **state)
 {
     (void)state;
-    static const enum emu_order orders[] = {EMU_LATE, EMU_EARLY, EMU_RANDOM};
-    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
-        const struct emu_options options = {.order = orders[i], .seed = 3};
+    static const struct run {
+        const char *device;
+        enum emu_order order;
+    } runs[] = {
+        {"cuda:0", EMU_EARLY}, {"cuda:0", EMU_RANDOM}, {"cuda:0:tf32", EMU_LATE}};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        const struct emu_options options = {.order = runs[i].order, .seed = 3};
         struct th_device *ref = NULL, *cuda = NULL;
         emu_open(&options);
         ok(th_device_open("ref", 2, &ref), "ref");
-        ok(th_device_open("cuda:0", 1, &cuda), "cuda:0");
+        ok(th_device_open(runs[i].device, 1, &cuda), runs[i].device);
         sweep(ref, cuda, (struct layout){.block = 1}, false);
         th_device_close(cuda);
         th_device_close(ref);

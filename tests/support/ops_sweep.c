@@ -3,9 +3,9 @@
 #include "ops_sweep.h"
 
 void check_result(const struct tape *t, const struct node *n, const struct result *a,
-    const struct result *expected, bool exact)
+    const struct result *expected, struct th_comparison how)
 {
-    ok(th_tape_compare(t, n, a, expected, exact, 0, NULL), t->name);
+    ok(th_tape_compare(t, n, a, expected, how, NULL), t->name);
 }
 
 bool is_conv(const struct node *n)
@@ -27,7 +27,8 @@ void sweep(
             wanted.force = layout.force && is_conv(n);
             node_run(&t, n, ref, ref, plain, &expected);
             node_run(&t, n, ref, device, wanted, &result);
-            check_result(&t, n, &result, &expected, exact);
+            check_result(&t, n, &result, &expected,
+                (struct th_comparison){.precision = device->precision, .exact = exact});
             result_release(&expected);
             result_release(&result);
         }

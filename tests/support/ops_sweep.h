@@ -7,10 +7,9 @@
 
 bool is_conv(const struct node *n);
 
-/* Everything that the node writes is as the plain C kernel has it: real values within
- * a table by op, bits and positions exactly; all of it exactly if `exact`. */
+/* th_tape_compare. */
 void check_result(const struct tape *t, const struct node *n, const struct result *a,
-    const struct result *expected, bool exact);
+    const struct result *expected, struct th_comparison how);
 
 /* Every node of every case on `device`, laid out as said, against ref and plain. */
 void sweep(
