@@ -92,9 +92,18 @@ struct level {
 
 struct walk {
     struct th_names *out;
-    bool folders; /* list the folders of one level, not the images below */
+    bool folders;       /* list the folders of one level, not the images below */
+    const char *ending; /* list files that end so; NULL: images */
     int64_t n_others;
 };
+
+static bool is_wanted(const struct walk *walk, const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    if (!walk->ending)
+        return th_is_image_name(path);
+    return dot && !strchr(dot, '/') && strcasecmp(dot + 1, walk->ending) == 0;
+}
 
 static bool is_above(const struct level *level, const struct stat *st)
 {
@@ -130,7 +139,7 @@ static thaw_status visit(struct walk *walk, const char *root, const char *relati
     }
     if (walk->folders)
         return THAW_OK;
-    if (!S_ISREG(st.st_mode) || !th_is_image_name(relative)) {
+    if (!S_ISREG(st.st_mode) || !is_wanted(walk, relative)) {
         walk->n_others++;
         return THAW_OK;
     }
@@ -190,6 +199,14 @@ static thaw_status walk_folder(
 thaw_status th_list_folders(const char *path, struct th_names *out)
 {
     struct walk walk = {.out = out, .folders = true};
+    TRY(walk_folder(&walk, path, "", NULL));
+    th_names_sort(out);
+    return THAW_OK;
+}
+
+thaw_status th_list_ending(const char *path, const char *ending, struct th_names *out)
+{
+    struct walk walk = {.out = out, .ending = ending};
     TRY(walk_folder(&walk, path, "", NULL));
     th_names_sort(out);
     return THAW_OK;

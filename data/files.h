@@ -25,6 +25,10 @@ bool th_is_image_name(const char *path);
 /* Folders directly in `path`, in byte order; hidden ones and __MACOSX are left out. */
 thaw_status th_list_folders(const char *path, struct th_names *out);
 
+/* Files anywhere below `path` whose name ends with `.ending`, in any case of letters;
+ * otherwise as th_list_images. */
+thaw_status th_list_ending(const char *path, const char *ending, struct th_names *out);
+
 /* Image files anywhere below `path`, relative to it, in byte order. Links to folders are
  * followed, but never into a folder that is being listed. Files that no decoder reads are
  * left out: *n_others of them (may be NULL). */
