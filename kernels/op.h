@@ -35,6 +35,9 @@ enum th_op {
 /* Which function "gelu" is: kernels/act.c. */
 enum th_gelu { TH_GELU_ERF, TH_GELU_TANH, TH_GELU_QUICK };
 
+/* How four predicted values are a box, and what is compared: kernels/detect.c. */
+enum th_box_loss { TH_BOX_GIOU_SIDES, TH_BOX_GIOU_DELTAS, TH_BOX_SMOOTH_L1 };
+
 /* What the kernels of an op must agree on. Zero where an op has no attribute. */
 union th_attr {
     struct th_attr_conv {           /* conv, conv_dx, conv_dw, conv_q */
@@ -52,6 +55,7 @@ union th_attr {
         float momentum; /* bn_update: weight of the new value */
         int64_t count;  /* bn_update: values per channel, n*h*w */
         bool relu;      /* bn_apply: y = max(0, bn + add), mask of y > 0 */
+        int groups;     /* groupnorm */
     } norm;
     struct th_attr_act {
         enum th_gelu kind; /* gelu, gelu_dx */
@@ -74,6 +78,20 @@ union th_attr {
         th_attr_shortcut { /* y = x[:, :, ::stride, ::stride], zero channels around */
         int stride, front, back; /* zero channels before and after */
     } shortcut;
+    struct th_attr_upsample {
+        int size[2]; /* of y: h, w */
+    } upsample;
+    struct th_attr_rows {
+        int width;     /* map_rows: values in a row */
+        int64_t first; /* map_rows_dx: the first row of the map */
+    } rows;
+    struct th_attr_focal {
+        float alpha, gamma;
+    } focal;
+    struct th_attr_box {
+        enum th_box_loss kind;
+        float beta; /* smooth L1: where it becomes linear; 0: L1 */
+    } box;
     struct th_attr_update {
         float lr_scale, weight_decay, momentum;
         bool nesterov;

@@ -25,6 +25,7 @@ static enum th_dtype dtype_of(char kind)
 {
     switch (kind) {
     case 'k':
+    case 'l':
         return TH_I32;
     case 'm':
         return TH_BIT;
@@ -82,8 +83,11 @@ static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape 
     case 'q':
         return 0.5f * floorf(2 * x);
     case 'v':
+    case 'p':
     case '+':
         return 0.5f + th_rng_uniform(key, i);
+    case 'y':
+        return x < 0 ? -1 : th_rng_uniform(key, i);
     case 't':
         return target_at(key, i, s);
     case '1':
@@ -123,6 +127,9 @@ static thaw_status fill(struct tape *t, int value)
     else if (o->dtype == TH_F32)
         for (int64_t i = 0; i < n; i++)
             ((float *)data)[i] = real_at(kind, key, (uint64_t)i, &o->shape);
+    else if (kind == 'l')
+        for (int64_t i = 0; i < n; i++)
+            ((int32_t *)data)[i] = (int32_t)th_rng_below(key, (uint64_t)i, 5) - 2;
     else
         for (size_t i = 0; i < bytes; i++)
             ((uint8_t *)data)[i] =
@@ -186,6 +193,12 @@ static const struct th_operand *operand_of(const struct th_grad *g, int value)
     return &((const struct recorder *)(const void *)g)->tape->value[value];
 }
 
+static bool is_loss(enum th_op op)
+{
+    return op == TH_OP_softmax_ce || op == TH_OP_sigmoid_ce || op == TH_OP_focal ||
+           op == TH_OP_box_loss || op == TH_OP_masked_ce;
+}
+
 /* A random gradient for the first output (no other has one); of a loss, what the
  * scalars say. */
 static thaw_status fill_gradients(struct tape *t, const struct node *n)
@@ -194,7 +207,7 @@ static thaw_status fill_gradients(struct tape *t, const struct node *n)
         t->dout[i] = -1;
     t->dout[0] = new_value(t, t->value[n->out[0]], 'r');
     TRY(fill(t, t->dout[0]));
-    if (n->op == TH_OP_softmax_ce || n->op == TH_OP_sigmoid_ce)
+    if (is_loss(n->op))
         *(float *)t->data[t->dout[0]] = 0.75f;
     return THAW_OK;
 }
@@ -205,7 +218,7 @@ static thaw_status add_gradient(struct tape *t, const struct op_case *c, int nee
     TRY(fill_gradients(t, &n));
     for (int i = 0; i < TH_MAX_IN; i++) {
         char kind = n.in[i] >= 0 ? t->kind[n.in[i]] : '-';
-        t->need[i] = kind != 0 && strchr("xwcod", kind) != NULL && (need >> i & 1);
+        t->need[i] = kind != 0 && strchr("xwcodp", kind) != NULL && (need >> i & 1);
         t->din[i] = -1;
     }
     if (c->mode == BATCH_STATISTICS)

@@ -20,6 +20,7 @@ enum case_mode {
  * ops without a shape rule: "x2,3,7,5 w16,3,3,3 c16 -". Kinds (those marked * need a
  * gradient):
  *   x* normal   w* weight   c* vector   o* not near 0   d* all different   - absent
+ *   p* above 0   l labels -2..2   y -1 or within 0..1
  *   q quantised, has equals   r constant   + constant, above 0   v above 0
  *   u u8   b i8   W i8 weight   z small, above 0   A affine of conv_q
  *   t targets   k keys   m bits   i window positions (below 4)   1 loss or counter
