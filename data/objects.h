@@ -18,6 +18,14 @@ struct th_object {
     float area; /* what COCO's size ranges go by: the annotated area, else the box's */
 };
 
+/* What a detector says that there is. */
+struct th_detection {
+    int64_t image; /* index of a sample; -1: none */
+    int32_t class;
+    float score; /* finite */
+    float box[4];
+};
+
 static inline float th_box_area(const float box[4])
 {
     return (box[2] - box[0]) * (box[3] - box[1]);
