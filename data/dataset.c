@@ -144,7 +144,7 @@ void th_dataset_close(struct th_dataset *d)
 /* Promised by the design, not built yet. */
 static thaw_status check_later(const char *data)
 {
-    static const char *const later[] = {"coco:", "yolo:"};
+    static const char *const later[] = {"yolo:"};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
         if (strncmp(data, later[i], strlen(later[i])) == 0)
             return th_fail(

@@ -122,6 +122,10 @@ thaw_status th_dataset_add_class(
 /* There is this object in the split's last image (d->has_objects). */
 thaw_status th_dataset_add_object(
     struct th_dataset *d, enum th_split split, const struct th_object *object);
+/* Likewise in any image, whose classes do not know of it yet: where classes get their
+ * numbers last, they are then map[class] of its objects. */
+thaw_status th_sample_put_object(struct th_sample *s, const struct th_object *object);
+thaw_status th_sample_take_classes(struct th_sample *s, const int32_t *map);
 
 /* Append an image in memory: its pixels, w, h and label; pixels lie in
  * d->memory[split]. */

@@ -37,18 +37,33 @@ thaw_status th_dataset_add_class(
     return add_class(&s->sample[s->n - 1], label);
 }
 
-/* Room is that of the next power of two. */
-static thaw_status add_object(struct th_sample *s, const struct th_object *object)
+/* Room is that of the next power of two, from 4 on. */
+thaw_status th_sample_put_object(struct th_sample *s, const struct th_object *object)
 {
     size_t n = (size_t)s->n_objects;
-    if ((n & (n - 1)) == 0) {
+    if (n == 0 || (n >= 4 && (n & (n - 1)) == 0)) {
         struct th_object *grown =
-            th_realloc(s->objects, n, n ? n * 2 : 1, sizeof *grown);
+            th_realloc(s->objects, n, n ? n * 2 : 4, sizeof *grown);
         if (!grown)
             return THAW_E_MEMORY;
         s->objects = grown;
     }
     s->objects[s->n_objects++] = *object;
+    return THAW_OK;
+}
+
+thaw_status th_sample_take_classes(struct th_sample *s, const int32_t *map)
+{
+    for (int32_t i = 0; i < s->n_objects; i++) {
+        s->objects[i].class = map[s->objects[i].class];
+        TRY(add_class(s, s->objects[i].class));
+    }
+    return THAW_OK;
+}
+
+static thaw_status add_object(struct th_sample *s, const struct th_object *object)
+{
+    TRY(th_sample_put_object(s, object));
     return add_class(s, object->class);
 }
 

@@ -104,29 +104,37 @@ static char *put_utf8(char *to, long code)
     return to + n;
 }
 
+const char *th_json_unescape(const char **at, char **to)
+{
+    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    const char *c = *at, *letter = *c ? strchr(letters, *c) : NULL;
+    if (letter) {
+        *(*to)++ = meant[letter - letters];
+        *at = c + 1;
+        return NULL;
+    }
+    long code = *c == 'u' ? hex4(c + 1) : -1;
+    if (code <= 0)
+        return "a bad escape";
+    c += 5;
+    *at = c;                               /* where to complain */
+    if (code >= 0xd800 && code < 0xe000) { /* two halves of one character */
+        long low = c[0] == '\\' && c[1] == 'u' ? hex4(c + 2) : -1;
+        if (code >= 0xdc00 || low < 0xdc00 || low >= 0xe000)
+            return "half a surrogate pair";
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+        *at = c + 6;
+    }
+    *to = put_utf8(*to, code);
+    return NULL;
+}
+
 /* The escape at p->at, behind its backslash, to *to. */
 static thaw_status parse_escape(struct parser *p, char **to)
 {
-    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-    const char *letter = *p->at ? strchr(letters, *p->at) : NULL;
-    if (letter) {
-        *(*to)++ = meant[letter - letters];
-        p->at++;
-        return THAW_OK;
-    }
-    long code = *p->at == 'u' ? hex4(p->at + 1) : -1;
-    if (code <= 0)
-        return bad(p, "a bad escape");
-    p->at += 5;
-    if (code >= 0xd800 && code < 0xe000) { /* two halves of one character */
-        long low = p->at[0] == '\\' && p->at[1] == 'u' ? hex4(p->at + 2) : -1;
-        if (code >= 0xdc00 || low < 0xdc00 || low >= 0xe000)
-            return bad(p, "half a surrogate pair");
-        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-        p->at += 6;
-    }
-    *to = put_utf8(*to, code);
-    return THAW_OK;
+    const char *at = p->at, *why = th_json_unescape(&at, to);
+    p->at += at - p->at;
+    return why ? bad(p, why) : THAW_OK;
 }
 
 /* A string; p->at is on its opening quote. */

@@ -75,6 +75,10 @@ void th_json_put_string(struct th_json_out *o, const char *key, const char *text
 thaw_status th_json_out_status(const struct th_json_out *o);
 void th_json_out_release(struct th_json_out *o);
 
+/* The escape at *at, behind its backslash and terminated, to *to, no longer than it was: both
+ * move on. What is wrong with it; NULL: nothing. */
+const char *th_json_unescape(const char **at, char **to);
+
 /* Length of the UTF-8 sequence at `at`, 0 if it is none (RFC 3629: no surrogates, nothing
  * overlong). `at` is terminated. */
 size_t th_utf8_length(const char *at);
