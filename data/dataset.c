@@ -141,17 +141,6 @@ void th_dataset_close(struct th_dataset *d)
     *d = (struct th_dataset){0};
 }
 
-/* Promised by the design, not built yet. */
-static thaw_status check_later(const char *data)
-{
-    static const char *const later[] = {"yolo:"};
-    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (strncmp(data, later[i], strlen(later[i])) == 0)
-            return th_fail(
-                THAW_E_USAGE, "not in this version yet: data as %s...", later[i]);
-    return THAW_OK;
-}
-
 /* "foo:photos" that is no folder is a format that does not exist. */
 static thaw_status check_prefix(const char *data)
 {
@@ -198,7 +187,6 @@ static thaw_status read_format(const char *data, struct th_dataset *d)
         if (strcmp((*f)->name, "folder") == 0)
             folder = *f;
     }
-    TRY(check_later(data));
     TRY(check_prefix(data));
     return read_with(folder, data, data, d);
 }

@@ -72,6 +72,7 @@ only_in '(cudnn|cublas|cuda)' '^kernels/cuda/'
 only_in '(hdf5|H5[A-Za-z]*public)\.h' '^vision/(weights/hdf5|hdf5_)'
 only_in '(jpeglib|turbojpeg|png|webp/[a-z]+|stb/stb_image|stb_image)\.h' '^data/decode/'
 only_in 'expat\.h' '^data/'
+only_in 'yaml\.h' '^data/'
 only_in 'omp\.h' '^kernels/'
 
 xargs awk 'FNR == 1 { start = 0 }

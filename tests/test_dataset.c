@@ -207,7 +207,6 @@ static void data_that_cannot_be_trained_on_is_refused(void **state)
     (void)state;
     expect_error(root, plain, THAW_E_DATA, "no class folders");
     expect_error("/no/such", plain, THAW_E_IO, "/no/such: cannot be opened");
-    expect_error("yolo:/no/such", plain, THAW_E_USAGE, "not in this version yet");
     put_images("a", 3);
     expect_error(root, plain, THAW_E_DATA, "only one class");
     struct th_dataset d = open_ok(root, (struct th_dataset_options){.as_is = true});

@@ -4,13 +4,13 @@
 # arguments; does nothing if all are there. Without apt-get: says what is needed, exit 2.
 # THAW_NO_INSTALL=1: installs nothing, exit 0.
 set -eu
-packages="gcc libc6-dev make cmake pkg-config libdnnl-dev libhdf5-dev libexpat1-dev libjpeg-dev libpng-dev libwebp-dev libstb-dev zlib1g-dev libcmocka-dev $*"
+packages="gcc libc6-dev make cmake pkg-config libdnnl-dev libhdf5-dev libexpat1-dev libyaml-dev libjpeg-dev libpng-dev libwebp-dev libstb-dev zlib1g-dev libcmocka-dev $*"
 [ -z "${THAW_NO_INSTALL:-}" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-query >/dev/null 2>&1; then
     cat >&2 <<'END'
 This is no Debian or Ubuntu: nothing was installed. Thaw needs
   a C11 compiler with OpenMP, make, cmake 3.22 or newer, pkg-config,
-  HDF5, expat, libjpeg-turbo, libpng, libwebp, zlib, stb_image.h (stb),
+  HDF5, expat, libyaml, libjpeg-turbo, libpng, libwebp, zlib, stb_image.h (stb),
   oneDNN 2.6 or newer (else plain C computes), cmocka (for the tests).
 With these installed, go on with THAW_NO_INSTALL=1 in the environment.
 END
