@@ -52,6 +52,12 @@ static inline int64_t th_parts(int64_t n, int64_t size)
     return (n + size - 1) / size;
 }
 
+/* Rows of logits, of `width` values each, in a part of focal. */
+static inline int64_t th_focal_rows(int64_t width)
+{
+    return th_parts(TH_FLAT_PART, width);
+}
+
 /* attention: tokens whose scores are in memory at once, and values by which a worker's
  * memory for a head may be padded in each direction. */
 enum { TH_ATTENTION_ROWS = 96, TH_ATTENTION_PAD = 32 };
@@ -73,6 +79,9 @@ extern const struct th_kernel th_cpu_bn_stats, th_cpu_bn_reduce, th_cpu_bias_gra
 extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
 extern const struct th_kernel th_cpu_attention, th_cpu_attention_dx;
 extern const struct th_kernel th_cpu_layernorm_dw;
+extern const struct th_kernel th_cpu_groupnorm, th_cpu_groupnorm_dx,
+    th_cpu_groupnorm_dw;
+extern const struct th_kernel th_cpu_focal;
 extern const struct th_kernel th_cpu_shortcut_a, th_cpu_shortcut_a_dx;
 extern const struct th_kernel th_cpu_conv_q, th_cpu_quantize, th_cpu_dequantize;
 extern const struct th_kernel th_cpu_maxpool_q;

@@ -19,6 +19,16 @@ static thaw_status bn_reduce_prepare(struct th_call *call)
     return THAW_OK;
 }
 
+/* [n][channels] of struct sums, and for dx [2][n][groups] of floats */
+static thaw_status groupnorm_dx_prepare(struct th_call *call)
+{
+    const int64_t *d = call->in[0].shape.dim;
+    TRY(bn_reduce_prepare(call));
+    call->scratch_bytes +=
+        2 * sizeof(float) * (size_t)d[0] * (size_t)call->attr.norm.groups;
+    return THAW_OK;
+}
+
 /* [n][channels] of an activation, [parts][outputs] of a matrix, doubles */
 static thaw_status bias_grad_prepare(struct th_call *call)
 {
@@ -46,6 +56,15 @@ static thaw_status sum_squares_prepare(struct th_call *call)
     return THAW_OK;
 }
 
+/* [n][parts], doubles */
+static thaw_status focal_prepare(struct th_call *call)
+{
+    const int64_t *d = call->in[0].shape.dim;
+    call->scratch_bytes =
+        sizeof(double) * (size_t)(d[0] * th_parts(d[1], th_focal_rows(d[2])));
+    return THAW_OK;
+}
+
 const struct th_kernel th_cpu_bn_stats = {
     .prepare = bn_stats_prepare, .run = th_cpu_run_own};
 const struct th_kernel th_cpu_bn_reduce = {
@@ -56,3 +75,10 @@ const struct th_kernel th_cpu_layernorm_dw = {
     .prepare = layernorm_dw_prepare, .run = th_cpu_run_own};
 const struct th_kernel th_cpu_sum_squares = {
     .prepare = sum_squares_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_groupnorm = {
+    .prepare = bn_stats_prepare, .run = th_cpu_run_own, .in_place = true};
+const struct th_kernel th_cpu_groupnorm_dx = {
+    .prepare = groupnorm_dx_prepare, .run = th_cpu_run_own, .in_place = true};
+const struct th_kernel th_cpu_groupnorm_dw = {
+    .prepare = bn_reduce_prepare, .run = th_cpu_run_own};
+const struct th_kernel th_cpu_focal = {.prepare = focal_prepare, .run = th_cpu_run_own};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * exp, the normal distribution function and the logistic function of vectors, to a few
- * units in the last place of float; the same operations on every instruction set. */
+ * exp, log(1 + x), the normal distribution function and the logistic function of vectors,
+ * to a few units in the last place of float; the same operations on every instruction set. */
 #ifndef TH_EXPONENT_H
 #define TH_EXPONENT_H
 
@@ -64,6 +64,19 @@ TH_INLINE th_vf vf_normal(th_vf x, th_vf *e)
     th_vf above = *e * q; /* of |x| */
     th_vi negative = x < 0;
     return (th_vf)(((th_vi)above & negative) | ((th_vi)(1.0F - above) & ~negative));
+}
+
+/* log(1 + x), x within 0..1: 2 atanh(t), t = x/(2 + x) at most 1/3, as t times a polynomial
+ * in t^2 by least squares of the relative error: 4e-9, in floats 1.8e-7. */
+TH_INLINE th_vf vf_log1p(th_vf x)
+{
+    th_vf t = x / (x + 2.0F), w = t * t;
+    th_vf q = vf_all(0.281614954F);
+    q = vf_fma(q, w, vf_all(0.279643353F));
+    q = vf_fma(q, w, vf_all(0.40024652F));
+    q = vf_fma(q, w, vf_all(0.666663204F));
+    q = vf_fma(q, w, vf_all(2));
+    return q * t;
 }
 
 /* 1/(1 + exp(-x)) */
