@@ -176,19 +176,37 @@ static thaw_status read_with(const struct th_format *f, const char *data,
     return f->read(where, d);
 }
 
-static thaw_status read_format(const char *data, struct th_dataset *d)
+/* The format that DATA names, and what stands behind its colon; else the folder. */
+static const struct th_format *find_format(const char *data, const char **where)
 {
     const char *colon = strchr(data, ':');
     const struct th_format *folder = NULL;
     for (const struct th_format *const *f = th_format_list; *f; f++) {
         size_t n = strlen((*f)->name);
-        if (colon && (size_t)(colon - data) == n && memcmp(data, (*f)->name, n) == 0)
-            return read_with(*f, data, colon + 1, d);
+        if (colon && (size_t)(colon - data) == n && memcmp(data, (*f)->name, n) == 0) {
+            *where = colon + 1;
+            return *f;
+        }
         if (strcmp((*f)->name, "folder") == 0)
             folder = *f;
     }
-    TRY(check_prefix(data));
-    return read_with(folder, data, data, d);
+    *where = data;
+    return folder;
+}
+
+enum th_boxes th_dataset_boxes(const char *data)
+{
+    const char *unused;
+    return find_format(data, &unused)->boxes;
+}
+
+static thaw_status read_format(const char *data, struct th_dataset *d)
+{
+    const char *where;
+    const struct th_format *f = find_format(data, &where);
+    if (where == data)
+        TRY(check_prefix(data));
+    return read_with(f, data, where, d);
 }
 
 static thaw_status read_data(const char *data, struct th_dataset *d)

@@ -108,6 +108,9 @@ struct th_format {
 };
 extern const struct th_format *const th_format_list[]; /* NULL-terminated */
 
+/* Whether images of DATA have objects, by its format. */
+enum th_boxes th_dataset_boxes(const char *data);
+
 /* The index of a class, added when new, until labels are put in byte order after read. */
 thaw_status th_dataset_class(struct th_dataset *d, const char *name, int32_t *label);
 

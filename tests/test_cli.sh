@@ -54,7 +54,7 @@ expect 2 "a mistyped command gets the nearest" trian x
 says "unknown command 'trian'; did you mean 'train'?"
 expect 2 "a command of a later version says so" advise d
 says "not in this version yet: thaw advise"
-for c in train resume eval predict inspect convert merge bench list doctor tune features score help; do
+for c in train resume eval predict inspect convert merge bench list doctor tune features score check help; do
     expect 0 "$c --help shows its usage" "$c" --help
     prints "^usage: thaw $c|^usage: thaw COMMAND"
 done

@@ -16,7 +16,7 @@
 enum { MAX_COMMANDS = 64, MAX_NAME = 64 };
 
 /* Promised by the design, not built yet. */
-static const char *const later[] = {"check", "advise"};
+static const char *const later[] = {"advise"};
 
 enum { N_LATER = sizeof later / sizeof later[0] };
 

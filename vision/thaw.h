@@ -61,7 +61,8 @@ enum {
     THAW_CMD_TUNE = 512,
     THAW_CMD_MERGE = 4096,
     THAW_CMD_FEATURES = 8192,
-    THAW_CMD_SCORE = 16384
+    THAW_CMD_SCORE = 16384,
+    THAW_CMD_CHECK = 32768
 };
 
 typedef struct thaw_option {
@@ -422,6 +423,13 @@ THAW_API bool thaw_list(
  * as they are known. THAW_E_FAIL where an op computes something else or a step fails, after
  * all lines; or where there is no such device. THAW_E_USAGE, THAW_E_MEMORY. */
 THAW_API thaw_status thaw_doctor(const thaw_options *o,
+    void (*write)(void *context, const char *text), void *context);
+
+/* What is in the data set "data", and what is wrong with it: every image is read and decoded
+ * by "workers" threads. A line each, or with "json" one object in one call. THAW_E_DATA where
+ * training would refuse the data, after all lines where they could be made; THAW_E_IO,
+ * THAW_E_USAGE, THAW_E_MEMORY. */
+THAW_API thaw_status thaw_check(const thaw_options *o,
     void (*write)(void *context, const char *text), void *context);
 
 /* Time every algorithm for the convolutions of "backbone" at "image-size" and "batch" on

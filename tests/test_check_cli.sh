@@ -1,0 +1,92 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# thaw check: test_check_cli.sh BUILD. What it finds in folders and in data with boxes, and
+# its exit codes.
+set -eu
+build=$1
+thaw=$build/thaw
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failed=0
+
+# has WHAT TEXT: the last output has a line with it.
+has() {
+    grep -q -e "$2" out || { echo "FAILED: $1: no \"$2\" in:"; cat out; failed=1; }
+}
+# expect CODE WHAT ARGS...
+expect() {
+    wanted=$1 what=$2
+    shift 2
+    code=0
+    "$thaw" "$@" >out 2>&1 || code=$?
+    [ "$code" = "$wanted" ] || { echo "FAILED: $what: exit $code, not $wanted:"; cat out; failed=1; }
+}
+# picture FILE N: 40 x 20, of one grey that N makes.
+picture() {
+    mkdir -p "$(dirname "$1")"
+    { printf 'P6 40 20 255\n'; head -c 2400 /dev/zero | tr '\0' "\\$2"; } >"$1"
+}
+
+for i in 101 102 103 104 105 106 107 110 111 112 113 114; do
+    picture photos/train/cat/$i.ppm $i
+done
+picture photos/train/dog/1.ppm 121
+picture photos/train/dog/2.ppm 122
+picture photos/val/cat/1.ppm 131
+cp photos/train/cat/101.ppm photos/train/cat/copy.ppm
+cp photos/train/dog/1.ppm photos/val/cat/leak.ppm
+expect 0 "a folder" check photos
+has "counts" "data     17 images (train 15, val 2, test 0), 2 classes"
+has "copies" "finding  1 images are byte-identical copies"
+has "copies by name" "train/cat/101.ppm (train) is photos/train/cat/copy.ppm (train)"
+has "leaks" "finding  1 images of one split are, byte for byte, in another"
+has "few" "dog  *2  *0  *0  few training images"
+echo broken >photos/val/cat/broken.jpg
+expect 3 "too many that cannot be read" check photos --workers 3
+has "which" "photos/val/cat/broken.jpg"
+has "why 3" "1 of 18 images cannot be read"
+expect 0 "as many as are allowed" check photos --max-bad 0.5
+expect 0 "JSON" check photos --max-bad 0.5 --json
+has "one object" '^{"train":15,"val":3,.*"unreadable":{"count":1,.*"class":"dog","train":2,.*}$'
+expect 3 "what training refuses" check photos/train/dog
+expect 2 "no such format" check foo:photos
+
+voc() {
+    echo "<annotation><filename>$1.ppm</filename>"
+    shift
+    while [ $# -gt 0 ]; do
+        echo "<object><name>$1</name><bndbox><xmin>$2</xmin><ymin>$3</ymin><xmax>$4</xmax><ymax>$5</ymax></bndbox></object>"
+        shift 5
+    done
+    echo "</annotation>"
+}
+mkdir -p cells/annotations
+picture cells/images/a.ppm 101
+picture cells/images/b.ppm 102
+picture cells/images/c.ppm 103
+voc a rbc 4 2 24 18 rbc 4 2 24 18 wbc 0 0 4 4 >cells/annotations/a.xml
+voc b rbc 30 5 45 15 wbc 5 5 5 9 >cells/annotations/b.xml
+voc c >cells/annotations/c.xml
+expect 0 "boxes" check voc:cells --val 0
+has "objects" "boxes    4 objects; 1 images have none; at the images' own size: 50.0 % tiny"
+has "left out" "warning  cells/annotations/b.xml, line 3: box 5 5 5 9 is empty"
+has "drawn twice" "finding  1 boxes lie on another of their class"
+has "over the edge" "finding  1 boxes reach over the edge"
+expect 0 "at a size" check voc:cells --val 0 --image-size 400 --json
+has "anchors" '"objects":4,"without_objects":1,"tiny":0,"anchors_fit":4,'
+{
+    echo path,label
+    echo cells/images/a.ppm,x
+    echo cells/images/b.ppm,y
+} >list.csv
+expect 0 "csv without boxes" check csv:list.csv --val 0
+{
+    echo path,label,x,y,width,height
+    echo cells/images/a.ppm,x,1,2,3,4
+    echo cells/images/b.ppm,y,1,2,3,4
+} >list.csv
+expect 0 "csv with boxes" check csv:list.csv --val 0
+has "its objects" "boxes    2 objects"
+[ $failed = 0 ] && echo "thaw check: all as documented"
+exit $failed
