@@ -51,7 +51,8 @@ static thaw_status backend_of(
     return th_plugin_find("cuda", out);
 }
 
-static const char *const precisions[] = {[TH_FP32] = "fp32", [TH_TF32] = "tf32"};
+static const char *const precisions[] = {
+    [TH_FP32] = "fp32", [TH_TF32] = "tf32", [TH_HALF] = "bf16"};
 
 /* Takes a precision off the end of the name: "cuda:0:tf32" becomes "cuda:0". */
 static enum th_precision take_precision(char *name)

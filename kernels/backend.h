@@ -85,6 +85,11 @@ void th_layout_alike(const union th_attr *attr, struct th_operand *in,
 void th_layout_reorder(const union th_attr *attr, struct th_operand *in,
     struct th_operand *out, int device_block);
 
+/* Types of a call's real operands on the device: fp32 or bf16. A reorder and a view have
+ * what their values have. */
+void th_types(const struct th_device *device, enum th_op op, struct th_operand *in,
+    struct th_operand *out);
+
 /* The kernel's layout, whether it has one of its own or not. */
 void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
     struct th_operand *in, struct th_operand *out, int device_block);
@@ -92,6 +97,9 @@ void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
 struct th_backend {
     const char *name;                                 /* "ref", "far", "cpu" */
     const struct th_kernel *(*kernel)(enum th_op op); /* NULL: no such op */
+    /* A letter an argument, inputs and then outputs: `h` for one that is bf16, anything else
+     * as it is ("h..hh"); NULL: as they are. The member is NULL where all are fp32. */
+    const char *(*halves)(enum th_op op);
     /* Which steps may run as one; NULL: none do. Such a pair is prepared and run by
      * pair_kernel, with the first's call; a prepare that sets call->second to NULL has done
      * nothing: the two run apart. Scratch, kept memory and staleness are the first's. */
@@ -116,8 +124,10 @@ struct th_backend {
     const char *(*describe)(struct th_device *device);
 };
 
-/* fp32 as fp32; TF32: products of fp32 on operands of 10 bits, summed in fp32. */
-enum th_precision { TH_FP32, TH_TF32 };
+/* fp32 as fp32; TF32: products of fp32 on operands of 10 bits, summed in fp32; HALF (bf16): what
+ * lives within a step is bf16 where `halves` says so, computed with in fp32. Parameters,
+ * their gradients, statistics and losses are always fp32. */
+enum th_precision { TH_FP32, TH_TF32, TH_HALF };
 
 struct th_device {
     const struct th_backend *backend;

@@ -70,6 +70,19 @@ void th_layout_alike(const union th_attr *attr, struct th_operand *in,
     set_blocks(in, out, fits ? block : 1);
 }
 
+void th_types(const struct th_device *device, enum th_op op, struct th_operand *in,
+    struct th_operand *out)
+{
+    const struct th_backend *backend = device->backend;
+    const char *halves = backend->halves ? backend->halves(op) : NULL;
+    int n_in = th_op_rule(op)->n_in, n = n_in + th_op_rule(op)->n_out;
+    for (int i = 0; i < n && op != TH_OP_reorder && op != TH_OP_view; i++) {
+        struct th_operand *o = i < n_in ? &in[i] : &out[i - n_in];
+        if (th_dtype_is_real(o->dtype))
+            o->dtype = halves && halves[i] == 'h' ? TH_BF16 : TH_F32;
+    }
+}
+
 void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
     struct th_operand *in, struct th_operand *out, int device_block)
 {

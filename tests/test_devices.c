@@ -51,7 +51,7 @@ static void unknown_devices_are_refused(void **state)
 static void only_a_gpu_computes_in_another_precision(void **state)
 {
     (void)state;
-    static const char *const names[] = {"cpu:tf32", "ref:tf32", "far:tf32"};
+    static const char *const names[] = {"cpu:tf32", "ref:tf32", "far:bf16", "cpu:bf16"};
     struct th_device *device = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_fails(th_device_open(names[i], 1, &device), THAW_E_USAGE,

@@ -92,7 +92,8 @@ static bool check_own_winograd(const struct tape *t, const struct node *n,
     node_run(t, n, ref, ref, plain, &expected);
     node_run(t, n, ref, threads[0], direct, &other);
     node_run(t, n, ref, threads[0], own, &result);
-    check_result(t, n, &result, &expected, (struct th_comparison){.exact = false});
+    check_result(
+        t, n, &result, &expected, (struct th_comparison){.device = threads[0]});
     bool taken = false;
     for (int i = 0; i < TH_MAX_ARGS; i++)
         if (result.arg[i] && node_writes(n, i))
@@ -100,7 +101,8 @@ static bool check_own_winograd(const struct tape *t, const struct node *n,
                         th_operand_bytes(node_operand(t, n, i))) != 0;
     for (int k = 1; taken && k < 3; k++) {
         node_run(t, n, ref, threads[k], own, &again);
-        check_result(t, n, &again, &result, (struct th_comparison){.exact = true});
+        check_result(t, n, &again, &result,
+            (struct th_comparison){.device = threads[k], .exact = true});
         result_release(&again);
     }
     result_release(&expected);

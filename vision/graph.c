@@ -261,7 +261,7 @@ void th_graph_sweep(struct th_graph *g)
             continue;
         }
         for (int k = 0; k < TH_MAX_OUT; k++) /* masks and indices nobody reads */
-            if (n->out[k] >= 0 && g->values[n->out[k]].o.dtype != TH_F32 &&
+            if (n->out[k] >= 0 && !th_dtype_is_real(g->values[n->out[k]].o.dtype) &&
                 readers[n->out[k]] == 0 && !g->values[n->out[k]].wanted)
                 n->out[k] = -1;
         if (kept != i)

@@ -9,7 +9,7 @@
  *   fuse    bn or conv + add + ReLU; ReLU's backward into BatchNorm's
  *   int8    the frozen prefix's convolutions, where that is asked for
  *   recompute  what is cheap to make again is not kept for backward
- *   layout  channel blocks, reorders
+ *   layout  channel blocks, types, reorders
  *   cut     below or above what nothing trains under, where one side is asked for
  *   arena   every value's byte offset */
 #ifndef TH_PASS_H

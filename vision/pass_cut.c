@@ -112,7 +112,7 @@ static bool better_above(const struct cut *c, int i)
         if (n->in[k] < 0 || !c->shows[n->in[k]] || crosses(c, n->in[k]))
             continue;
         if (c->g->values[n->in[k]].kind == TH_VALUE_INPUT ||
-            c->g->values[n->in[k]].o.dtype != TH_F32)
+            !th_dtype_is_real(c->g->values[n->in[k]].o.dtype))
             return false; /* the image is what is not to be kept, and floats are */
         added += th_operand_bytes(&c->g->values[n->in[k]].o);
     }
@@ -123,7 +123,7 @@ static bool better_above(const struct cut *c, int i)
 static bool can_be_kept(const struct cut *c, int value)
 {
     const struct th_value *v = &c->g->values[value];
-    return v->kind == TH_VALUE_TEMP && v->o.dtype == TH_F32 &&
+    return v->kind == TH_VALUE_TEMP && th_dtype_is_real(v->o.dtype) &&
            v->o.shape.dim[0] == c->spec->batch && !v->wanted && v->view_of < 0;
 }
 
@@ -174,13 +174,19 @@ static void make_names(struct cut *c, char *names[TH_MAX_FRONTIER])
     }
 }
 
-/* The value as the host has it: in the plain order. */
+static bool is_plain(const struct th_operand *o)
+{
+    return o->block == 1 && o->dtype == TH_F32;
+}
+
+/* The value as the host has it: floats in the plain order. */
 static int plain(struct th_graph *g, int value, const char *name)
 {
     struct th_operand o = g->values[value].o;
-    if (o.block == 1)
+    if (is_plain(&o))
         return value;
     o.block = 1;
+    o.dtype = TH_F32;
     int copy = th_graph_value(g, &o);
     th_graph_emit(
         g, TH_OP_reorder, TH_FORWARD, NULL, (int[]){value}, (int[]){copy}, name);
@@ -206,7 +212,7 @@ static void keep_below(struct cut *c, char *const names[])
 static void make_input(struct th_graph *g, int value, const char *name)
 {
     struct th_operand o = g->values[value].o;
-    if (o.block == 1) {
+    if (is_plain(&o)) {
         g->values[value].kind = TH_VALUE_INPUT;
         g->values[value].name = th_strdup(name);
         if (!g->values[value].name)

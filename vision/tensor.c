@@ -54,14 +54,38 @@ size_t th_dtype_bytes(enum th_dtype t, int64_t n)
         return (size_t)n;
     case TH_BIT:
         return ((size_t)n + 7) / 8;
+    case TH_BF16:
+        return (size_t)n * 2;
     }
     return 0;
 }
 
 const char *th_dtype_name(enum th_dtype t)
 {
-    static const char *const name[] = {"f32", "u8", "i32", "bool", "bit", "i8"};
+    static const char *const name[] = {"f32", "u8", "i32", "bool", "bit", "i8", "bf16"};
     return name[t];
+}
+
+bool th_dtype_is_real(enum th_dtype t)
+{
+    return t == TH_F32 || t == TH_BF16;
+}
+
+uint16_t th_bf16_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (isnan(x))
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+float th_bf16_value(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 int64_t th_not_finite(const float *x, int64_t n)

@@ -12,7 +12,8 @@
 
 #define TH_MAX_RANK 6
 
-enum th_dtype { TH_F32, TH_U8, TH_I32, TH_BOOL, TH_BIT, TH_I8 };
+/* TH_BF16 is a type of devices alone, for what lives within a step. */
+enum th_dtype { TH_F32, TH_U8, TH_I32, TH_BOOL, TH_BIT, TH_I8, TH_BF16 };
 
 struct th_shape {
     int rank;
@@ -41,6 +42,12 @@ const char *th_shape_text(const struct th_shape *s, char *text, size_t size);
 /* Bytes of n elements (bits are packed, eight a byte). */
 size_t th_dtype_bytes(enum th_dtype t, int64_t n);
 const char *th_dtype_name(enum th_dtype t);
+/* Whether its values are real numbers, in whatever precision. */
+bool th_dtype_is_real(enum th_dtype t);
+
+/* bf16 is the upper half of a float: to nearest, ties to even; a NaN stays one. */
+uint16_t th_bf16_of(float x);
+float th_bf16_value(uint16_t bits);
 
 /* Index of the first value that is infinite or not a number; -1: none. */
 int64_t th_not_finite(const float *x, int64_t n);

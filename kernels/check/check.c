@@ -86,7 +86,7 @@ static void note(struct sweep *s, const struct tape *t, const struct node *n, bo
     check->n_ops += row->cases == 0;
     check->cases++;
     row->cases++;
-    row->bound = th_op_tolerance(n->op, s->device->precision);
+    row->bound = th_op_tolerance(n->op, s->device);
     if (good)
         return;
     if (check->n_failed == 0)
@@ -106,7 +106,7 @@ static thaw_status compare(struct sweep *s, const struct tape *t, const struct n
     struct layout layout = {.block = block};
     bool own = is_own_index(s->device, n->op);
     const struct th_comparison how = {
-        .precision = s->device->precision, .opaque = own ? 1U << INDEX : 0};
+        .device = s->device, .opaque = own ? 1U << INDEX : 0};
     thaw_status status = th_tape_run_node(t, n, s->ref, s->device, layout, &result);
     if (status == THAW_E_MEMORY)
         return status;
@@ -126,6 +126,7 @@ static thaw_status check_node(
     struct sweep *s, struct tape *t, const struct node *n, int block)
 {
     struct result expected;
+    th_tape_round(t, n, s->device);
     TRY(th_tape_run_node(t, n, s->ref, s->ref, (struct layout){.block = 1}, &expected));
     void **index = n->op == TH_OP_maxpool_dx && s->index ? &t->data[n->in[1]] : NULL;
     void *kept = index ? *index : NULL;

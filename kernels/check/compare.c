@@ -47,15 +47,21 @@ static double tolerance_of(const struct tolerance *table, size_t n, enum th_op o
     return DEFAULT_TOLERANCE;
 }
 
-double th_op_tolerance(enum th_op op, enum th_precision precision)
+/* Results, and the weights that are multiplied by, are rounded to bf16: by 2^-9 of them. */
+static const double HALF_TOLERANCE = 8e-3;
+
+double th_op_tolerance(enum th_op op, const struct th_device *device)
 {
+    const struct th_backend *backend = device->backend;
     enum {
         EXACT = sizeof tolerances / sizeof *tolerances,
         TF32 = sizeof tf32_tolerances / sizeof *tf32_tolerances
     };
     double exact = tolerance_of(tolerances, EXACT, op);
     double tf32 = tolerance_of(tf32_tolerances, TF32, op);
-    return precision == TH_TF32 && tf32 > exact ? tf32 : exact;
+    if (backend->halves && backend->halves(op))
+        return HALF_TOLERANCE;
+    return device->precision == TH_TF32 && tf32 > exact ? tf32 : exact;
 }
 
 /* Relative; infinite where a value is not a number. */
@@ -76,7 +82,7 @@ thaw_status th_tape_compare(const struct tape *t, const struct node *n,
     double *worst)
 {
     const char *op = th_op_rule(n->op)->name;
-    double tolerance = th_op_tolerance(n->op, how.precision);
+    double tolerance = th_op_tolerance(n->op, how.device);
     for (int i = 0; i < TH_MAX_ARGS; i++) {
         if (!a->arg[i] || !th_tape_writes(n, i) || how.opaque >> i & 1)
             continue;

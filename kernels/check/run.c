@@ -51,14 +51,21 @@ static struct th_operand *laid_out(struct run *r, int i)
     return i < n_in ? &r->call.in[i] : &r->call.out[i - n_in];
 }
 
-/* Copy between two blocks of the same values; by the plain C engine, tested apart. */
-static thaw_status convert(struct th_device *ref, const struct th_operand *o, int from,
-    int to, const void *src, void *dst)
+/* The argument as the tape has it: row-major, whatever it is on the device. */
+static struct th_operand plain_of(const struct run *r, int i)
+{
+    struct th_operand o = *th_tape_operand(r->tape, r->node, i);
+    o.block = 1;
+    return o;
+}
+
+/* Copy between two layouts of the same values; by the plain C engine, tested apart. */
+static thaw_status convert(struct th_device *ref, const struct th_operand *from,
+    const struct th_operand *to, const void *src, void *dst)
 {
     struct th_call call = {.op = TH_OP_reorder, .device = ref};
-    call.in[0] = call.out[0] = *o;
-    call.in[0].block = from;
-    call.out[0].block = to;
+    call.in[0] = *from;
+    call.out[0] = *to;
     call.args[0] = (void *)(uintptr_t)src;
     call.args[1] = dst;
     return ref->backend->kernel(TH_OP_reorder)->run(&call);
@@ -83,6 +90,7 @@ static void choose_layout(struct run *r, struct layout layout)
                                                                      : 1;
     if (!layout.force)
         th_layout(r->kernel, &r->call.attr, r->call.in, r->call.out, r->device->block);
+    th_types(r->device, r->node->op, r->call.in, r->call.out);
 }
 
 /* Places in the slab, and its first contents. */
@@ -102,10 +110,11 @@ static thaw_status fill_slab(struct run *r)
         return THAW_E_MEMORY;
     memset(r->before, PATTERN, r->bytes);
     for (int i = 0; i < th_op_rule(r->node->op)->n_in; i++) {
-        const struct th_operand *o = laid_out(r, i);
-        if (r->node->in[i] >= 0)
-            TRY(convert(r->ref, o, 1, o->block, r->tape->data[r->node->in[i]],
-                r->before + r->offset[i]));
+        if (r->node->in[i] < 0)
+            continue;
+        const struct th_operand plain = plain_of(r, i);
+        TRY(convert(r->ref, &plain, laid_out(r, i), r->tape->data[r->node->in[i]],
+            r->before + r->offset[i]));
     }
     const struct th_backend *backend = r->device->backend;
     r->slab = backend->alloc(r->device, r->bytes);
@@ -161,11 +170,12 @@ static thaw_status take_result(struct run *r, struct result *result)
     for (int i = 0; i < r->n_args; i++) {
         if (value_of(r->node, i) < 0)
             continue;
-        const struct th_operand *o = laid_out(r, i);
-        result->arg[i] = th_alloc(th_operand_bytes(o), 1);
+        const struct th_operand plain = plain_of(r, i);
+        result->arg[i] = th_alloc(th_operand_bytes(&plain), 1);
         if (!result->arg[i])
             return THAW_E_MEMORY;
-        TRY(convert(r->ref, o, o->block, 1, r->after + r->offset[i], result->arg[i]));
+        TRY(convert(
+            r->ref, laid_out(r, i), &plain, r->after + r->offset[i], result->arg[i]));
     }
     return THAW_OK;
 }
@@ -179,7 +189,8 @@ static thaw_status check_again(struct run *r, const struct result *first)
         status = take_result(r, &second);
     for (int i = 0; i < r->n_args && status == THAW_OK; i++)
         if (first->arg[i] &&
-            memcmp(first->arg[i], second.arg[i], th_operand_bytes(laid_out(r, i))) != 0)
+            memcmp(first->arg[i], second.arg[i],
+                th_operand_bytes(th_tape_operand(r->tape, r->node, i))) != 0)
             status = bad(r, "gave other bits when run again", -1);
     th_tape_forget(&second);
     return status;
@@ -266,6 +277,20 @@ bool th_tape_blocks(
         if (laid_out(&plain, i)->block != laid_out(&other, i)->block)
             return true;
     return false;
+}
+
+void th_tape_round(struct tape *t, const struct node *node, struct th_device *device)
+{
+    struct run r = run_of(t, node, device);
+    choose_layout(&r, (struct layout){.block = 1});
+    for (int i = 0; i < th_op_rule(node->op)->n_in; i++) {
+        float *x = node->in[i] >= 0 ? t->data[node->in[i]] : NULL;
+        if (!x || laid_out(&r, i)->dtype != TH_BF16)
+            continue;
+        int64_t count = th_shape_count(&t->value[node->in[i]].shape);
+        for (int64_t k = 0; k < count; k++)
+            x[k] = th_bf16_value(th_bf16_of(x[k]));
+    }
 }
 
 void th_tape_forget(struct result *r)

@@ -82,6 +82,9 @@ thaw_status th_tape_run_node(const struct tape *t, const struct node *node,
     struct result *result);
 void th_tape_forget(struct result *r);
 
+/* The node's inputs as the device has them: rounded, where it has them in bf16. */
+void th_tape_round(struct tape *t, const struct node *node, struct th_device *device);
+
 /* Whether the node is another one on the device when its inputs come in blocks. */
 bool th_tape_blocks(
     const struct tape *t, const struct node *node, struct th_device *device, int block);
@@ -92,12 +95,12 @@ const struct th_operand *th_tape_operand(
 bool th_tape_writes(const struct node *n, int i);
 
 /* Largest relative error |a - ref|_2 / |ref|_2 of what an op computes. */
-double th_op_tolerance(enum th_op op, enum th_precision precision);
+double th_op_tolerance(enum th_op op, const struct th_device *device);
 
 struct th_comparison {
-    enum th_precision precision; /* of the device */
-    bool exact;                  /* the same bits */
-    unsigned opaque;             /* bits: arguments that are left out */
+    const struct th_device *device; /* that computed it */
+    bool exact;                     /* the same bits */
+    unsigned opaque;                /* bits: arguments that are left out */
 };
 
 /* Everything that the node writes is as the plain C kernel has it: real values within the

@@ -100,7 +100,7 @@ template <class T> static __device__ inline void pack(const th_k_pack &p)
 }
 TH_KERNELS(pack, pack)
 
-template <class T> static __device__ inline void unpack(const th_k_unpack &p)
+template <class T> static __device__ inline void unpack(const th_k_pack &p)
 {
     each_sample(p.samples, [&](int64_t n) {
         const T *packed = static_cast<const T *>(p.packed) + n * p.sample;
@@ -112,4 +112,4 @@ template <class T> static __device__ inline void unpack(const th_k_unpack &p)
         }
     });
 }
-TH_KERNELS(unpack, unpack)
+TH_KERNELS(unpack, pack)

@@ -2,6 +2,7 @@
  * Owns the device "cuda:N": opening and closing it, and who runs which op. */
 #include "engine.h"
 #include "groups.h"
+#include "halves.h"
 #include "lower.h"
 #include "own.h"
 #include "plugin.h"
@@ -60,7 +61,10 @@ static thaw_status describe(struct th_cuda *cuda, int number)
     struct cudaDeviceProp properties;
     TRY(th_cuda_check(cudaGetDeviceProperties(&properties, number), "the device"));
     snprintf(cuda->text, sizeof cuda->text, "cuda:%d: %s, cuDNN %zu, %s", number,
-        properties.name, cudnnGetVersion(), cuda->policy.strict ? "fp32" : "tf32");
+        properties.name, cudnnGetVersion(),
+        cuda->policy.strict              ? "fp32"
+        : cuda->type == CUDNN_DATA_FLOAT ? "tf32"
+                                         : "bf16");
     return THAW_OK;
 }
 
@@ -94,24 +98,6 @@ static void cuda_close(struct th_device *device)
         cudaStreamDestroy(cuda->stream);
     th_free(cuda);
     device->state = NULL;
-}
-
-static thaw_status cuda_open(struct th_device *device)
-{
-    int number = 0;
-    TRY(choose_device(device, &number));
-    struct th_cuda *cuda = th_alloc(1, sizeof *cuda);
-    if (!cuda)
-        return THAW_E_MEMORY;
-    cuda->type = CUDNN_DATA_FLOAT;
-    cuda->policy = (struct th_cudnn_policy){
-        .strict = device->precision == TH_FP32, .deterministic = true};
-    device->state = cuda;
-    device->block = 16; /* not plain: th_cuda_layout decides */
-    thaw_status status = open_libraries(cuda, number);
-    if (status != THAW_OK)
-        cuda_close(device);
-    return status;
 }
 
 static const char *cuda_describe(struct th_device *device)
@@ -180,6 +166,15 @@ static void cuda_pair(struct th_pair_step *steps, int n)
     th_cuda_group_steps(steps, n);
 }
 
+/* cuDNN has attention in bf16. */
+static const struct th_kernel *half_kernel(enum th_op op)
+{
+    bool attention = op == TH_OP_attention || op == TH_OP_attention_dx;
+    return attention ? &th_cuda_graph_kernel : cuda_kernel(op);
+}
+
+static thaw_status cuda_open(struct th_device *device);
+
 static const struct th_backend backend = {
     .name = "cuda",
     .kernel = cuda_kernel,
@@ -193,6 +188,40 @@ static const struct th_backend backend = {
     .download = th_cuda_download,
     .describe = cuda_describe,
 };
+static const struct th_backend half_backend = {
+    .name = "cuda",
+    .kernel = half_kernel,
+    .halves = th_cuda_halves,
+    .pair = cuda_pair,
+    .pair_kernel = &th_cuda_pair_kernel,
+    .open = cuda_open,
+    .close = cuda_close,
+    .alloc = th_cuda_alloc,
+    .free = th_cuda_free,
+    .upload = th_cuda_upload,
+    .download = th_cuda_download,
+    .describe = cuda_describe,
+};
+
+static thaw_status cuda_open(struct th_device *device)
+{
+    int number = 0;
+    TRY(choose_device(device, &number));
+    struct th_cuda *cuda = th_alloc(1, sizeof *cuda);
+    if (!cuda)
+        return THAW_E_MEMORY;
+    cuda->type = device->precision == TH_HALF ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+    cuda->policy = (struct th_cudnn_policy){
+        .strict = device->precision == TH_FP32, .deterministic = true};
+    device->state = cuda;
+    if (device->precision == TH_HALF)
+        device->backend = &half_backend;
+    device->block = 16; /* not plain: th_cuda_layout decides */
+    thaw_status status = open_libraries(cuda, number);
+    if (status != THAW_OK)
+        cuda_close(device);
+    return status;
+}
 
 __attribute__((visibility("default"))) const struct th_backend *th_plugin_entry(
     const struct th_plugin_host *host);

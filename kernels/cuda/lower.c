@@ -97,14 +97,19 @@ static lowering *find(const struct th_cuda_group *group, const char **name)
 /* The op's own rule, so that a graph is never built of operands that no op has. */
 static thaw_status check(const struct th_call *call)
 {
-    struct th_operand out[TH_MAX_OUT];
+    struct th_operand in[TH_MAX_IN], out[TH_MAX_OUT];
     const struct th_op_rule *rule = th_op_rule(call->op);
     char want[128], has[128];
     if (!rule->fn->shape)
         return THAW_OK;
+    for (int i = 0; i < TH_MAX_IN; i++) {
+        in[i] = call->in[i];
+        if (in[i].dtype == TH_BF16)
+            in[i].dtype = TH_F32; /* which is what rules know of */
+    }
     for (int i = 0; i < TH_MAX_OUT; i++)
         out[i] = call->out[i];
-    TRY(rule->fn->shape(&call->attr, call->in, out));
+    TRY(rule->fn->shape(&call->attr, in, out));
     for (int i = 0; i < rule->n_out; i++)
         if (call->out[i].present && !th_shape_equal(&out[i].shape, &call->out[i].shape))
             return th_fail(THAW_E_USAGE, "%s: output %d is %s, it has to be %s",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Ops run by kernels of ours: from a call to launches. Activations [n][c][h][w] lie NHWC,
- * masks in the order of their activation; weights [o][i][h][w] and all else are plain. The
- * operands of a call are fp32, and so are the kernels that are launched.
+ * masks in the order of their activation; weights [o][i][h][w] and all else are plain.
+ * Kernels are launched in the type of the call's first operand.
  *
  * Alone, bn_stats makes mean and var, and bn_apply, bn_reduce and bn_dx_* take var (a cuDNN
  * graph keeps 1 / sqrt(var + eps) in its place: the two never meet in a plan). */

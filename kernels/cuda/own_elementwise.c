@@ -33,12 +33,54 @@ static thaw_status shortcut_a_dx(const struct th_call *call)
     return shortcut(call, TH_K_shortcut_a_dx_f32, a->dy, a->dx);
 }
 
+static bool is_plain(const struct th_operand *o)
+{
+    return o->block == 1 || o->shape.rank != 4;
+}
+
+static bool is_nhwc(const struct th_operand *o)
+{
+    return o->shape.rank == 4 && o->block == o->shape.dim[1];
+}
+
+/* fp32 to bf16 or back: as it lies, or between the plain order and channels innermost. */
+static bool converts(const struct th_operand *x, const struct th_operand *y)
+{
+    const struct th_operand *single = x->dtype == TH_F32 ? x : y;
+    const struct th_operand *half = single == x ? y : x;
+    bool types = single->dtype == TH_F32 && half->dtype == TH_BF16;
+    bool as_is = single->block == half->block || single->shape.rank != 4;
+    return types && (as_is || (is_plain(single) && is_nhwc(half)));
+}
+
 static thaw_status reorder_prepare(struct th_call *call)
 {
-    if (call->in[0].dtype != TH_F32)
-        return th_fail(THAW_E_USAGE, "reorder: of f32 alone on this device, not of %s",
-            th_dtype_name(call->in[0].dtype));
+    const struct th_operand *x = &call->in[0], *y = &call->out[0];
+    bool alike = x->dtype == y->dtype && th_dtype_is_real(x->dtype);
+    if (!alike && !converts(x, y))
+        return th_fail(THAW_E_USAGE,
+            "reorder: no kernel on this device from %s in blocks of %d to %s in blocks "
+            "of %d",
+            th_dtype_name(x->dtype), x->block, th_dtype_name(y->dtype), y->block);
     return th_own_fits(call);
+}
+
+static thaw_status convert(const struct th_call *call)
+{
+    const struct th_args_reorder *a = (const void *)call->args;
+    const struct th_operand *x = &call->in[0], *y = &call->out[0];
+    bool narrows = y->dtype == TH_BF16,
+         moves = x->shape.rank == 4 && x->block != y->block;
+    const int64_t *d = x->shape.dim, sample = th_own_sample(x);
+    uint32_t plane = moves ? (uint32_t)(d[2] * d[3]) : 1;
+    return th_own_launch(call, narrows ? TH_K_pack_bf16 : TH_K_unpack_bf16,
+        th_own_samples(d[0], sample, 1),
+        &(struct th_k_pack){.packed = narrows ? a->y : a->x,
+            .w = narrows ? a->x : a->y,
+            .samples = d[0],
+            .sample = (uint32_t)sample,
+            .inputs = (uint32_t)sample / plane,
+            .plane = plane});
 }
 
 static thaw_status reorder(const struct th_call *call)
@@ -46,6 +88,8 @@ static thaw_status reorder(const struct th_call *call)
     const struct th_args_reorder *a = (const void *)call->args;
     const struct th_operand *x = &call->in[0], *y = &call->out[0];
     const int64_t *d = x->shape.dim, sample = th_own_sample(x);
+    if (x->dtype != y->dtype)
+        return convert(call);
     return th_own_launch(call, TH_K_reorder_f32, th_own_samples(d[0], sample, 1),
         &(struct th_k_reorder){a->x, a->y, d[0], (uint32_t)sample,
             (uint32_t)(d[2] * d[3]), (uint32_t)x->block, (uint32_t)y->block});

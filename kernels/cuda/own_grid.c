@@ -3,6 +3,8 @@
  * order whenever it is taken. */
 #include "own_ops.h"
 
+#include <string.h>
+
 enum {
     VECTOR = 4,        /* values of fp32 that a thread takes at a time */
     ROWS_A_CHUNK = 64, /* rows that a thread adds up before there is a second chunk */
@@ -13,8 +15,12 @@ enum {
 thaw_status th_own_launch(const struct th_call *call, enum th_cuda_kernel kernel,
     struct th_cuda_grid grid, const void *params)
 {
-    return th_cuda_launch(
-        call->device, kernel, &grid, (void *[]){(void *)(uintptr_t)params});
+    const char *name = th_cuda_kernel_name(kernel);
+    size_t length = strlen(name);
+    bool half = call->in[0].dtype == TH_BF16 && length > 4 &&
+                strcmp(name + length - 4, "_f32") == 0;
+    return th_cuda_launch(call->device, half ? kernel + 1 : kernel, &grid,
+        (void *[]){(void *)(uintptr_t)params});
 }
 
 static int64_t least(int64_t a, int64_t b)

@@ -16,7 +16,8 @@ enum {
     TH_OWN_WAVE = 1024,   /* blocks that fill the largest device several times over */
 };
 
-/* Launch with `params` as the only parameter. */
+/* Launch with `params` as the only parameter; of a kernel of fp32 its sibling of bf16, where
+ * the call's first operand is that. */
 thaw_status th_own_launch(const struct th_call *call, enum th_cuda_kernel kernel,
     struct th_cuda_grid grid, const void *params);
 

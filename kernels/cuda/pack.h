@@ -16,4 +16,9 @@ thaw_status th_cuda_pack(
 thaw_status th_cuda_unpack(
     struct th_device *device, const struct th_operand *o, const void *packed, void *w);
 
+/* THAW_E_FAIL where packed weights in use are not those packed again: compares on the
+ * host. */
+thaw_status th_cuda_same(struct th_device *device, const char *op, const void *used,
+    const void *again, size_t bytes);
+
 #endif

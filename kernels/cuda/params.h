@@ -281,17 +281,10 @@ struct th_k_concat_dx {
 
 /* Weights [outputs][inputs][plane] in fp32, and [outputs][plane][inputs] of the engine's
  * type. */
-struct th_k_pack {
+struct th_k_pack { /* pack, unpack */
     void *packed;
-    const float *w;
-    int64_t samples; /* outputs */
-    uint32_t sample, inputs, plane;
-};
-
-struct th_k_unpack {
-    const void *packed;
     float *w;
-    int64_t samples;
+    int64_t samples; /* outputs */
     uint32_t sample, inputs, plane;
 };
 

@@ -54,31 +54,45 @@ static thaw_status describe(
     return THAW_OK;
 }
 
-/* rows x columns in memory, `step` elements from one of the batch to the next */
-static thaw_status lay_out(cublasLtMatrixLayout_t *layout, int64_t rows,
-    int64_t columns, int64_t ld, int64_t batch, int64_t step)
+/* In memory; `step` elements from one of the batch to the next. */
+struct matrix {
+    int64_t rows, columns, ld, batch, step;
+    bool half;
+};
+
+static struct matrix turned(struct matrix m)
 {
-    int32_t count = (int32_t)batch;
-    TRY(check(cublasLtMatrixLayoutCreate(
-                  layout, CUDA_R_32F, (uint64_t)rows, (uint64_t)columns, ld),
+    int64_t rows = m.rows;
+    m.rows = m.columns;
+    m.columns = rows;
+    return m;
+}
+
+static thaw_status lay_out(cublasLtMatrixLayout_t *layout, struct matrix m)
+{
+    int32_t count = (int32_t)m.batch;
+    TRY(check(cublasLtMatrixLayoutCreate(layout, m.half ? CUDA_R_16BF : CUDA_R_32F,
+                  (uint64_t)m.rows, (uint64_t)m.columns, m.ld),
         "layout"));
-    if (batch < 2)
+    if (m.batch < 2)
         return THAW_OK;
     TRY(check(cublasLtMatrixLayoutSetAttribute(
                   *layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count),
         "batch"));
-    return check(cublasLtMatrixLayoutSetAttribute(*layout,
-                     CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step),
+    return check(
+        cublasLtMatrixLayoutSetAttribute(*layout,
+            CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &m.step, sizeof m.step),
         "batch");
 }
 
 static thaw_status lay_out_all(struct th_product *p, const struct th_product_spec *s)
 {
-    TRY(lay_out(&p->a, s->turn_a ? s->k : s->m, s->turn_a ? s->m : s->k, s->lda,
-        s->batch, s->step_a));
-    TRY(lay_out(&p->b, s->turn_b ? s->n : s->k, s->turn_b ? s->k : s->n, s->ldb,
-        s->batch, s->step_b));
-    return lay_out(&p->c, s->m, s->n, s->ldc, s->batch, s->step_c);
+    const struct matrix a = {s->m, s->k, s->lda, s->batch, s->step_a, s->half},
+                        b = {s->k, s->n, s->ldb, s->batch, s->step_b, s->half},
+                        c = {s->m, s->n, s->ldc, s->batch, s->step_c, s->half_c};
+    TRY(lay_out(&p->a, s->turn_a ? turned(a) : a));
+    TRY(lay_out(&p->b, s->turn_b ? turned(b) : b));
+    return lay_out(&p->c, c);
 }
 
 static thaw_status ask(struct th_cuda *cuda, const struct th_product_spec *spec,

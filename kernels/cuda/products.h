@@ -14,9 +14,10 @@ struct th_product_spec {
     int64_t lda, ldb, ldc;
     int64_t batch; /* 0 stands for 1 */
     int64_t step_a, step_b,
-        step_c;     /* elements from one product of the batch to the next */
-    uint32_t align; /* bytes that every matrix's address is a multiple of */
-    bool bias;      /* m values, one a row of C */
+        step_c;        /* elements from one product of the batch to the next */
+    uint32_t align;    /* bytes that every matrix's address is a multiple of */
+    bool bias;         /* m values, one a row of C, of its type */
+    bool half, half_c; /* A and B are bf16; C is */
     float alpha;
 };
 

@@ -11,8 +11,6 @@
 
 #include "mem.h"
 
-#include <string.h>
-
 struct graph_state {
     struct th_cuda_prepared ways;
     int packed;                     /* argument that is packed; -1 */
@@ -153,33 +151,19 @@ static thaw_status graph_run(const struct th_call *call)
     return THAW_OK;
 }
 
-/* Pack once more, elsewhere, and compare on the host. */
-static thaw_status compare_packed(const struct th_call *call, void *again, char *host)
-{
-    const struct graph_state *s = call->state;
-    size_t bytes = call->kept_bytes;
-    TRY(th_cuda_pack(
-        call->device, operand(call, s->packed), call->args[s->packed], again));
-    TRY(th_cuda_download(call->device, host, again, bytes));
-    TRY(th_cuda_download(call->device, host + bytes, call->kept, bytes));
-    if (memcmp(host, host + bytes, bytes) == 0)
-        return THAW_OK;
-    return th_fail(THAW_E_FAIL,
-        "%s: the packed weights in use are not those that the parameter gives now",
-        th_op_rule(call->op)->name);
-}
-
 static thaw_status graph_verify(const struct th_call *call)
 {
+    const struct graph_state *s = call->state;
     if (!call->kept)
         return THAW_OK;
-    thaw_status status = THAW_E_MEMORY;
-    char *host = th_alloc(2, call->kept_bytes);
-    void *again = host ? th_cuda_alloc(call->device, call->kept_bytes) : NULL;
-    if (again)
-        status = compare_packed(call, again, host);
+    void *again = th_cuda_alloc(call->device, call->kept_bytes);
+    thaw_status status = again ? th_cuda_pack(call->device, operand(call, s->packed),
+                                     call->args[s->packed], again)
+                               : THAW_E_MEMORY;
+    if (status == THAW_OK)
+        status = th_cuda_same(call->device, th_op_rule(call->op)->name, call->kept,
+            again, call->kept_bytes);
     th_cuda_free(call->device, again, call->kept_bytes);
-    th_free(host);
     return status;
 }
 

@@ -99,6 +99,21 @@ static void move_bits(const struct th_call *call, const uint8_t *from, uint8_t *
     }
 }
 
+/* Between fp32 and bf16. */
+static void convert(const struct th_call *call, const void *x, void *y)
+{
+    int64_t count = th_shape_count(&call->in[0].shape);
+    bool narrows = call->out[0].dtype == TH_BF16;
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = moved(&call->in[0], &call->out[0], i);
+        if (narrows)
+            ((uint16_t *)y)[i] = th_bf16_of(((const float *)x)[at]);
+        else
+            ((float *)y)[i] = th_bf16_value(((const uint16_t *)x)[at]);
+    }
+}
+
 /* Any type; between any two blocks that divide the channels. */
 thaw_status th_ref_reorder(const struct th_call *call)
 {
@@ -109,6 +124,10 @@ thaw_status th_ref_reorder(const struct th_call *call)
     int64_t size = (int64_t)th_dtype_bytes(call->in[0].dtype, 1);
     if (call->in[0].dtype == TH_BIT) {
         move_bits(call, a->x, a->y);
+        return THAW_OK;
+    }
+    if (call->in[0].dtype != call->out[0].dtype) {
+        convert(call, a->x, a->y);
         return THAW_OK;
     }
 #pragma omp parallel for num_threads(call->device->threads)

@@ -43,11 +43,19 @@ same head --epochs 2 --thaw head --augment none --cache memory
 same stage --epochs 1 --thaw stage3,head
 same gradual --epochs 2 --thaw '0:head 1:stage3,head' --accumulate 2
 
+# In bf16 what is kept of the part below the cut is what it computes, too.
+for cache in off memory; do
+    EMU_ORDER=late train cuda:0 "half-$cache" --epochs 1 --thaw stage3,head --augment none --precision bf16 --cache "$cache"
+done
+cmp "$work/half-off/best.h5" "$work/half-memory/best.h5" || fail "bf16: --cache changes the result"
+
 photo=$work/images/class_0/000.ppm
 "$build/thaw" predict "$work/cpu-stage" "$photo" >"$work/cpu.said" || fail "predict on the CPU"
 EMU_ORDER=late "$build/thaw" predict "$work/late-stage" "$photo" --device cuda:0 >"$work/cuda.said" 2>&1 ||
     fail "predict: exit $?: $(cat "$work/cuda.said")"
 cmp "$work/cpu.said" "$work/cuda.said"
+EMU_ORDER=late "$build/thaw" predict "$work/half-off" "$photo" --device cuda:0 --precision bf16 >"$work/out" 2>&1 ||
+    fail "predict in bf16: exit $?: $(cat "$work/out")"
 
 # A driver that cannot be used, and memory that does not suffice.
 status=0

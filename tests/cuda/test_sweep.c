@@ -16,8 +16,8 @@ static void every_op_is_close_to_ref(void **state)
     static const struct run {
         const char *device;
         enum emu_order order;
-    } runs[] = {
-        {"cuda:0", EMU_EARLY}, {"cuda:0", EMU_RANDOM}, {"cuda:0:tf32", EMU_LATE}};
+    } runs[] = {{"cuda:0", EMU_EARLY}, {"cuda:0", EMU_RANDOM},
+        {"cuda:0:tf32", EMU_LATE}, {"cuda:0:bf16", EMU_LATE}};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         const struct emu_options options = {.order = runs[i].order, .seed = 3};
         struct th_device *ref = NULL, *cuda = NULL;

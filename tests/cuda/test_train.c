@@ -9,7 +9,8 @@ static const struct bound {
     const char *precision;
     double loss, values,
         least; /* values are off by that at the least: it is in force */
-} bounds[] = {{"fp32", 1e-4, 1e-4, 0}, {"tf32", 2e-4, 3e-3, 5e-5}};
+} bounds[] = {
+    {"fp32", 1e-4, 1e-4, 0}, {"tf32", 2e-4, 3e-3, 5e-5}, {"bf16", 3e-3, 3e-2, 1e-5}};
 
 static const struct bound *bound_of(const struct training *t)
 {
@@ -124,6 +125,12 @@ static void less_precision_trains_nearly_as_on_the_cpu(void **state)
     static const struct training trainings[] = {
         {"bottleneck", "all", "train", TH_SGD, 20, NULL, 0, 0, "tf32"},
         {"vit", "all", "auto", TH_ADAMW, 20, NULL, 1.0F, 0, "tf32"},
+        {"resnet20", "all", "train", TH_SGD, 20, NULL, 0, 0, "bf16"},
+        {"bottleneck", "all", "train", TH_SGD, 20, NULL, 0, 0, "bf16"},
+        {"bottleneck", "all", "frozen", TH_SGD, 20, NULL, 0, 0, "bf16"},
+        {"bottleneck", "layer2,head", "auto", TH_ADAMW, 20, "all", 0, 0, "bf16"},
+        {"vit", "all", "auto", TH_SGD, 20, NULL, 0, 0, "bf16"},
+        {"vit", "all", "auto", TH_ADAMW, 20, NULL, 1.0F, 0, "bf16"},
     };
     for (size_t i = 0; i < sizeof trainings / sizeof *trainings; i++)
         check(&trainings[i]);

@@ -392,7 +392,7 @@ static void weights_are_packed_and_unpacked(void **state)
         launch_all(TH_K_pack_f32, blocks_of(1, O), &p, w, packed, N);
         for (int i = 0; i < N; i++)
             assert_true(packed[i / (I * P) * I * P + i % P * I + i / P % I] == w[i]);
-        struct th_k_unpack u = {packed, back, O, I * P, I, P};
+        struct th_k_pack u = {packed, back, O, I * P, I, P};
         launch_all(TH_K_unpack_f32, blocks_of(1, O), &u, w, back, N);
         assert_memory_equal(back, w, N * sizeof *w);
         test_launch_forget();

@@ -25,10 +25,11 @@ void sweep(
             struct layout plain = {.block = 1}, wanted = layout;
             const struct node *n = &t.node[i];
             wanted.force = layout.force && is_conv(n);
+            th_tape_round(&t, n, device);
             node_run(&t, n, ref, ref, plain, &expected);
             node_run(&t, n, ref, device, wanted, &result);
             check_result(&t, n, &result, &expected,
-                (struct th_comparison){.precision = device->precision, .exact = exact});
+                (struct th_comparison){.device = device, .exact = exact});
             result_release(&expected);
             result_release(&result);
         }
