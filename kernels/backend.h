@@ -66,6 +66,10 @@ struct th_kernel {
         struct th_operand *out, int device_block);
     thaw_status (*prepare)(struct th_call *call); /* NULL: nothing to prepare */
     thaw_status (*run)(const struct th_call *call);
+    /* Calls of one op that follow one another, as if one by one, in fewer launches; what
+     * only they hand to each other need not be written. Called for n of 2 and more. NULL: no
+     * such way. A device that has it for the optimizer's op gets its calls in a row. */
+    thaw_status (*run_all)(const struct th_call *const *calls, int n);
     void (*release)(struct th_call *call); /* NULL: nothing to release */
     /* Make what is in `kept` again and compare; a difference is THAW_E_FAIL. NULL: keeps
      * nothing. May allocate. */

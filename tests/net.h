@@ -155,13 +155,19 @@ static inline void net_scalars(struct net *n, float lr)
         must(th_store_put(&n->store, id, (const float *)&s));
 }
 
-/* One run on images and targets drawn from seed. */
-static inline void net_run(struct net *n, uint64_t seed, float lr)
+/* Images and targets drawn from seed. */
+static inline void net_upload(struct net *n, uint64_t seed, float lr)
 {
     net_upload_random(n, "image", seed, "images");
     if (th_plan_has(n->plan, "target"))
         net_upload_target(n);
     net_scalars(n, lr);
+}
+
+/* One run on these. */
+static inline void net_run(struct net *n, uint64_t seed, float lr)
+{
+    net_upload(n, seed, lr);
     must(th_plan_run(n->plan));
 }
 

@@ -101,6 +101,27 @@ static thaw_status run_step(struct th_plan *p, int i, bool *ran)
     return THAW_OK;
 }
 
+/* How many steps from i on are calls of one op that the device runs together. */
+static int row_of(const struct th_plan *p, int i)
+{
+    const struct th_step *first = &p->steps[i];
+    int n = 1;
+    if (!first->kernel->run_all || first->derived || first->partner >= 0)
+        return 1;
+    while (i + n < p->n_steps && p->steps[i + n].call.op == first->call.op &&
+           p->steps[i + n].kernel == first->kernel && !p->steps[i + n].derived)
+        n++;
+    return n;
+}
+
+static thaw_status run_row(struct th_plan *p, int i, int n)
+{
+    TRY(p->steps[i].kernel->run_all(&p->calls[i], n));
+    for (int k = i; k < i + n; k++)
+        bump_written(p, &p->steps[k]);
+    return THAW_OK;
+}
+
 thaw_status th_plan_run_watched(
     struct th_plan *p, void (*after)(void *context, int step), void *context)
 {
@@ -108,9 +129,12 @@ thaw_status th_plan_run_watched(
     if (p->base != p->arena->base)
         bind(p);
     take_arena(p);
-    for (int i = 0; i < p->n_steps; i++) {
-        if (p->steps[i].runs_at != i)
-            continue; /* its partner runs it */
+    for (int i = 0, n = 1; i < p->n_steps; i += n) {
+        n = after ? 1 : row_of(p, i);
+        if (n > 1)
+            TRY(run_row(p, i, n));
+        if (n > 1 || p->steps[i].runs_at != i)
+            continue; /* done, or its partner runs it */
         TRY(run_step(p, i, &ran));
         if (after && ran)
             after(context, i);

@@ -96,6 +96,7 @@ struct th_plan {
     struct th_store *store;
     struct th_arena *arena;
     struct th_step *steps;
+    const struct th_call **calls; /* [n_steps]: of each step */
     int n_steps;
     struct th_place *places; /* [n_values] */
     void *base;              /* arena base that the steps' pointers stand on */

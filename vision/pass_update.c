@@ -13,7 +13,8 @@
  * Timing: where only the loss is checked, the guard runs right after the forward steps
  * and each parameter is updated as soon as its gradient is there and its last reader is
  * done, so that its gradient's memory is free at once. With clipping the norm of all
- * gradients is needed first, so updates come at the end. Same bits either way.
+ * gradients is needed first, so updates come at the end; likewise on a device that runs many
+ * of them as one, where launches cost more than memory. Same bits either way.
  * BatchNorm updates come last: backward may read the old running values. */
 #include "pass.h"
 
@@ -232,16 +233,25 @@ static thaw_status push_bn_updates(
     return status;
 }
 
+/* Whether the device updates many tensors at once. */
+static bool in_rows(const struct th_lowering *l)
+{
+    enum th_op op = l->spec->optim->kind == TH_SGD ? TH_OP_sgd : TH_OP_adamw;
+    const struct th_kernel *kernel = l->device->backend->kernel(op);
+    return kernel && kernel->run_all;
+}
+
 static thaw_status place(struct th_lowering *l, struct th_node *nodes, int n,
     struct update *updates, bool *made, int n_updates)
 {
-    bool gathers = l->spec->part == TH_PART_GATHER;
-    bool late = !gathers && l->spec->optim->clip > 0.0F, guarded = false;
+    bool gathers = l->spec->part == TH_PART_GATHER, guarded = false;
+    bool norm = !gathers && l->spec->optim->clip > 0.0F;
+    bool late = norm || (!gathers && in_rows(l));
     thaw_status status = THAW_OK;
     for (int i = 0; i < n; i++) {
         if (nodes[i].phase == TH_COMMIT)
             continue;
-        if (!late && !guarded && nodes[i].phase == TH_BACKWARD) {
+        if (!norm && !guarded && nodes[i].phase == TH_BACKWARD) {
             status = emit_guard(l, updates, n_updates, false);
             guarded = true;
         }
@@ -250,7 +260,7 @@ static thaw_status place(struct th_lowering *l, struct th_node *nodes, int n,
         status = status == THAW_OK ? pushed : status;
     }
     if (status == THAW_OK && !guarded)
-        status = emit_guard(l, updates, n_updates, late);
+        status = emit_guard(l, updates, n_updates, norm);
     for (int u = 0; u < n_updates && status == THAW_OK; u++)
         if (!updates[u].done)
             status =

@@ -223,12 +223,14 @@ static thaw_status prepare_step(struct th_plan *p, int i)
 static thaw_status make_steps(struct th_plan *p)
 {
     p->steps = th_alloc((size_t)p->graph.n_nodes, sizeof *p->steps);
-    if (!p->steps)
+    p->calls = th_alloc((size_t)p->graph.n_nodes, sizeof *p->calls);
+    if (!p->steps || !p->calls)
         return THAW_E_MEMORY;
     for (int i = 0; i < p->graph.n_nodes; i++) {
         const struct th_node *n = &p->graph.nodes[i];
         if (n->op == TH_OP_view)
             continue;
+        p->calls[p->n_steps] = &p->steps[p->n_steps].call;
         TRY(describe_step(p, n, &p->steps[p->n_steps++]));
     }
     TRY(th_pass_pair(p));
@@ -393,6 +395,7 @@ void th_plan_free(struct th_plan *p)
         if (p->places[v].derived)
             device->backend->free(device, p->places[v].derived, p->places[v].bytes);
     th_free(p->steps);
+    th_free(p->calls);
     th_free(p->places);
     th_graph_release(&p->graph);
     th_free(p);

@@ -115,17 +115,46 @@ template <int V> struct width {
 };
 
 template <class T, class F>
-static __device__ inline void each(int64_t count, int64_t channels, F f)
+static __device__ inline void each_by(
+    int64_t thread, int64_t threads, int64_t count, int64_t channels, F f)
 {
     constexpr int V = in_vector<T>::n;
     if (channels % V == 0)
 #pragma unroll 1
-        for (int64_t i = thread() * V; i < count; i += threads() * V)
+        for (int64_t i = thread * V; i < count; i += threads * V)
             f(width<V>{}, i);
     else
 #pragma unroll 1
-        for (int64_t i = thread(); i < count; i += threads())
+        for (int64_t i = thread; i < count; i += threads)
             f(width<1>{}, i);
+}
+
+template <class T, class F>
+static __device__ inline void each(int64_t count, int64_t channels, F f)
+{
+    each_by<T>(thread(), threads(), count, channels, f);
+}
+
+/* Runs f(tensor, block, blocks) for the blocks of all tensors; the whole block calls. */
+template <class F> static __device__ inline void each_part(const th_k_parts &parts, F f)
+{
+#pragma unroll 1
+    for (uint32_t b = blockIdx.x; b < parts.first[parts.n]; b += gridDim.x) {
+        int t = 0;
+#pragma unroll 1
+        while (b >= parts.first[t + 1])
+            t++;
+        f(t, b - parts.first[t], parts.first[t + 1] - parts.first[t]);
+    }
+}
+
+/* Runs f(width<V>{}, i) for the values that a block of a tensor's blocks has. */
+template <class F>
+static __device__ inline void each_of_part(
+    uint32_t block, uint32_t blocks, int64_t count, F f)
+{
+    each_by<float>((int64_t)block * blockDim.x + threadIdx.x,
+        (int64_t)blocks * blockDim.x, count, count, f);
 }
 
 /* The channel of value i, without a division a step. */

@@ -149,6 +149,8 @@ static const struct th_kernel *cuda_kernel(enum th_op op)
     const char *why;
     if (kernels[op])
         return kernels[op];
+    if (th_own(op) && th_own(op)->run_all)
+        return &th_cuda_own_many_kernel;
     if (th_own(op))
         return takes_parameters(op) ? &th_cuda_own_plain_kernel : &th_cuda_own_kernel;
     if (th_cuda_has_graph(op, &why))

@@ -64,7 +64,7 @@ void th_cuda_kernels_close(struct th_cuda *cuda);
 extern const struct th_kernel th_cuda_graph_kernel, th_cuda_conv_kernel,
     th_cuda_conv_dw_kernel, th_cuda_pair_kernel;
 extern const struct th_kernel th_cuda_own_kernel, th_cuda_own_plain_kernel,
-    th_cuda_reorder_kernel;
+    th_cuda_own_many_kernel, th_cuda_reorder_kernel;
 extern const struct th_kernel th_cuda_linear_kernel, th_cuda_linear_dx_kernel,
     th_cuda_linear_dw_kernel;
 extern const struct th_kernel th_cuda_attention_kernel, th_cuda_attention_dx_kernel;

@@ -14,6 +14,8 @@ struct th_own {
     thaw_status (*prepare)(struct th_call *call); /* sets scratch_bytes */
     /* Enqueues; allocates nothing, waits for nothing. */
     thaw_status (*run)(const struct th_call *call);
+    /* As th_kernel has it; NULL: one by one. */
+    thaw_status (*run_all)(const struct th_call *const *calls, int n);
 };
 
 /* NULL: no kernel of ours. */

@@ -115,8 +115,9 @@ static thaw_status concat_dx(const struct th_call *call)
             t->dy, t->da_, t->db_, rows, (uint32_t)(width - q), (uint32_t)q});
 }
 
-const struct th_own th_own_shortcut_a = {th_own_fits, shortcut_a};
-const struct th_own th_own_shortcut_a_dx = {th_own_fits, shortcut_a_dx};
-const struct th_own th_own_reorder = {reorder_prepare, reorder};
-const struct th_own th_own_concat = {th_own_fits, concat};
-const struct th_own th_own_concat_dx = {th_own_fits, concat_dx};
+const struct th_own th_own_shortcut_a = {.prepare = th_own_fits, .run = shortcut_a};
+const struct th_own th_own_shortcut_a_dx = {
+    .prepare = th_own_fits, .run = shortcut_a_dx};
+const struct th_own th_own_reorder = {.prepare = reorder_prepare, .run = reorder};
+const struct th_own th_own_concat = {.prepare = th_own_fits, .run = concat};
+const struct th_own th_own_concat_dx = {.prepare = th_own_fits, .run = concat_dx};

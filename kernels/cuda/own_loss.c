@@ -63,7 +63,9 @@ static thaw_status sigmoid_ce_dx(const struct th_call *call)
             (uint32_t)call->in[0].shape.dim[1]});
 }
 
-const struct th_own th_own_softmax_ce = {softmax_ce_prepare, softmax_ce};
+const struct th_own th_own_softmax_ce = {
+    .prepare = softmax_ce_prepare, .run = softmax_ce};
 const struct th_own th_own_softmax_ce_dx = {.run = softmax_ce_dx};
-const struct th_own th_own_sigmoid_ce = {sigmoid_ce_prepare, sigmoid_ce};
+const struct th_own th_own_sigmoid_ce = {
+    .prepare = sigmoid_ce_prepare, .run = sigmoid_ce};
 const struct th_own th_own_sigmoid_ce_dx = {.run = sigmoid_ce_dx};

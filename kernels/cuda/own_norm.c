@@ -182,17 +182,18 @@ static thaw_status bias_grad(const struct th_call *call)
     return th_own_sums_end(&c, call, a->db, NULL);
 }
 
-const struct th_own th_own_bn_stats = {bn_stats_prepare, bn_stats};
+const struct th_own th_own_bn_stats = {.prepare = bn_stats_prepare, .run = bn_stats};
 const struct th_own th_own_bn_apply = {.run = bn_apply};
 const struct th_own th_own_bn_update = {.run = bn_update};
-const struct th_own th_own_bn_reduce = {two_sums_prepare, bn_reduce};
+const struct th_own th_own_bn_reduce = {.prepare = two_sums_prepare, .run = bn_reduce};
 const struct th_own th_own_bn_dx_batch = {.run = bn_dx_batch};
 const struct th_own th_own_bn_dx_running = {.run = bn_dx_running};
 const struct th_own th_own_bn_fold = {.run = bn_fold};
 const struct th_own th_own_layernorm = {.run = layernorm};
 const struct th_own th_own_layernorm_dx = {.run = layernorm_dx};
-const struct th_own th_own_layernorm_dw = {two_sums_prepare, layernorm_dw};
+const struct th_own th_own_layernorm_dw = {
+    .prepare = two_sums_prepare, .run = layernorm_dw};
 const struct th_own th_own_l2norm = {.run = l2norm};
 const struct th_own th_own_l2norm_dx = {.run = l2norm_dx};
-const struct th_own th_own_l2norm_dw = {l2norm_dw_prepare, l2norm_dw};
-const struct th_own th_own_bias_grad = {bias_grad_prepare, bias_grad};
+const struct th_own th_own_l2norm_dw = {.prepare = l2norm_dw_prepare, .run = l2norm_dw};
+const struct th_own th_own_bias_grad = {.prepare = bias_grad_prepare, .run = bias_grad};

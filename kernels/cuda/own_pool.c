@@ -30,6 +30,6 @@ static thaw_status gmp_dx(const struct th_call *call)
             a->dy, a->dx, a->index, d[0], (uint32_t)sample, (uint32_t)d[1]});
 }
 
-const struct th_own th_own_gap_dx = {th_own_fits, gap_dx};
-const struct th_own th_own_gmp = {th_own_fits, gmp};
-const struct th_own th_own_gmp_dx = {th_own_fits, gmp_dx};
+const struct th_own th_own_gap_dx = {.prepare = th_own_fits, .run = gap_dx};
+const struct th_own th_own_gmp = {.prepare = th_own_fits, .run = gmp};
+const struct th_own th_own_gmp_dx = {.prepare = th_own_fits, .run = gmp_dx};

@@ -86,8 +86,9 @@ static thaw_status token_mean_dx(const struct th_call *call)
             (uint32_t)s[2], (uint32_t)(t->first * s[2]), (uint32_t)t->count});
 }
 
-const struct th_own th_own_tokens = {th_own_fits, tokens};
-const struct th_own th_own_tokens_dx = {th_own_fits, tokens_dx};
-const struct th_own th_own_tokens_dw = {tokens_dw_prepare, tokens_dw};
-const struct th_own th_own_token_mean = {th_own_fits, token_mean};
-const struct th_own th_own_token_mean_dx = {th_own_fits, token_mean_dx};
+const struct th_own th_own_tokens = {.prepare = th_own_fits, .run = tokens};
+const struct th_own th_own_tokens_dx = {.prepare = th_own_fits, .run = tokens_dx};
+const struct th_own th_own_tokens_dw = {.prepare = tokens_dw_prepare, .run = tokens_dw};
+const struct th_own th_own_token_mean = {.prepare = th_own_fits, .run = token_mean};
+const struct th_own th_own_token_mean_dx = {
+    .prepare = th_own_fits, .run = token_mean_dx};

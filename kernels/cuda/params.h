@@ -328,11 +328,26 @@ struct th_k_sigmoid_ce_dx {
 
 /* ---- update.cu ---- */
 
-/* part: [blocks]; of one block, to which before_ is added. */
-struct th_k_sum_squares {
-    const float *grad, *before_;
-    float *part;
+/* Kernels over several tensors take them as parameters, of which a launch has 4096 bytes:
+ * no table on the device that somebody has to fill. Tensor t has blocks first[t] ..
+ * first[t + 1] - 1. */
+enum { TH_MANY = 64 };
+
+struct th_k_parts {
+    int32_t n;
+    uint32_t first[TH_MANY + 1];
+};
+
+struct th_k_sum_squares_of {
+    const float *grad;
     int64_t count;
+};
+
+struct th_k_sum_squares {
+    const float *before_;
+    float *part, *sum; /* part: a sum a block */
+    struct th_k_parts parts;
+    struct th_k_sum_squares_of each[TH_MANY];
 };
 
 struct th_k_guard {
@@ -354,13 +369,19 @@ struct th_k_hold {
     int64_t count;
 };
 
-struct th_k_sgd {
+struct th_k_sgd_of {
     float *param, *momentum_;
     const float *grad, *start_;
-    const struct th_scalars *scalars;
     int64_t count;
-    float lr_scale, weight_decay, momentum;
+    float lr_scale, weight_decay;
+};
+
+struct th_k_sgd {
+    const struct th_scalars *scalars;
+    float momentum;
     int32_t nesterov;
+    struct th_k_parts parts;
+    struct th_k_sgd_of each[TH_MANY];
 };
 
 /* What all values of a tensor share in a step. */
@@ -368,27 +389,43 @@ struct th_k_adamw_now {
     float pull, keep, step, root, old1, new1;
 };
 
-struct th_k_adamw_begin {
+struct th_k_adamw_begin_of {
     float *t;
-    struct th_k_adamw_now *now;
+    float lr_scale, weight_decay;
+};
+
+struct th_k_adamw_begin {
+    struct th_k_adamw_now *now; /* [n] */
     const struct th_scalars *scalars;
-    float lr_scale, weight_decay, beta1, beta2;
+    float beta1, beta2;
+    int32_t n;
+    struct th_k_adamw_begin_of each[TH_MANY];
+};
+
+struct th_k_adamw_of {
+    float *param, *m, *v;
+    const float *grad, *start_;
+    int64_t count;
 };
 
 struct th_k_adamw {
-    float *param, *m, *v;
-    const float *grad, *start_;
-    const struct th_k_adamw_now *now;
+    const struct th_k_adamw_now *now; /* [n] */
     const struct th_scalars *scalars;
-    int64_t count;
     float beta2, eps;
+    struct th_k_parts parts;
+    struct th_k_adamw_of each[TH_MANY];
+};
+
+struct th_k_ema_of {
+    float *average;
+    const float *param;
+    int64_t count;
 };
 
 struct th_k_ema {
-    float *average;
-    const float *param;
     const struct th_scalars *scalars;
-    int64_t count;
+    struct th_k_parts parts;
+    struct th_k_ema_of each[TH_MANY];
 };
 
 /* ---- weights.cu ---- */

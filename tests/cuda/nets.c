@@ -139,7 +139,7 @@ void net_open_small(struct net *n, const char *device, const char *name)
 
 /* ---- trainings ---- */
 
-void training_plan(struct net *n, const struct training *t, const char *thaw)
+void training_optim(struct net *n, const struct training *t)
 {
     n->optim = (struct th_optim){.kind = t->optimizer,
         .momentum = t->optimizer == TH_SGD ? 0.9F : 0.0F,
@@ -148,18 +148,29 @@ void training_plan(struct net *n, const struct training *t, const char *thaw)
         .beta2 = 0.999F,
         .eps = 1e-8F,
         .clip = t->clip};
+}
+
+void training_plan(struct net *n, const struct training *t, const char *thaw)
+{
+    training_optim(n, t);
     net_plan(n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = BATCH}, thaw, t->bn);
+}
+
+void training_upload(struct net *n, const struct training *t)
+{
+    net_upload(n, 3, t->lr > 0 ? t->lr : 1e-3F);
 }
 
 float training_step(struct net *n, const struct training *t)
 {
     float loss = 0;
-    net_run(n, 3, t->lr > 0 ? t->lr : 1e-3F);
+    training_upload(n, t);
+    must(th_plan_run(n->plan));
     must(th_plan_get(n->plan, "loss", &loss));
     return loss;
 }
 
-static void take_values(struct net *n, struct trace *out)
+void training_values(struct net *n, struct trace *out)
 {
     for (int i = 0; i < n->model.n_params; i++)
         out->n += th_shape_count(&n->model.params[i].shape);
@@ -184,7 +195,7 @@ void training_run(const char *device, const struct training *t, struct trace *ou
             training_plan(&n, t, t->then);
         out->loss[i] = training_step(&n, t);
     }
-    take_values(&n, out);
+    training_values(&n, out);
     net_close(&n);
 }
 

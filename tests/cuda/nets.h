@@ -31,7 +31,12 @@ void net_open_small(struct net *n, const char *device, const char *name);
 
 /* Plan for the training's step. */
 void training_plan(struct net *n, const struct training *t, const char *thaw);
-/* One step on the same images each time; its loss. */
+void training_optim(struct net *n, const struct training *t);
+/* What a step reads: the same images each time. */
+void training_upload(struct net *n, const struct training *t);
+/* Adds the values of all parameters to the trace. */
+void training_values(struct net *n, struct trace *out);
+/* One step; its loss. */
 float training_step(struct net *n, const struct training *t);
 
 void training_run(const char *device, const struct training *t, struct trace *out);

@@ -161,6 +161,55 @@ static void every_order_gives_the_same_bits(void **state)
     }
 }
 
+static void nothing(void *context, int step)
+{
+    (void)context, (void)step;
+}
+
+/* Two steps; watched, each update is a launch of its own. With moving averages. The second
+ * step's launches. */
+static int train_twice(const struct training *t, bool watched, struct trace *out)
+{
+    struct net n;
+    open_emulated(EMU_LATE);
+    net_open_small(&n, "cuda:0", t->net);
+    training_optim(&n, t);
+    n.optim.ema = true;
+    net_plan(&n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 4}, t->thaw, t->bn);
+    for (int i = 0; i < 2; i++) {
+        emu_reset_counters();
+        training_upload(&n, t);
+        must(th_plan_run_watched(n.plan, watched ? nothing : NULL, NULL));
+        must(th_plan_get(n.plan, "loss", &out->loss[i]));
+    }
+    int launches = emu_counters().launches;
+    training_values(&n, out);
+    net_close(&n);
+    close_emulated();
+    return launches;
+}
+
+static void updates_in_a_row_are_as_one_by_one(void **state)
+{
+    (void)state;
+    static const struct training trainings[] = {
+        {"vit", "all", "auto", TH_SGD, 2, NULL, 1.0F, 0, NULL},
+        {"resnet20", "all", "train", TH_ADAMW, 2, NULL, 0, 0, NULL},
+    };
+    for (size_t i = 0; i < sizeof trainings / sizeof *trainings; i++) {
+        struct trace rows = {.n = 0}, one = {.n = 0};
+        int few = train_twice(&trainings[i], false, &rows);
+        int many = train_twice(&trainings[i], true, &one);
+        print_message("%s: %d launches, one by one %d\n", trainings[i].net, few, many);
+        assert_true(few < many * 2 / 3);
+        assert_memory_equal(rows.loss, one.loss, sizeof rows.loss);
+        assert_memory_equal(
+            rows.values, one.values, (size_t)one.n * sizeof *one.values);
+        trace_release(&rows);
+        trace_release(&one);
+    }
+}
+
 /* In a steady step nothing is allocated, and only the loss is waited for. */
 static void a_steady_step_allocates_nothing_and_waits_once(void **state)
 {
@@ -204,6 +253,7 @@ int main(void)
         cmocka_unit_test(a_transformer_trains_as_on_the_cpu),
         cmocka_unit_test(less_precision_trains_nearly_as_on_the_cpu),
         cmocka_unit_test(every_order_gives_the_same_bits),
+        cmocka_unit_test(updates_in_a_row_are_as_one_by_one),
         cmocka_unit_test(a_steady_step_allocates_nothing_and_waits_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -177,6 +177,8 @@ static int operand(struct parse *p, const char *text, char type, bool result)
     const struct symbol *s = find_symbol(p, text);
     if (s && s->space == SHARED && (type == 'r' || type == 'd'))
         return constant(p, s->at, type, s->at == PTX_DYNAMIC);
+    if (s && s->space == PARAM && type == 'd')
+        return constant(p, s->at, type, false);
     return -1;
 }
 

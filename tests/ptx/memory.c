@@ -309,9 +309,30 @@ void ptx_store(struct warp *w, const struct insn *in, uint32_t active)
     }
 }
 
-/* The same value in each lane. */
+/* Parameters at an address that a register has. */
+static void load_param_at(struct warp *w, const struct insn *in, uint32_t active)
+{
+    const lane64 *base = (const void *)&w->units[in->source[0]];
+    uint64_t bytes = in->width * in->vector, all = w->run->kernel->param_bytes;
+    for (; active; active &= active - 1) {
+        int lane = lowest(active);
+        uint64_t at = base[lane] + (uint64_t)in->offset;
+        if (at % bytes != 0 || at > all || bytes > all - at) {
+            ptx_found(w, lane, "reads %d bytes at %lld of %zu bytes of parameters",
+                (int)bytes, (long long)at, (size_t)all);
+            return;
+        }
+        for (int v = 0; v < in->vector; v++)
+            put(w, in, v, lane, w->run->params + at);
+    }
+}
+
 void ptx_load_param(struct warp *w, const struct insn *in, uint32_t active)
 {
+    if (in->n_sources > 0) {
+        load_param_at(w, in, active);
+        return;
+    }
     for (int v = 0; v < in->vector; v++) {
         lane_unit *to = &w->units[in->result[v]];
         lane64 *wide = (void *)to;

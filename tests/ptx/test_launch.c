@@ -243,7 +243,7 @@ thaw_status th_cuda_launch(struct th_device *device, enum th_cuda_kernel kernel,
     const struct th_cuda_grid *grid, void *const *args)
 {
     (void)device;
-    char params[512];
+    char params[4096];
     size_t bytes = th_cuda_kernel_params(kernel);
     assert_true(bytes <= sizeof params);
     memcpy(params, args[0], bytes);
