@@ -44,10 +44,11 @@ static void check_node(const struct tape *t, const struct node *n,
     struct layout layout = {.block = block};
     node_run(t, n, ref, ref, (struct layout){.block = 1}, &expected);
     node_run(t, n, ref, threads[0], layout, &first);
-    check_result(t, n, &first, &expected, (struct th_comparison){.exact = false});
+    check_result(t, n, &first, &expected, (struct th_comparison){.device = threads[0]});
     for (int i = 1; i < N_THREADS; i++) {
         node_run(t, n, ref, threads[i], layout, &other);
-        check_result(t, n, &other, &first, (struct th_comparison){.exact = true});
+        check_result(t, n, &other, &first,
+            (struct th_comparison){.device = threads[i], .exact = true});
         result_release(&other);
     }
     result_release(&first);
