@@ -24,19 +24,23 @@ bool th_leads_out(const char *name)
     return false;
 }
 
-/* Whether the file, or a folder on the way to it from `path + root`, is a link. */
-static bool has_link(char *path, size_t root)
+/* Whether there is a file at `path`, and whether that or a folder on the way to it from
+ * `path + root` is a link. */
+static bool is_file(char *path, size_t root, bool *link)
 {
     struct stat st;
-    for (char *at = path + root + 1;; at++) {
-        at += strcspn(at, "/");
-        char end = *at;
+    bool found = true;
+    *link = false;
+    for (char *at = path + root, end = '/'; end && found && !*link; *at = end) {
+        at += 1 + strcspn(at + 1, "/");
+        end = *at;
         *at = '\0';
-        bool link = lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
-        *at = end;
-        if (link || !end)
-            return link;
+        found = lstat(path, &st) == 0;
+        *link = found && S_ISLNK(st.st_mode);
     }
+    if (*link)
+        found = stat(path, &st) == 0;
+    return found && S_ISREG(st.st_mode);
 }
 
 static bool is_below(const char *root, const char *path)
@@ -53,7 +57,7 @@ static bool is_below(const char *root, const char *path)
 thaw_status th_contained(
     const char *root, const char *name, const char *said, char **path)
 {
-    struct stat st;
+    bool link;
     if (!*name || th_leads_out(name))
         return th_fail(THAW_E_DATA,
             "%s: an image may not be called \"%s\": it must lie below %s", said, name,
@@ -62,9 +66,9 @@ thaw_status th_contained(
     if (!full)
         return THAW_E_MEMORY;
     thaw_status status = THAW_OK;
-    if (stat(full, &st) != 0 || !S_ISREG(st.st_mode))
+    if (!is_file(full, strlen(root), &link))
         status = th_fail(THAW_E_DATA, "%s: there is no image %s", said, full);
-    else if (has_link(full, strlen(root)) && !is_below(root, full))
+    else if (link && !is_below(root, full))
         status = th_fail(THAW_E_DATA,
             "%s: %s is a link that leads out of %s; copy the image there", said, full,
             root);

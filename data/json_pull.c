@@ -162,10 +162,10 @@ static thaw_status measure_string(struct th_pull *p, size_t *n, bool *plain)
     }
 }
 
-/* Decode n bytes in place; terminated. */
-static thaw_status decode(struct th_pull *p, char *text, size_t n)
+/* Decode *n bytes in place; terminated. */
+static thaw_status decode(struct th_pull *p, char *text, size_t *n)
 {
-    const char *at = text, *end = text + n;
+    const char *at = text, *end = text + *n;
     char *to = text;
     while (at < end) {
         const char *why = NULL;
@@ -184,10 +184,12 @@ static thaw_status decode(struct th_pull *p, char *text, size_t n)
             return th_pull_refuse(p, why);
     }
     *to = '\0';
+    *n = (size_t)(to - text);
     return THAW_OK;
 }
 
-thaw_status th_pull_string(struct th_pull *p, const char **text)
+/* A string of *length bytes. */
+static thaw_status read_string(struct th_pull *p, char **text, size_t *length)
 {
     size_t n;
     bool plain;
@@ -197,9 +199,19 @@ thaw_status th_pull_string(struct th_pull *p, const char **text)
     TRY(measure_string(p, &n, &plain));
     char *start = p->at + 1;
     start[n] = '\0'; /* in place of the quote */
+    *length = n;
     if (!plain)
-        TRY(decode(p, start, n));
+        TRY(decode(p, start, length));
     p->at = start + n + 1;
+    *text = start;
+    return THAW_OK;
+}
+
+thaw_status th_pull_string(struct th_pull *p, const char **text)
+{
+    char *start;
+    size_t unused;
+    TRY(read_string(p, &start, &unused));
     *text = start;
     return THAW_OK;
 }
@@ -207,14 +219,15 @@ thaw_status th_pull_string(struct th_pull *p, const char **text)
 thaw_status th_pull_key(struct th_pull *p, const char **key)
 {
     bool more;
-    const char *text;
+    char *text;
+    size_t n;
     *key = NULL;
     TRY(next_in_level(p, &more));
     if (!more)
         return THAW_OK;
-    TRY(th_pull_string(p, &text));
-    size_t n = strlen(text); /* a cut one is none that is asked for */
-    n = n < sizeof p->key ? n : sizeof p->key - 1;
+    TRY(read_string(p, &text, &n));
+    n = n < sizeof p->key ? n
+                          : sizeof p->key - 1; /* a cut one is none that is asked for */
     memcpy(p->key, text, n);
     p->key[n] = '\0';
     *key = p->key;

@@ -88,5 +88,37 @@ expect 0 "csv without boxes" check csv:list.csv --val 0
 } >list.csv
 expect 0 "csv with boxes" check csv:list.csv --val 0
 has "its objects" "boxes    2 objects"
+
+# Annotations that nobody vouches for: a sentence with the place, exit code 3, and nothing
+# is touched.
+bad=cells/annotations/b.xml
+{
+    echo '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">'
+    echo '<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><annotation>&c;</annotation>'
+} >$bad
+expect 3 "a billion laughs" check voc:cells
+has "where they are" "b.xml, line 1: a DOCTYPE"
+voc ../../../etc/passwd rbc 1 2 3 4 >$bad
+expect 3 "a name that leads out" check voc:cells
+has "which" "etc/passwd"
+voc b rbc nan 5 45 15 >$bad
+expect 0 "a box that is no number" check voc:cells --val 0
+has "where it is" "b.xml, line 2: box nan 5 45 15 is no number; left out"
+voc gone rbc 1 2 3 4 >$bad
+rm cells/images/b.ppm
+expect 3 "a missing image" check voc:cells
+has "whose" "b.xml, line 1: there is no image"
+printf '{"images":[{"id":1,"file_name":"images/a.ppm"}],"annotations":[{"id":1,"image_' >cells/x.json
+expect 3 "JSON that is cut off" check coco:cells/x.json
+has "at its end" "x.json, byte 78"
+{
+    printf '{"images":[{"id":1,"file_name":"images/a.ppm"}],"categories":[{"id":1,"name":"a"}],'
+    printf '"annotations":[{"id":5,"image_id":1,"category_id":2,"bbox":[1,2,3,4]}]}'
+} >cells/x.json
+expect 3 "a class that is not there" check coco:cells/x.json
+has "whose" "annotation 5: no category has the id 2"
+printf '{"info":[[[[[[[[[[]]]]]]]]]]}' >cells/x.json
+expect 3 "JSON ten levels deep, without anything in it" check coco:cells/x.json
+has "what it lacks" "must have images, annotations and categories"
 [ $failed = 0 ] && echo "thaw check: all as documented"
 exit $failed

@@ -151,14 +151,14 @@ static void bad_files_are_refused_by_place(void **state)
         {"{\"images\":[{\"id\":7}]}", "no id, or no file_name"},
         {"{\"images\":[{\"id\":7,\"file_name\":3}]}", "a text is wanted here"},
         {"{\"images\":[{\"id\":7,\"file_name\":\"../../etc/passwd\"}]}",
-            "image 7: an image may not be called \"../../etc/passwd\""},
+            "an image may not be called \"../../etc/passwd\""},
         {"{\"images\":[{\"id\":7,\"file_name\":\"/etc/passwd\"}]}",
             "may not be called"},
         {"{\"images\":[{\"id\":7,\"file_name\":\"c.jpg\"}]}",
             "there is no image c.jpg"},
         {"{\"images\":[{\"id\":7,\"file_name\":\"a.jpg\"},"
          "{\"id\":8,\"file_name\":\"c.jpg\"}]}",
-            "image 8: there is no image"},
+            "x.json: there is no image"},
         {"{\"images\":[{\"id\":7,\"file_name\":\"a.jpg\"},"
          "{\"id\":7,\"file_name\":\"b.jpg\"}]}",
             "two images above have one id"},

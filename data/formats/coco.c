@@ -223,17 +223,13 @@ static thaw_status add_picture(struct coco *c, struct picture one, const char *n
     if (!grown)
         return THAW_E_MEMORY;
     c->picture = grown;
-    char *path, *said = th_format("%s, image %lld", c->json.path, (long long)one.id);
-    thaw_status status = said ? THAW_OK : THAW_E_MEMORY;
-    if (status == THAW_OK && !c->images && !th_leads_out(name))
-        status = find_folder(c, name);
-    if (status == THAW_OK)
-        status = th_contained(c->images ? c->images : c->folder, name, said, &path);
-    th_free(said);
-    TRY(status);
+    char *path;
+    if (!c->images && !th_leads_out(name))
+        TRY(find_folder(c, name));
+    TRY(th_contained(c->images ? c->images : c->folder, name, c->json.path, &path));
     one.sample = c->d->split[c->split].n;
     c->picture[c->n_pictures++] = one;
-    status = th_dataset_add_file(c->d, c->split, -1, path);
+    thaw_status status = th_dataset_add_file(c->d, c->split, -1, path);
     th_free(path);
     return status;
 }
