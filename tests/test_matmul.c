@@ -9,11 +9,12 @@ struct sizes {
     bool bias;
 };
 
-/* Whole tiles and panels and what is left of them; parts of k, the last one smaller. */
+/* Whole tiles and panels and what is left of them; parts of k, the last one smaller; strips. */
 static const struct sizes cases[] = {{64, 64, 64, false, false, false},
     {67, 53, 37, false, true, true}, {131, 100, 77, true, false, false},
     {97, 33, 401, false, true, true}, {70, 48, 1201, true, false, false},
-    {300, 17, 769, false, false, false}, {101, 65, 64, true, true, true}};
+    {300, 17, 769, false, false, false}, {101, 65, 64, true, true, true},
+    {72, 1100, 515, false, true, true}, {79, 600, 512, true, false, false}};
 
 static const char *const devices[] = {"cpu:base", "cpu:avx2", "cpu:avx512"};
 

@@ -32,12 +32,11 @@ static struct th_dnnl_matmul describe(const struct th_call *call)
 }
 
 /* Of the peak, over ViT-S's products with two threads: on AVX2 (Zen 3) oneDNN's reach 82 %,
- * own ones 88 %. On AVX-512 (Sapphire Rapids) oneDNN's 70 to 85 %, as the machine's neighbours
- * allow, own ones 0.87 to 0.93 times that with 12x2 registers; 8x3, 9x3, 6x4 with parts of
- * 384 or 512: y at most equal, dx 0.93 to 0.98, dw 0.8 to 0.9. */
+ * own ones 88 %; on AVX-512 (Sapphire Rapids) 77 to 82 % and 80 to 85 % while the machine's
+ * neighbours are quiet, 69 and 72 % else. Of ViT-B's, oneDNN's 57 % and own ones 71 %. */
 static bool prefers_own(const struct th_cpu *cpu, const struct th_matmul *p)
 {
-    return cpu->level == TH_ISA_AVX2 && th_matmul_can(p, cpu->isa->matmul);
+    return cpu->level != TH_ISA_BASE && th_matmul_can(p, cpu->isa->matmul);
 }
 
 static void linear_release(struct th_call *call)

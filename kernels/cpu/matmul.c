@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns how matrix products are cut into parts and spread over threads; the arithmetic is
- * isa/matmul.c's. */
+ * isa/matmul.c's, or isa/matmul_avx512.c's. */
 #include "matmul.h"
 
 #include "cpu.h"
@@ -8,7 +8,6 @@
 enum {
     K_PART =
         512, /* a panel of 16 columns is then 32 KB, and half of it in use: a first cache */
-    BLOCK = 96,  /* rows of K_PART values: 144 KB, a third of a second cache */
     ENOUGH = 64, /* rows of c that pay for a copy of b */
 };
 
@@ -37,7 +36,11 @@ void th_matmul_init(struct th_matmul *p, const struct th_matmul_isa *isa, int th
 {
     int64_t panels = th_parts(p->n, isa->panel);
     p->k_part = th_parts(p->k, th_parts(p->k, K_PART));
-    p->block = BLOCK / isa->rows * isa->rows;
+    p->block = isa->tiles * isa->rows;
+    p->strip = isa->strip / (isa->panel * p->k_part);
+    if (p->strip < 1)
+        p->strip = 1;
+    p->packs = isa->b_rows && p->b_k != 1 ? th_parts(p->k_part, isa->b_rows) : panels;
     share(p, th_parts(p->m, isa->rows), panels, threads);
     p->worker_floats = p->block * (p->k_part + TH_MATMUL_SKEW);
     p->n_packed = panels * isa->panel * p->k_part;
@@ -45,10 +48,10 @@ void th_matmul_init(struct th_matmul *p, const struct th_matmul_isa *isa, int th
 }
 
 /* The call's state begins with it. */
-static void pack(const struct th_call *call, int64_t panel)
+static void pack(const struct th_call *call, int64_t part)
 {
     const struct th_matmul_job *job = call->state;
-    job->isa->pack(&job->sizes, &job->args, panel);
+    job->isa->pack(&job->sizes, &job->args, part);
 }
 
 static void multiply(const struct th_call *call, int64_t worker)
@@ -62,7 +65,7 @@ void th_matmul_run(const struct th_call *call, struct th_matmul_job *job)
     const struct th_matmul *p = &job->sizes;
     int64_t *from = &job->args.from;
     for (*from = 0; *from < p->k; *from += p->k_part) {
-        th_parallel(call, th_parts(p->n, job->isa->panel), pack);
+        th_parallel(call, p->packs, pack);
         th_parallel(call, p->row_workers * p->column_workers, multiply);
     }
 }

@@ -2,10 +2,10 @@
  * Own matrix products of floats: c[m][n] = a[m][k] b[k][n] + bias[n].
  *
  * b is copied to panels, k_part of its rows at a time, by all workers; then every worker
- * multiplies its rows and columns of c. What a tile of registers cannot read as it lies (a
- * whose rows are not contiguous, the last rows) is copied, too. Blocks: a panel's k_part
- * values stay in the first cache, `block` rows of a in the second (Goto and van de Geijn
- * 2008, "Anatomy of high-performance matrix multiplication").
+ * multiplies its rows and columns of c, a block of rows of a at a time, which it copies.
+ * Either a panel's k_part values stay in the first cache and the block in the second (Goto and
+ * van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), or a tile's rows of
+ * a in the first and a strip of panels in the second.
  *
  * A value of c is one sum in the order of k whatever the blocks, workers and place, but
  * for a rounding where a part ends: neither threads nor rows beside it change a bit. */
@@ -25,7 +25,8 @@ struct th_matmul {
     int64_t a_row, a_k;    /* from a value of a to the next row's; to the next k's */
     int64_t b_k, b_column; /* of each pair, one is 1 */
     int64_t k_part;        /* the last part may be smaller */
-    int64_t block;         /* rows of a that are worked on at once */
+    int64_t block, strip;  /* rows of a, panels of b that are worked on at once */
+    int64_t packs;         /* parts of a copy of b */
     int row_workers, column_workers;
     int64_t n_packed, worker_floats,
         n_scratch; /* floats of b's panels; a worker's; all */
@@ -38,11 +39,15 @@ struct th_matmul_args {
     int64_t from; /* first k of the part */
 };
 
-/* One instruction set's kernels, in isa/matmul.c. */
+/* One instruction set's kernels, in isa/matmul.c or isa/matmul_avx512.c. */
 struct th_matmul_isa {
     int panel, rows; /* a tile of registers: columns, rows */
+    int tiles;       /* in a block of a */
+    int strip;       /* floats of b that are worked on at once */
+    int b_rows;      /* a part of a copy of b has so many of its rows where they are
+                      * contiguous; 0, or else: a panel */
     void (*pack)(
-        const struct th_matmul *p, const struct th_matmul_args *a, int64_t panel);
+        const struct th_matmul *p, const struct th_matmul_args *a, int64_t part);
     void (*multiply)(
         const struct th_matmul *p, const struct th_matmul_args *a, int64_t worker);
 };

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the arithmetic of own matrix products on AVX-512; matmul.h says how they are cut.
+ *
+ * Scratch: b's part in panels [n/PANEL][k_part][PANEL], zero beyond n; then, each worker's
+ * copy of a block of a, tiles [M][k_part + TH_MATMUL_SKEW].
+ *
+ * A tile's rows of a meet one panel after the other: every sum reads them, from the first
+ * cache; a vector of b serves 14 sums and comes from the second. A tile is [k][M] there. */
+#include "matmul_share.h"
+
+enum {
+    M = 14,
+    TILES = 4, /* in a block: of a whose columns are contiguous, 224 bytes of a row */
+    STRIP = 1 << 18, /* floats of panels: half of a second cache of 2 MB */
+    B_ROWS = 16,     /* rows of b in a part of its copy */
+    TAKEN = 32,      /* rows of a's memory that a tile takes from at once */
+};
+
+/* ---- copies of b ---- */
+
+/* Rows [from, end) of b's part to their places in all panels: memory is read as it lies. */
+static void pack_rows(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t from, int64_t end)
+{
+    for (int64_t k = from; k < end; k++) {
+        const float *row = a->b + (a->from + k) * p->b_k;
+        float *to = a->scratch + k * PANEL;
+        int64_t j = 0;
+        for (; j + PANEL <= p->n; j += PANEL, to += PANEL * p->k_part)
+            memcpy(to, row + j, sizeof *to * PANEL);
+        if (j == p->n)
+            continue;
+        memcpy(to, row + j, sizeof *to * (size_t)(p->n - j));
+        memset(to + p->n - j, 0, sizeof *to * (size_t)(j + PANEL - p->n));
+    }
+}
+
+static void pack(
+    const struct th_matmul *p, const struct th_matmul_args *a, int64_t part)
+{
+    int64_t n = part_of(p, a), j = part * PANEL;
+    if (p->b_k == 1)
+        pack_across(a->b + a->from + j * p->b_column, p->b_column,
+            smaller(PANEL, p->n - j), n, a->scratch + j * p->k_part);
+    else
+        pack_rows(p, a, part * B_ROWS, smaller((part + 1) * B_ROWS, n));
+}
+
+/* Rows of a as columns, [n][M]. Whole vectors are stored, what is too much of one is
+ * overwritten by the next. */
+static void turn(
+    const struct th_matmul *p, const float *from, int64_t rows, int64_t n, float *to)
+{
+    int64_t whole = n / TH_LANES * TH_LANES;
+    for (int64_t k = 0; k < whole; k += TH_LANES) {
+        th_vf v[TH_LANES];
+        for (int64_t l = 0; l < TH_LANES; l++)
+            v[l] = l < rows ? vf_load(from + l * p->a_row + k) : vf_all(0);
+        vf_transpose(v);
+        for (int64_t l = 0; l < TH_LANES; l++)
+            vf_store(to + (k + l) * M, v[l]);
+    }
+    for (int64_t k = whole; k < n; k++)
+        for (int64_t r = 0; r < M; r++)
+            to[k * M + r] = r < rows ? from[r * p->a_row + k] : 0;
+}
+
+/* n floats of a tile's columns, likewise. */
+static void take(const struct th_matmul *p, const float *from, int64_t n, float *to)
+{
+    for (int64_t k = 0; k < n; k++)
+        vf_store(to + k * M, vf_load(from + k * p->a_k));
+}
+
+static void take_some(
+    const struct th_matmul *p, const float *from, int64_t rows, int64_t n, float *to)
+{
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t r = 0; r < M; r++)
+            to[k * M + r] = r < rows ? from[k * p->a_k + r] : 0;
+}
+
+/* Tiles of a block whose columns are contiguous. Rows of memory that are far apart are read
+ * a few at a time by all tiles: neighbours share lines of the cache. */
+static void take_block(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t row, int64_t rows, float *copy)
+{
+    int64_t n = part_of(p, a);
+    for (int64_t k = 0; k < n; k += TAKEN)
+        for (int64_t r = 0; r < rows; r += M) {
+            const float *from = a->a + (a->from + k) * p->a_k + row + r;
+            float *to = copy + r * (n + TH_MATMUL_SKEW) + k * M;
+            if (row + r + TH_LANES <= p->m)
+                take(p, from, smaller(TAKEN, n - k), to);
+            else
+                take_some(p, from, smaller(M, rows - r), smaller(TAKEN, n - k), to);
+        }
+}
+
+/* Rows [row, row + rows) of a, in tiles; what is left of the last one is zero. */
+static void copy_block(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t row, int64_t rows, float *copy)
+{
+    int64_t n = part_of(p, a);
+    if (p->a_k != 1) {
+        take_block(p, a, row, rows, copy);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r += M) {
+        const float *from = a->a + a->from + (row + r) * p->a_row;
+        float *to = copy + r * (n + TH_MATMUL_SKEW);
+        turn(p, from, smaller(M, rows - r), n, to);
+    }
+}
+
+/* ---- products ---- */
+
+/* By name of register: from C, gcc 12 keeps the sums in memory beside the registers, and
+ * broadcasts values of a by instructions of their own; a core whose other thread is busy
+ * cannot issue that many. Of 32 registers, 28 are sums: of row r, zmm(r) and zmm(14 + r). */
+_Static_assert((int)M == 14 && (int)PANEL == 32, "the registers below");
+
+/* clang-format off */
+#define COLUMN_0 "0,1,2,3,4,5,6,7,8,9,10,11,12,13"
+#define COLUMN_1 "14,15,16,17,18,19,20,21,22,23,24,25,26,27"
+
+/* The same for every sum of a column; \\s is the sum's register. */
+#define EACH(column, instructions) ".irp s," column "\n" instructions ".endr\n"
+
+/* Products of k, counted from where a and b point: [k][14] floats by [k][32]. */
+#define STEP(k)                                                                        \
+    "vmovups 128*" #k "(%[b]), %%zmm28\n"                                              \
+    "vmovups 128*" #k "+64(%[b]), %%zmm29\n" EACH(COLUMN_0,                            \
+        "vfmadd231ps 56*" #k "+4*\\s(%[a])%{1to16%}, %%zmm28, %%zmm\\s\n")             \
+        EACH(COLUMN_1,                                                                 \
+            "vfmadd231ps 56*" #k "+4*(\\s-14)(%[a])%{1to16%}, %%zmm29, %%zmm\\s\n")
+#define NEXT(n) "add $56*" #n ", %[a]\nadd $128*" #n ", %[b]\n"
+
+/* c[M][PANEL], rows `apart`: a tile of a [n][M] by a panel of b [n][PANEL]. The sums begin with
+ * `start` [PANEL] in every row, NULL: with zero, and are added to c where `more`. c is asked
+ * for a row at a time, so that its lines do not hold up those of b. */
+static void tile(const float *a, const float *b, int64_t n, const float *start,
+    bool more, int64_t apart, float *c)
+{
+    static const float zero[PANEL];
+    const float *first = start ? start : zero;
+    float *at = c; /* walks down c */
+    int64_t asking = smaller(n / 4, M), fours = n / 4 - asking, ones = n % 4;
+    __asm__ volatile(
+        EACH(COLUMN_0, "vmovups (%[first]), %%zmm\\s\n")
+        EACH(COLUMN_1, "vmovups 64(%[first]), %%zmm\\s\n")
+        "test %[asking], %[asking]\n"
+        "jz 2f\n"
+        ".p2align 6\n"
+        "1:\n" STEP(0) STEP(1) "prefetcht0 (%[at])\n"
+        STEP(2) STEP(3) "prefetcht0 64(%[at])\n"
+        "add %[apart], %[at]\n" NEXT(4)
+        "dec %[asking]\n"
+        "jnz 1b\n"
+        "2:\n"
+        "test %[fours], %[fours]\n"
+        "jz 4f\n"
+        ".p2align 6\n"
+        "3:\n" STEP(0) STEP(1) STEP(2) STEP(3) NEXT(4)
+        "dec %[fours]\n"
+        "jnz 3b\n"
+        "4:\n"
+        "test %[ones], %[ones]\n"
+        "jz 6f\n"
+        "5:\n" STEP(0) NEXT(1)
+        "dec %[ones]\n"
+        "jnz 5b\n"
+        "6:\n"
+        "cmpb $0, %[more]\n"
+        "je 7f\n"
+        "mov %[c], %[at]\n"
+        EACH(COLUMN_0, "vaddps (%[at]), %%zmm\\s, %%zmm\\s\nadd %[apart], %[at]\n")
+        "lea 64(%[c]), %[at]\n"
+        EACH(COLUMN_1, "vaddps (%[at]), %%zmm\\s, %%zmm\\s\nadd %[apart], %[at]\n")
+        "7:\n"
+        "mov %[c], %[at]\n"
+        EACH(COLUMN_0, "vmovups %%zmm\\s, (%[at])\nadd %[apart], %[at]\n")
+        "lea 64(%[c]), %[at]\n"
+        EACH(COLUMN_1, "vmovups %%zmm\\s, (%[at])\nadd %[apart], %[at]\n")
+        : [a] "+&r"(a), [b] "+&r"(b), [at] "+&r"(at), [asking] "+&r"(asking),
+        [fours] "+&r"(fours), [ones] "+&r"(ones)
+        : [c] "r"(c), [first] "r"(first), [apart] "r"(4 * apart), [more] "m"(more)
+        : "cc", "memory", "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6",
+        "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", "zmm14", "zmm15",
+        "zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23",
+        "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29");
+}
+/* clang-format on */
+
+/* The tile at a row and a column of c: a tile of a by the column's panel. */
+static void product(const struct th_matmul *p, const struct th_matmul_args *a,
+    const float *l, int64_t row, int64_t column)
+{
+    int64_t rows = smaller(M, p->m - row), columns = smaller(PANEL, p->n - column);
+    const float *panel = a->scratch + column * p->k_part;
+    const float *start = a->bias && a->from == 0 ? a->bias + column : NULL;
+    float *c = a->c + row * p->n + column;
+    bool more = a->from > 0;
+    if (rows == M && columns == PANEL) {
+        tile(l, panel, part_of(p, a), start, more, p->n, c);
+        return;
+    }
+    float out[M * PANEL], bias[PANEL] = {0};
+    if (start)
+        start = memcpy(bias, start, sizeof *bias * (size_t)columns);
+    tile(l, panel, part_of(p, a), start, false, PANEL, out);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < columns; j++)
+            c[r * p->n + j] =
+                more ? c[r * p->n + j] + out[r * PANEL + j] : out[r * PANEL + j];
+}
+
+/* Rows [row, end) of a block by panels [first, last). */
+static void block(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t row, int64_t end, int64_t first, int64_t last, float *copy)
+{
+    int64_t apart = part_of(p, a) + TH_MATMUL_SKEW;
+    copy_block(p, a, row, end - row, copy);
+    for (int64_t r = row; r < end; r += M)
+        for (int64_t j = first; j < last; j++)
+            product(p, a, copy + (r - row) * apart, r, j * PANEL);
+}
+
+static void worker(
+    const struct th_matmul *p, const struct th_matmul_args *a, int64_t worker)
+{
+    struct share s = share_of(p, worker, M);
+    int64_t n = s.panels - s.panel, strips = th_parts(n, p->strip);
+    float *copy = a->scratch + p->n_packed + worker * p->worker_floats;
+    for (int64_t i = 0; i < strips; i++)
+        for (int64_t row = s.row; row < s.end; row += p->block)
+            block(p, a, row, smaller(s.end, row + p->block), s.panel + i * n / strips,
+                s.panel + (i + 1) * n / strips, copy);
+}
+
+const struct th_matmul_isa TH_ISA_NAME(th_matmul) = {
+    .panel = PANEL,
+    .rows = M,
+    .tiles = TILES,
+    .strip = STRIP,
+    .b_rows = B_ROWS,
+    .pack = pack,
+    .multiply = worker,
+};
