@@ -2,12 +2,14 @@
 """COCO's figures beside pycocotools: equal on the same detections, and how much sooner.
 
     python3 tests/peers/ap.py BUILD [IMAGES [CLASSES]]      (needs numpy, pycocotools; 5000, 80)
+    python3 tests/peers/ap.py BUILD TRUTH.json RESULTS.json       the same of a detector's results, COCO's formats
 
 Objects as many an image as in COCO (7.3), 100 detections an image: moved objects, and boxes anywhere.
 pycocotools' time is evaluate() and accumulate(), after its index is made; one thread on both sides.
 """
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +57,29 @@ def write(path, data, classes):
             f.write(np.ascontiguousarray(row, np.float32).tobytes())
 
 
+def load(truth, results):
+    """A detector's, as make() gives them; corners rounded to floats, as Thaw keeps them."""
+    with open(truth) as t, open(results) as r:
+        truth, results = json.load(t), json.load(r)
+    category = {c["id"]: i for i, c in enumerate(sorted(truth["categories"], key=lambda c: c["id"]))}
+    rows = {i["id"]: ([], []) for i in sorted(truth["images"], key=lambda i: i["id"])}
+    for a in truth["annotations"]:
+        rows[a["image_id"]][0].append(a)
+    for d in results:
+        rows[d["image_id"]][1].append(d)
+
+    def table(items, *more):
+        b = np.array([i["bbox"] for i in items], np.float64).reshape(-1, 4)
+        b = np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1).astype(np.float32)
+        return [b] + [np.array([f(i) for i in items], t) for f, t in more]
+
+    for objects, found in rows.values():
+        box, area, c, crowd = table(objects, (lambda a: a["area"], np.float32),
+                                    (lambda a: category[a["category_id"]], np.int32), (lambda a: a.get("iscrowd", 0), np.int32))
+        yield box, area, c, crowd, *table(found, (lambda d: d["score"], np.float32),
+                                          (lambda d: category[d["category_id"]], np.int32))
+
+
 def xywh(b):
     b = b.astype(np.float64)
     return np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], 1).tolist()
@@ -84,8 +109,12 @@ def pycocotools(data, classes):
 
 def main():
     build = sys.argv[1]
-    images, classes = (int(x) for x in (sys.argv[2:] + ["5000", "80"][len(sys.argv) - 2:])[:2])
-    data = list(make(np.random.default_rng(1), images, classes))
+    if len(sys.argv) == 4 and sys.argv[2].endswith(".json"):
+        data = list(load(sys.argv[2], sys.argv[3]))
+        images, classes = len(data), 1 + max(int(max(c, default=0)) for row in data for c in (row[2], row[6]))
+    else:
+        images, classes = (int(x) for x in (sys.argv[2:] + ["5000", "80"][len(sys.argv) - 2:])[:2])
+        data = list(make(np.random.default_rng(1), images, classes))
     with contextlib.redirect_stdout(io.StringIO()):
         theirs, stats = pycocotools(data, classes)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +124,7 @@ def main():
                                                   capture_output=True, text=True).stdout.split()] for _ in range(3)]
     ours = sorted(r[0] for r in runs)[1]
     worst = max(abs(a - b) for a, b in zip(runs[0][1:], stats))
-    print(f"{images} images, {classes} classes, {images * DETECTIONS} detections: pycocotools {theirs:.2f} s, "
+    print(f"{images} images, {classes} classes, {sum(len(row[4]) for row in data)} detections: pycocotools {theirs:.2f} s, "
           f"Thaw {ours:.3f} s (VOC's figures and kinds of errors too), {theirs / ours:.0f} times as fast; "
           f"the largest difference of the 12 figures is {worst:.1e}")
     return int(worst > 1e-6)
