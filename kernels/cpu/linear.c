@@ -32,8 +32,8 @@ static struct th_dnnl_matmul describe(const struct th_call *call)
 }
 
 /* Of the peak, over ViT-S's products with two threads: on AVX2 (Zen 3) oneDNN's reach 82 %,
- * own ones 88 %; on AVX-512 (Sapphire Rapids) 77 to 82 % and 80 to 85 % while the machine's
- * neighbours are quiet, 69 and 72 % else. Of ViT-B's, oneDNN's 57 % and own ones 71 %. */
+ * own ones 88 %; on AVX-512 (Sapphire Rapids) 70 to 80 %, as the machine's neighbours
+ * allow, own ones 1.03 to 1.08 times that. Of ViT-B's, 66 and 81 %. */
 static bool prefers_own(const struct th_cpu *cpu, const struct th_matmul *p)
 {
     return cpu->level != TH_ISA_BASE && th_matmul_can(p, cpu->isa->matmul);
