@@ -178,6 +178,55 @@ struct th_k_l2norm_dw {
     int64_t rows, width;
 };
 
+/* ---- groupnorm.cu: [samples][plane][channels], groups of `each` channels ---- */
+
+struct th_k_groups {
+    int64_t n; /* of all samples, below 2^32 */
+    uint32_t plane, channels, groups, each;
+};
+
+struct th_k_groupnorm {
+    const void *x;
+    void *y;
+    const float *gamma, *beta;
+    float *mean, *rstd;
+    struct th_k_groups g;
+    float eps;
+};
+
+struct th_k_groupnorm_dx {
+    const void *dy, *x;
+    void *dx;
+    const float *gamma, *mean, *rstd;
+    struct th_k_groups g;
+};
+
+struct th_k_groupnorm_dw {
+    const void *dy, *x;
+    const float *mean, *rstd;
+    struct th_k_columns c;
+    uint32_t plane, groups, each;
+};
+
+/* ---- pyramid.cu: [samples][h][w][channels] ---- */
+
+/* From x_h x x_w to h x w, or back; all of them below 2^16. */
+struct th_k_upsample {
+    const void *x, *add_;
+    void *y;
+    int64_t samples;
+    uint32_t x_h, x_w, h, w, channels;
+};
+
+/* `count` values of each sample, from x_first on to y_first; `step`: what all of these, and
+ * the values of the samples, are multiples of. */
+struct th_k_map_rows {
+    const void *x;
+    void *y;
+    int64_t samples;
+    uint32_t x_sample, x_first, y_sample, y_first, count, step;
+};
+
 /* ---- pool.cu: [samples][plane][channels] and [samples][channels] ---- */
 
 struct th_k_gap_dx {
@@ -324,6 +373,62 @@ struct th_k_sigmoid_ce_dx {
     const struct th_scalars *scalars;
     int64_t count;
     uint32_t classes;
+};
+
+/* ---- detect.cu: rows of each image; losses [blocks] ---- */
+
+struct th_k_focal {
+    const float *logits, *weight;
+    const int32_t *target;
+    float *losses;
+    int64_t images;
+    uint32_t rows, width;
+    float alpha, gamma;
+};
+
+struct th_k_focal_dx {
+    const float *logits, *weight;
+    const int32_t *target;
+    float *dlogits;
+    const struct th_scalars *scalars;
+    int64_t images;
+    uint32_t rows, width;
+    float alpha, gamma;
+};
+
+struct th_k_boxes {
+    const float *x, *box, *weight;
+    const int32_t *target;
+    int64_t images;
+    uint32_t rows;
+    int32_t kind; /* enum th_box_loss */
+    float beta;
+};
+
+struct th_k_box_loss {
+    struct th_k_boxes b;
+    float *losses;
+};
+
+struct th_k_box_loss_dx {
+    struct th_k_boxes b;
+    float *dx;
+    const struct th_scalars *scalars;
+};
+
+struct th_k_masked_ce {
+    const float *logits, *target, *weight;
+    float *losses;
+    int64_t images;
+    uint32_t rows;
+};
+
+struct th_k_masked_ce_dx {
+    const float *logits, *target, *weight;
+    float *dlogits;
+    const struct th_scalars *scalars;
+    int64_t images;
+    uint32_t rows;
 };
 
 /* ---- update.cu ---- */

@@ -184,12 +184,15 @@ static bool in(const char *name, const char *const *list)
 
 static void resize(const char *name, struct ptx_launch *l, bool small)
 {
-    /* a sum a block, or one thread; sums of chunks of rows, a block row each, in whole blocks */
+    /* a sum a block, or one thread; sums of chunks of rows, a block row each, in whole
+     * blocks, as are those of a group */
     static const char *const fixed[] = {
         "sum_squares", "l2norm_dw", "sum_all", "guard", "adamw_begin", NULL};
+    static const char *const losses[] = {
+        "sigmoid_ce", "focal", "box_loss", "masked_ce", NULL};
     static const char *const chunks[] = {"bn_stats_f32", "bn_stats_bf16", "bn_reduce",
-        "layernorm_dw", "bias_grad", "tokens_dw", NULL};
-    if (in(name, fixed) || strcmp(name, "sigmoid_ce") == 0)
+        "layernorm_dw", "groupnorm", "bias_grad", "tokens_dw", NULL};
+    if (in(name, fixed) || (in(name, losses) && !strstr(name, "_dx")))
         return;
     l->grid[0] = small ? 1 : l->grid[0] + 1;
     if (in(name, chunks))

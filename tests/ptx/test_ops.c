@@ -311,6 +311,29 @@ static const struct op_case more_cases[] = {
     {"concat of more", TH_OP_concat, GRADIENT, .operands = "x5,170 x5,300"},
     {"softmax_ce of many", TH_OP_softmax_ce, GRADIENT, .operands = "x77,70 t77,70"},
     {"sigmoid_ce of many", TH_OP_sigmoid_ce, GRADIENT, .operands = "x300,9 t300,9 +9"},
+    {"groupnorm of 8 of 64", TH_OP_groupnorm, GRADIENT,
+        .attr.norm = {.eps = 1e-5F, .groups = 8}, "x2,64,5,9 c64 c64"},
+    {"groupnorm of 4 of 136, chunks", TH_OP_groupnorm, GRADIENT,
+        .attr.norm = {.eps = 1e-5F, .groups = 34}, "x2,136,16,17 c136 c136"},
+    {"groupnorm of 3 of 33, chunks", TH_OP_groupnorm, GRADIENT,
+        .attr.norm = {.eps = 1e-5F, .groups = 11}, "x1,33,23,31 c33 c33"},
+    {"upsample of 264", TH_OP_upsample, GRADIENT, .attr.upsample = {{5, 4}},
+        .operands = "x2,264,2,3 x2,264,5,4"},
+    {"upsample of 33, alone", TH_OP_upsample, GRADIENT, .attr.upsample = {{5, 4}},
+        .operands = "x2,33,2,3 -"},
+    {"map_rows of 1100", TH_OP_map_rows, GRADIENT, .attr.rows = {.width = 11},
+        .operands = "x2,33,9,4 x2,33,2,2 - - - - - -"},
+    {"map_rows of vectors", TH_OP_map_rows, GRADIENT, .attr.rows = {.width = 4},
+        .operands = "x2,24,19,7 x2,24,3,3 - - - - - -"},
+    {"focal of many", TH_OP_focal, GRADIENT, .attr.focal = {0.25F, 2},
+        .operands = "x3,200,5 l3,200 +3"},
+    {"box_loss of many deltas", TH_OP_box_loss, GRADIENT,
+        .attr.box = {.kind = TH_BOX_GIOU_DELTAS},
+        .operands = "x2,300,4 r2,300,4 l2,300 +2"},
+    {"box_loss of many sides", TH_OP_box_loss, GRADIENT,
+        .attr.box = {.kind = TH_BOX_GIOU_SIDES},
+        .operands = "p2,300,4 +2,300,4 l2,300 +2"},
+    {"masked_ce of many", TH_OP_masked_ce, GRADIENT, .operands = "x3,300,1 y3,300 +3"},
     {"ema of vectors", TH_OP_ema, FORWARD, .operands = "x1032 x1032 s9"},
     {"ema of odd length", TH_OP_ema, FORWARD, .operands = "x1031 x1031 s9"},
     {"accumulate vectors", TH_OP_accumulate, FORWARD, .operands = "x1032 x1032 s9"},
@@ -479,11 +502,11 @@ static void each_kernel_means_it_in_bf16(void **state)
 }
 
 /* Small kernels a good part of which is a copy of their loop for no tokens, no chunks, no
- * outputs, of which there always is one. */
+ * outputs, no images, of which there always is one. */
 static bool has_a_copy_for_nothing(const char *kernel)
 {
-    static const char *const names[] = {
-        "token_mean_f32", "token_mean_bf16", "bn_stats_end", "sum_chunks", "lora_da"};
+    static const char *const names[] = {"token_mean_f32", "token_mean_bf16",
+        "bn_stats_end", "sum_chunks", "lora_da", "focal"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(kernel, names[i]) == 0)
             return true;
