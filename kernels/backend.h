@@ -118,6 +118,13 @@ struct th_backend {
         struct th_device *device, void *dst, const void *host, size_t bytes);
     thaw_status (*download)(
         struct th_device *device, void *host, const void *src, size_t bytes);
+    /* What is enqueued between `record` and `recorded` does not run, but becomes a recording
+     * that `replay` enqueues, any number of times: the same kernels on the same arguments.
+     * `recorded` with NULL gives it up. NULL members: cannot. */
+    thaw_status (*record)(struct th_device *device);
+    thaw_status (*recorded)(struct th_device *device, void **recording);
+    thaw_status (*replay)(struct th_device *device, void *recording);
+    void (*forget)(struct th_device *device, void *recording);
     /* Make pages read-only or writable again; a write then traps. NULL: cannot. */
     thaw_status (*protect)(
         struct th_device *device, void *p, size_t bytes, bool readonly);

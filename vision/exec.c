@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Runs plans: binds pointers when the arena moved, runs the steps in order, keeps
  * versions, so that what is derived from lasting values is made again only when one of
- * them changed. Allocates nothing while running (P1). */
+ * them changed. Allocates nothing while running (P1), but for what a device keeps of a
+ * recording: a run that is like the one before it is recorded where the device can, and
+ * enqueued as a whole from then on. */
 #include "pass.h"
 
 #include "mem.h"
@@ -83,22 +85,36 @@ static bool has_lost(const struct th_plan *p, const struct th_step *s)
     return in_arena && (p->lost || s->moves || p->keeping == TH_NOT_KEPT);
 }
 
-/* The step, and its partner where it has one; *ran is false where what it makes is there. */
-static thaw_status run_step(struct th_plan *p, int i, bool *ran)
+/* The step that runs in place i: with a partner, the first of the two. */
+static struct th_step *at(struct th_plan *p, int i)
 {
     int other = p->steps[i].partner;
-    struct th_step *s = &p->steps[other >= 0 && other < i ? other : i];
-    uint64_t now = versions(p, s);
-    s->call.stale = now != s->seen || has_lost(p, s);
-    *ran = !s->derived || s->call.stale;
-    if (!*ran)
-        return THAW_OK;
-    TRY(s->kernel->run(&s->call));
-    s->seen = now;
-    bump_written(p, s);
-    if (s->partner >= 0)
-        bump_written(p, &p->steps[s->partner]);
-    return THAW_OK;
+    return &p->steps[other >= 0 && other < i ? other : i];
+}
+
+/* Says of each place whether something runs there, and what is stale, as if all of it ran.
+ * What it says, as a number: two runs with the same one are the same calls. */
+static uint64_t look_ahead(struct th_plan *p)
+{
+    uint64_t said = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = at(p, i);
+        p->steps[i].due = false;
+        if (p->steps[i].runs_at != i)
+            continue; /* its partner runs it */
+        uint64_t now = versions(p, s);
+        s->call.stale = now != s->seen || has_lost(p, s);
+        p->steps[i].due = !s->derived || s->call.stale;
+        const uint8_t bits = (uint8_t)(p->steps[i].due | s->call.stale << 1);
+        said = th_hash(&bits, sizeof bits, said);
+        if (!p->steps[i].due)
+            continue;
+        s->seen = now;
+        bump_written(p, s);
+        if (s->partner >= 0)
+            bump_written(p, &p->steps[s->partner]);
+    }
+    return said;
 }
 
 /* How many steps from i on are calls of one op that the device runs together. */
@@ -114,33 +130,88 @@ static int row_of(const struct th_plan *p, int i)
     return n;
 }
 
-static thaw_status run_row(struct th_plan *p, int i, int n)
+static thaw_status enqueue(
+    struct th_plan *p, void (*after)(void *context, int step), void *context)
 {
-    TRY(p->steps[i].kernel->run_all(&p->calls[i], n));
-    for (int k = i; k < i + n; k++)
-        bump_written(p, &p->steps[k]);
+    for (int i = 0, n = 1; i < p->n_steps; i += n) {
+        n = after ? 1 : row_of(p, i);
+        if (n > 1)
+            TRY(p->steps[i].kernel->run_all(&p->calls[i], n));
+        if (n > 1 || !p->steps[i].due)
+            continue;
+        const struct th_step *s = at(p, i);
+        TRY(s->kernel->run(&s->call));
+        if (after)
+            after(context, i);
+    }
     return THAW_OK;
+}
+
+/* ---- recordings ---- */
+
+void th_plan_forget(struct th_plan *p)
+{
+    struct th_device *device = p->store->device;
+    if (p->recording)
+        device->backend->forget(device, p->recording);
+    p->recording = NULL;
+}
+
+/* A host step waits in between: nothing to record. */
+static bool can_record(const struct th_plan *p)
+{
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].kernel == &th_hosted_kernel)
+            return false;
+    return p->store->device->backend->record && !p->unrecordable;
+}
+
+/* What fails here may go well one call after the other: that is tried once, and then it is
+ * left at that. */
+static void record(struct th_plan *p)
+{
+    struct th_device *device = p->store->device;
+    th_plan_forget(p);
+    thaw_status status = device->backend->record(device);
+    if (status == THAW_OK) {
+        status = enqueue(p, NULL, NULL);
+        thaw_status ended =
+            device->backend->recorded(device, status == THAW_OK ? &p->recording : NULL);
+        status = status == THAW_OK ? ended : status;
+    }
+    p->unrecordable = status != THAW_OK;
+}
+
+/* Two runs alike are taken for what goes on: the second is recorded, later ones are that. */
+static thaw_status enqueue_or_replay(struct th_plan *p, uint64_t calls)
+{
+    struct th_device *device = p->store->device;
+    if (!(p->recording && calls == p->recorded) && calls == p->last && can_record(p)) {
+        record(p);
+        p->recorded = calls;
+    }
+    p->last = calls;
+    if (p->recording && calls == p->recorded)
+        return device->backend->replay(device, p->recording);
+    return enqueue(p, NULL, NULL);
 }
 
 thaw_status th_plan_run_watched(
     struct th_plan *p, void (*after)(void *context, int step), void *context)
 {
-    bool ran = false;
-    if (p->base != p->arena->base)
+    if (p->base != p->arena->base) {
         bind(p);
-    take_arena(p);
-    for (int i = 0, n = 1; i < p->n_steps; i += n) {
-        n = after ? 1 : row_of(p, i);
-        if (n > 1)
-            TRY(run_row(p, i, n));
-        if (n > 1 || p->steps[i].runs_at != i)
-            continue; /* done, or its partner runs it */
-        TRY(run_step(p, i, &ran));
-        if (after && ran)
-            after(context, i);
+        th_plan_forget(p);
     }
-    p->lost = false;
-    return THAW_OK;
+    take_arena(p);
+    uint64_t calls = look_ahead(p);
+    thaw_status status =
+        after ? enqueue(p, after, context) : enqueue_or_replay(p, calls);
+    if (status == THAW_OK)
+        p->lost = false;
+    for (int i = 0; status != THAW_OK && i < p->n_steps; i++)
+        p->steps[i].seen = 0; /* who knows what ran */
+    return status;
 }
 
 thaw_status th_plan_run(struct th_plan *p)

@@ -70,6 +70,7 @@ struct th_step {
     size_t kept_offset;    /* in the arena, of call.kept, unless it is lasting */
     void *lasting;         /* device memory of call.kept; NULL: in the arena */
     bool moves;    /* an input that outlives the run trains: made anew in every run */
+    bool due;      /* in this run something runs in its place */
     uint64_t seen; /* sum of the versions of its lasting inputs when it last ran */
     char *name;
 };
@@ -103,6 +104,11 @@ struct th_plan {
     enum th_keeping keeping;
     uint64_t turn; /* the arena's, when this plan last used it */
     bool lost;     /* another plan has used the arena since this one ran */
+    /* The device's recording of a run, which calls it is of (exec.c), those of the last run,
+     * and whether to record failed. */
+    void *recording;
+    uint64_t recorded, last;
+    bool unrecordable;
     struct th_plan_stats stats;
 };
 
@@ -110,6 +116,8 @@ struct th_plan {
  * what it holds are the first's; a value between the two that nobody else reads is nowhere.
  * Before any step is prepared. */
 thaw_status th_pass_pair(struct th_plan *p);
+/* Gives up the recording. */
+void th_plan_forget(struct th_plan *p);
 /* The two run apart, after all. */
 void th_pass_part(struct th_plan *p, int step);
 

@@ -383,6 +383,7 @@ void th_plan_free(struct th_plan *p)
     if (!p)
         return;
     struct th_device *device = p->store->device;
+    th_plan_forget(p);
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
         if (s->bound && s->kernel->release)

@@ -188,6 +188,10 @@ static const struct th_backend backend = {
     .free = th_cuda_free,
     .upload = th_cuda_upload,
     .download = th_cuda_download,
+    .record = th_cuda_record,
+    .recorded = th_cuda_recorded,
+    .replay = th_cuda_replay,
+    .forget = th_cuda_forget,
     .describe = cuda_describe,
 };
 static const struct th_backend half_backend = {
@@ -202,6 +206,10 @@ static const struct th_backend half_backend = {
     .free = th_cuda_free,
     .upload = th_cuda_upload,
     .download = th_cuda_download,
+    .record = th_cuda_record,
+    .recorded = th_cuda_recorded,
+    .replay = th_cuda_replay,
+    .forget = th_cuda_forget,
     .describe = cuda_describe,
 };
 

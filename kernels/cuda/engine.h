@@ -52,6 +52,12 @@ thaw_status th_cuda_upload(
     struct th_device *device, void *dst, const void *host, size_t bytes);
 thaw_status th_cuda_download(
     struct th_device *device, void *host, const void *src, size_t bytes);
+/* ... (record.c). */
+thaw_status th_cuda_record(struct th_device *device);
+thaw_status th_cuda_recorded(struct th_device *device, void **recording);
+thaw_status th_cuda_replay(struct th_device *device, void *recording);
+void th_cuda_forget(struct th_device *device, void *recording);
+
 thaw_status th_cuda_slots_open(struct th_cuda *cuda);
 void th_cuda_slots_close(struct th_cuda *cuda);
 
