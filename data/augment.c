@@ -19,6 +19,8 @@ enum { CHANNELS = 3, TRIES = 10, ADJUSTMENTS = 4 };
 
 /* torchvision's defaults. */
 static const double SCALE = 0.08, MIN_RATIO = 3.0 / 4.0, MAX_RATIO = 4.0 / 3.0;
+static const double MIN_JITTER = 0.5, MAX_JITTER = 2; /* of a detector's scale */
+static const double COLOUR_JITTER = 0.2;              /* and colours */
 static const double ERASE_MIN_AREA = 0.02, ERASE_MAX_AREA = 0.33, ERASE_MIN_RATIO = 0.3,
                     ERASE_MAX_RATIO = 3.3;
 
@@ -59,6 +61,12 @@ static double between(uint64_t key, uint64_t counter, double low, double high)
 static int place(uint64_t key, uint64_t counter, int room)
 {
     return (int)((double)th_rng_uniform(key, counter) * (room + 1));
+}
+
+/* Whether something of probability p happens. */
+static bool happens(uint64_t key, const char *what, double p)
+{
+    return between(th_rng_mix_name(key, what), 0, 0, 1) < p;
 }
 
 /* A rectangle of the given area and of a ratio w/h drawn evenly in its logarithm. */
@@ -144,6 +152,36 @@ static void erase(uint64_t key, size_t n, float *out)
     }
 }
 
+/* In one axis: `size` pixels of a picture as `wanted` pixels of n, cropped or anywhere. */
+static void place_axis(uint64_t key, uint64_t counter, int size, int wanted, int n,
+    int *from, int *from_size, int *to, int *to_size)
+{
+    bool larger = wanted > n;
+    int shown = larger ? (int)fmax(1, rint((double)size * n / wanted)) : size;
+    *from_size = shown;
+    *to_size = larger ? n : wanted;
+    *from = place(key, counter, size - shown);
+    *to = place(key, counter + 1, n - *to_size);
+}
+
+struct th_placement th_example_place(const struct th_example *example, int w, int h)
+{
+    const struct th_augment *a = example->augment;
+    int n = example->preprocess->size;
+    uint64_t key = th_view_key(&example->view), draw = th_rng_mix_name(key, "scale");
+    struct th_placement p = th_placement_whole(w, h, n);
+    if (a->n_ops > 0) {
+        double by = exp(between(draw, 0, log(MIN_JITTER), log(MAX_JITTER)));
+        int wide = (int)fmax(1, rint(p.to.w * by)),
+            high = (int)fmax(1, rint(p.to.h * by));
+        place_axis(draw, 1, w, wide, n, &p.from.x, &p.from.w, &p.to.x, &p.to.w);
+        place_axis(draw, 3, h, high, n, &p.from.y, &p.from.h, &p.to.y, &p.to.h);
+    }
+    p.mirror = happens(key, "mirror", a->mirror);
+    p.flip = happens(key, "flip", a->flip);
+    return p;
+}
+
 /* The resize that the input's pixels are: torchvision's RandomResizedCrop, or what
  * evaluation does. */
 static thaw_status resize_of(
@@ -151,6 +189,11 @@ static thaw_status resize_of(
 {
     const struct th_preprocess *p = example->preprocess;
     const struct th_augment *a = example->augment;
+    if (p->fit) {
+        struct th_placement place = th_example_place(example, w, h);
+        *r = th_placement_resize(p, &place);
+        return THAW_OK;
+    }
     if (!a->crop || a->pad)
         return th_preprocess_resize(p, w, h, r);
     *r = (struct th_resize){
@@ -210,12 +253,6 @@ static void shift(uint64_t key, int pad, int n, uint8_t *rgb)
     }
 }
 
-/* Whether something of probability p happens. */
-static bool happens(uint64_t key, const char *what, double p)
-{
-    return between(th_rng_mix_name(key, what), 0, 0, 1) < p;
-}
-
 /* Everything that is done to 8-bit pixels, but for a mirroring that may wait. */
 static void change(uint64_t key, const struct th_augment *a, struct th_image *image,
     uint8_t *copy, bool mirror)
@@ -231,6 +268,39 @@ static void change(uint64_t key, const struct th_augment *a, struct th_image *im
         jitter(key, a, image);
 }
 
+/* A detector's: the picture where it is placed, the rest 0. */
+static thaw_status make_placed(struct th_example_maker *maker,
+    const struct th_example *example, const struct th_picture *src, float *out)
+{
+    const struct th_preprocess *p = example->preprocess;
+    struct th_augment a = *example->augment;
+    struct th_placement place = th_example_place(example, src->w, src->h);
+    struct th_resize r = th_placement_resize(p, &place);
+    size_t n = (size_t)p->size, pixels = (size_t)place.to.w * (size_t)place.to.h;
+    uint8_t *rgb = th_block_take(&maker->pixels, (n * n + pixels) * CHANNELS);
+    if (!rgb)
+        return THAW_E_MEMORY;
+    struct th_image image = {
+        .w = place.to.w, .h = place.to.h, .rgb = rgb + n * n * CHANNELS};
+    size_t row = (size_t)image.w * CHANNELS;
+    TRY(th_picture_resize(&maker->resizer, src, &r, image.rgb, row));
+    if (place.mirror)
+        th_mirror(&image);
+    if (place.flip)
+        th_flip(&image);
+    if (a.n_ops > 0)
+        a.jitter = fmax(a.jitter, COLOUR_JITTER);
+    if (a.jitter > 0 || a.hue > 0)
+        jitter(th_view_key(&example->view), &a, &image);
+    memset(rgb, 0, n * n * CHANNELS);
+    for (size_t y = 0; y < (size_t)place.to.h; y++)
+        memcpy(rgb + ((y + (size_t)place.to.y) * n + (size_t)place.to.x) * CHANNELS,
+            image.rgb + y * row, row);
+    th_preprocess_normalise(p, rgb, false, out);
+    th_preprocess_clear(p->size, place.to, out);
+    return THAW_OK;
+}
+
 thaw_status th_example_make(struct th_example_maker *maker,
     const struct th_example *example, const struct th_picture *src, float *out)
 {
@@ -239,6 +309,8 @@ thaw_status th_example_make(struct th_example_maker *maker,
     size_t n = (size_t)p->size, bytes = n * n * CHANNELS;
     uint64_t key = th_view_key(&example->view);
     struct th_resize r;
+    if (p->fit)
+        return make_placed(maker, example, src, out);
     TRY(resize_of(example, src->w, src->h, &r));
     /* The pixels, and a copy of them for RandAugment. */
     uint8_t *rgb = th_block_take(&maker->pixels, 2 * bytes);

@@ -7,6 +7,12 @@
  *   strong  basic, then two operations of RandAugment at magnitude 9, and in one of four
  *           images a rectangle erased
  *
+ * A detector's input (preprocess.fit) shows the whole picture: basic is mirrored or not;
+ * strong also enlarges or shrinks it, by a factor of 0.5 to 2 drawn evenly in its logarithm
+ * (what is too large is cropped, what is too small lies anywhere; Ghiasi et al. 2021,
+ * arXiv:2012.07177, "large scale jittering"), and jitters colours. RandAugment, erasing and
+ * shifting do not know boxes and are left out.
+ *
  * In this order: crop (or evaluation pixels, perhaps shifted), mirror, flip, RandAugment,
  * colour jitter, normalise, erase: timm's order. */
 #ifndef TH_AUGMENT_H
@@ -58,6 +64,9 @@ void th_example_maker_release(struct th_example_maker *maker);
 /* The part of a picture that the input needs: a function of its size and of what is drawn,
  * never of pixels. */
 struct th_wanted th_example_wants(const struct th_example *example);
+
+/* Where a w x h picture is on the input, with preprocess->fit. */
+struct th_placement th_example_place(const struct th_example *example, int w, int h);
 
 /* out[3][N][N], normalised, from a picture that holds at least what the input wants;
  * maker->pixels begins with its 8-bit pixels. */

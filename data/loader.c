@@ -8,71 +8,18 @@
  * all of them are done; everything else is guarded by the mutex. L3 workers take items of
  * batches [kept, kept + n_slots) only, kept being the oldest batch that the caller may
  * still read. L4 files are reported, and counted, by the caller's thread in batch order. */
-#include "loader.h"
+#include "loader_inside.h"
 
 #include "cores.h"
 #include "error.h"
 #include "mem.h"
-#include "order.h"
-#include "rng.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 
-enum { REPEAT_SHIFT = 32 }; /* of th_batch.occurrence */
-enum { CHANNELS = 3, DEFAULT_PREFETCH = 2, MAX_WORKERS = 256, MAX_PREFETCH = 64 };
+enum { DEFAULT_PREFETCH = 2, MAX_PREFETCH = 64 };
 static const double DEFAULT_MAX_BAD = 0.01;
-
-/* Something to tell about a sample, found while an item was made. */
-struct problem {
-    struct problem *next;
-    int64_t sample; /* index in the split */
-    bool replaced;
-    char *reason;
-};
-
-struct slot {
-    int64_t n, n_done, n_replaced;
-    float *images;                    /* [capacity][3][N][N] */
-    int32_t *labels;                  /* [capacity] */
-    const struct th_sample **samples; /* [capacity] */
-    int64_t *ids;                     /* [capacity] */
-    int64_t *occurrence;              /* [capacity] */
-    int64_t *entry;                   /* [capacity] */
-    bool *known;                      /* [capacity] */
-    struct problem **problem;         /* [capacity], in the order they were met */
-    thaw_status status;               /* of the first item that failed */
-    int64_t failed_item;
-    char *error;
-};
-
-struct th_loader {
-    const struct th_dataset *data;
-    const struct th_samples *samples;
-    struct th_loader_options o;
-    int64_t n_batches, capacity; /* batches an epoch; most images a batch */
-    struct th_order order;       /* of the epoch */
-    bool *known;                 /* [n], already reported */
-    atomic_bool *sound;          /* [n], once read to its end without fault */
-    int64_t n_unreadable, max_unreadable;
-    char *first_unreadable; /* its sentence */
-    int n_slots;
-    struct slot *slot; /* [n_slots], batch b in slot b % n_slots */
-
-    pthread_mutex_t mutex;
-    pthread_cond_t work, done; /* there is an item to take; an item is done */
-    int64_t epoch;
-    int64_t next_batch, next_item; /* to be taken by a worker */
-    int64_t kept, to_give;         /* oldest batch in use; next to hand out */
-    int64_t end;                   /* batches of the epoch under way; 0: none */
-    int n_busy;
-    bool stop;
-    int n_workers;
-    pthread_t worker[MAX_WORKERS];
-};
 
 int64_t th_loader_n_batches(const struct th_loader *l)
 {
@@ -95,141 +42,13 @@ static int64_t batch_size(const struct th_loader *l, int64_t batch)
     return batch == l->n_batches - 1 ? l->samples->n - from : l->o.batch;
 }
 
-/* ---- one item, in a worker ---- */
-
-static thaw_status note_problem(
-    struct problem **list, int64_t sample, bool replaced, const char *reason)
-{
-    struct problem *p = th_alloc(1, sizeof *p);
-    char *copy = p ? th_strdup(reason) : NULL;
-    if (!copy) {
-        th_free(p);
-        return THAW_E_MEMORY;
-    }
-    *p = (struct problem){.sample = sample, .replaced = replaced, .reason = copy};
-    while (*list)
-        list = &(*list)->next;
-    *list = p;
-    return THAW_OK;
-}
-
-/* With a number of views they are what tells an image's variants apart; without one each
- * epoch, and each time in it, has its own. */
-static struct th_view variant_of(
-    const struct th_loader *l, int64_t sample, int64_t occurrence)
-{
-    struct th_view v = {.seed = l->o.seed,
-        .epoch = l->epoch,
-        .sample = l->samples->sample[sample].id,
-        .occurrence = occurrence};
-    if (l->o.views > 0) {
-        int64_t repeat = occurrence >> REPEAT_SHIFT;
-        v.epoch = (l->epoch + repeat) % l->o.views;
-        v.occurrence -= repeat << REPEAT_SHIFT;
-    }
-    return v;
-}
-
-static void label_item(const struct th_loader *l, struct slot *slot, int64_t item,
-    int64_t sample, int64_t occurrence)
-{
-    const struct th_sample *s = &l->samples->sample[sample];
-    slot->labels[item] = s->label;
-    slot->samples[item] = s;
-    slot->ids[item] = s->id;
-    slot->occurrence[item] = occurrence;
-}
-
-/* What a worker keeps from item to item: nothing is allocated for an image but libjpeg's
- * own, once it has met the largest. */
-struct bench {
-    struct th_image_reader reader;
-    struct th_example_maker maker;
-};
-
-/* Decode a sample and make the item's input of it. */
-static thaw_status make_input(struct th_loader *l, struct slot *slot, int64_t item,
-    int64_t sample, int64_t occurrence, struct bench *bench)
-{
-    const struct th_sample *s = &l->samples->sample[sample];
-    size_t n = (size_t)l->o.preprocess.size;
-    const struct th_example input = {
-        &l->o.preprocess, &l->o.augment, variant_of(l, sample, occurrence)};
-    struct th_wanted wanted = th_example_wants(&input);
-    bool damaged = false;
-    wanted.sound = atomic_load(&l->sound[sample]);
-    thaw_status status = th_sample_read_part(s, &bench->reader, &wanted, &damaged);
-    atomic_store(&l->sound[sample], status == THAW_OK && !damaged);
-    if (status == THAW_OK && damaged)
-        status = note_problem(&slot->problem[item], sample, false,
-            "damaged near its end; used all the same");
-    if (status == THAW_OK)
-        status = th_example_make(&bench->maker, &input, &bench->reader.picture,
-            slot->images + (size_t)item * CHANNELS * n * n);
-    label_item(l, slot, item, sample, occurrence);
-    return status;
-}
-
-/* Another image of the same class: the first readable one from a drawn place on. */
-static thaw_status make_substitute(struct th_loader *l, struct slot *slot, int64_t item,
-    int64_t sample, int64_t repeat, struct bench *bench)
-{
-    const struct th_sample *s = &l->samples->sample[sample];
-    int32_t class = s->label < 0 ? 0 : s->label;
-    const int64_t *member = l->order.member + l->order.class_from[class];
-    int64_t n = l->order.class_from[class + 1] - l->order.class_from[class];
-    uint64_t key = th_rng_mix_name(l->o.seed, "substitute");
-    key = th_rng_mix(th_rng_mix(key, (uint64_t)l->epoch), (uint64_t)s->id);
-    int64_t from = (int64_t)th_rng_below(key, 0, (uint64_t)n) + repeat;
-    int64_t occurrence = repeat << REPEAT_SHIFT | (1 + s->id);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t other = member[(from + i) % n];
-        if (other == sample)
-            continue;
-        thaw_status status = make_input(l, slot, item, other, occurrence, bench);
-        if (status == THAW_OK || status == THAW_E_MEMORY)
-            return status;
-        TRY(note_problem(&slot->problem[item], other, true, thaw_error()));
-    }
-    return th_fail(THAW_E_DATA,
-        "none of the %lld images of class \"%s\" can be read: %s", (long long)n,
-        s->label < 0 ? "" : l->data->classes[class], slot->problem[item]->reason);
-}
-
-static bool is_replaced(int64_t occurrence)
-{
-    return occurrence & ((INT64_C(1) << REPEAT_SHIFT) - 1);
-}
-
-static thaw_status make_item(
-    struct th_loader *l, int64_t batch, int64_t item, struct bench *bench)
-{
-    struct slot *slot = &l->slot[batch % l->n_slots];
-    int64_t place = batch * l->o.batch + item, sample = l->order.sample[place];
-    int64_t repeat = l->order.repeat ? l->order.repeat[place] : 0;
-    int64_t view = variant_of(l, sample, repeat << REPEAT_SHIFT).epoch;
-    slot->entry[item] = l->o.views > 0 ? sample * l->o.views + view : -1;
-    slot->known[item] = l->o.knows && l->o.knows(l->o.knows_context, slot->entry[item]);
-    if (slot->known[item]) {
-        label_item(l, slot, item, sample, repeat << REPEAT_SHIFT);
-        return THAW_OK;
-    }
-    thaw_status status =
-        make_input(l, slot, item, sample, repeat << REPEAT_SHIFT, bench);
-    if (status == THAW_OK || status == THAW_E_MEMORY)
-        return status;
-    TRY(note_problem(&slot->problem[item], sample, true, thaw_error()));
-    slot->entry[item] = -1;
-    return make_substitute(l, slot, item, sample, repeat, bench);
-}
-
 /* ---- the ring; the mutex is held ---- */
 
-static void slot_clear(struct slot *slot, int64_t capacity)
+static void slot_clear(struct th_slot *slot, int64_t capacity)
 {
     for (int64_t i = 0; i < capacity; i++)
         while (slot->problem[i]) {
-            struct problem *p = slot->problem[i];
+            struct th_problem *p = slot->problem[i];
             slot->problem[i] = p->next;
             th_free(p->reason);
             th_free(p);
@@ -247,7 +66,7 @@ static bool has_work(const struct th_loader *l)
 
 static void take_item(struct th_loader *l, int64_t *batch, int64_t *item)
 {
-    struct slot *slot = &l->slot[l->next_batch % l->n_slots];
+    struct th_slot *slot = &l->slot[l->next_batch % l->n_slots];
     if (l->next_item == 0) {
         slot_clear(slot, l->capacity);
         slot->n = batch_size(l, l->next_batch);
@@ -264,14 +83,14 @@ static void take_item(struct th_loader *l, int64_t *batch, int64_t *item)
 static void finish_item(
     struct th_loader *l, int64_t batch, int64_t item, thaw_status status)
 {
-    struct slot *slot = &l->slot[batch % l->n_slots];
+    struct th_slot *slot = &l->slot[batch % l->n_slots];
     if (status != THAW_OK && (slot->status == THAW_OK || item < slot->failed_item)) {
         th_free(slot->error);
         slot->error = th_strdup(thaw_error());
         slot->status = status;
         slot->failed_item = item;
     }
-    slot->n_replaced += is_replaced(slot->occurrence[item]);
+    slot->n_replaced += th_loader_is_replaced(slot->occurrence[item]);
     slot->n_done++;
     l->n_busy--;
     pthread_cond_signal(&l->done);
@@ -280,7 +99,7 @@ static void finish_item(
 static void *run_worker(void *argument)
 {
     struct th_loader *l = argument;
-    struct bench bench = {0};
+    struct th_bench bench = {0};
     pthread_mutex_lock(&l->mutex);
     for (;;) {
         int64_t batch, item;
@@ -291,19 +110,20 @@ static void *run_worker(void *argument)
         take_item(l, &batch, &item);
         l->n_busy++;
         pthread_mutex_unlock(&l->mutex);
-        thaw_status status = make_item(l, batch, item, &bench);
+        thaw_status status = th_loader_make_item(l, batch, item, &bench);
         pthread_mutex_lock(&l->mutex);
         finish_item(l, batch, item, status);
     }
     pthread_mutex_unlock(&l->mutex);
     th_image_reader_release(&bench.reader);
     th_example_maker_release(&bench.maker);
+    th_block_release(&bench.objects);
     return NULL;
 }
 
 /* ---- the caller's thread ---- */
 
-static void report(struct th_loader *l, const struct problem *p)
+static void report(struct th_loader *l, const struct th_problem *p)
 {
     const char *path = l->samples->sample[p->sample].path, *reason = p->reason;
     size_t n = path ? strlen(path) : 0;
@@ -315,10 +135,10 @@ static void report(struct th_loader *l, const struct problem *p)
 }
 
 /* Tell of, and count, what was met while a batch was made. */
-static thaw_status report_problems(struct th_loader *l, const struct slot *slot)
+static thaw_status report_problems(struct th_loader *l, const struct th_slot *slot)
 {
     for (int64_t i = 0; i < slot->n; i++)
-        for (const struct problem *p = slot->problem[i]; p; p = p->next) {
+        for (const struct th_problem *p = slot->problem[i]; p; p = p->next) {
             if (l->known[p->sample])
                 continue;
             l->known[p->sample] = true;
@@ -342,7 +162,7 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
     *out = (struct th_batch){0};
     pthread_mutex_lock(&l->mutex);
     int64_t batch = l->to_give;
-    struct slot *slot = &l->slot[batch % l->n_slots];
+    struct th_slot *slot = &l->slot[batch % l->n_slots];
     if (batch >= l->end) {
         pthread_mutex_unlock(&l->mutex);
         return THAW_OK;
@@ -365,7 +185,10 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
         .ids = slot->ids,
         .occurrence = slot->occurrence,
         .entry = slot->entry,
-        .known = slot->known};
+        .known = slot->known,
+        .size = slot->size};
+    for (int k = 0; k < l->o.n_parts; k++)
+        out->part[k] = slot->part[k];
     return THAW_OK;
 }
 
@@ -397,7 +220,7 @@ static thaw_status init_slots(struct th_loader *l)
     if (!l->slot)
         return THAW_E_MEMORY;
     for (int i = 0; i < l->n_slots; i++) {
-        struct slot *slot = &l->slot[i];
+        struct th_slot *slot = &l->slot[i];
         slot->images = th_alloc(n, CHANNELS * side * side * sizeof *slot->images);
         slot->labels = th_alloc(n, sizeof *slot->labels);
         slot->samples = th_alloc(n, sizeof(void *));
@@ -406,8 +229,13 @@ static thaw_status init_slots(struct th_loader *l)
         slot->entry = th_alloc(n, sizeof *slot->entry);
         slot->known = th_alloc(n, sizeof *slot->known);
         slot->problem = th_alloc(n, sizeof *slot->problem);
-        if (!slot->images || !slot->labels || !slot->samples || !slot->ids ||
-            !slot->occurrence || !slot->entry || !slot->known || !slot->problem)
+        slot->size = th_alloc(n, sizeof *slot->size);
+        for (int k = 0; k < l->o.n_parts; k++)
+            if (!(slot->part[k] = th_alloc(n, l->o.part_bytes[k])))
+                return THAW_E_MEMORY;
+        if (!slot->size || !slot->images || !slot->labels || !slot->samples ||
+            !slot->ids || !slot->occurrence || !slot->entry || !slot->known ||
+            !slot->problem)
             return THAW_E_MEMORY;
     }
     return THAW_OK;
@@ -416,7 +244,7 @@ static thaw_status init_slots(struct th_loader *l)
 static void slots_release(struct th_loader *l)
 {
     for (int i = 0; l->slot && i < l->n_slots; i++) {
-        struct slot *slot = &l->slot[i];
+        struct th_slot *slot = &l->slot[i];
         if (slot->problem)
             slot_clear(slot, l->capacity);
         th_free(slot->images);
@@ -427,6 +255,9 @@ static void slots_release(struct th_loader *l)
         th_free(slot->entry);
         th_free(slot->known);
         th_free(slot->problem);
+        th_free(slot->size);
+        for (int k = 0; k < TH_MAX_PARTS; k++)
+            th_free(slot->part[k]);
     }
     th_free(l->slot);
 }
@@ -493,7 +324,8 @@ static thaw_status loader_init(struct th_loader *l)
     l->n_slots = (l->o.prefetch ? l->o.prefetch : DEFAULT_PREFETCH) + 1;
     l->known = th_alloc(n, sizeof *l->known);
     l->sound = th_alloc(n, sizeof *l->sound);
-    if (!l->known || !l->sound)
+    l->sizes = th_alloc(n, sizeof *l->sizes);
+    if (!l->known || !l->sound || !l->sizes)
         return THAW_E_MEMORY;
     TRY(th_order_init(&l->order,
         l->o.balanced  ? TH_ORDER_BALANCED
@@ -544,6 +376,7 @@ void th_loader_close(struct th_loader *l)
     th_order_release(&l->order);
     th_free(l->known);
     th_free(l->sound);
+    th_free(l->sizes);
     th_free(l->first_unreadable);
     th_free(l);
 }

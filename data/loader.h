@@ -19,6 +19,13 @@
 
 struct th_loader;
 
+enum { TH_MAX_PARTS = 4 };
+
+/* Of a picture, before it became an input. */
+struct th_size {
+    int w, h;
+};
+
 /* A file that is not as it should be. replaced: it cannot be read, and another image of
  * its class stands in for it; else it is damaged at its end, but used. */
 struct th_bad_image {
@@ -53,6 +60,13 @@ struct th_loader_options {
     bool (*knows)(void *context, int64_t entry);
     void *context; /* of report */
     void *knows_context;
+    /* Of a detector (preprocess.fit): what it is to predict of an image, part_bytes[k] bytes
+     * in part k, from the objects that the input shows, in its pixels. In any thread. */
+    int n_parts; /* 0: nothing is wanted */
+    size_t part_bytes[TH_MAX_PARTS];
+    void (*targets)(
+        void *context, const struct th_object *objects, int32_t n, void *const *part);
+    void *targets_context;
 };
 
 /* Valid until the next call on the loader. */
@@ -69,6 +83,8 @@ struct th_batch {
                                   of that image where this one stands in for it */
     const int64_t *entry;      /* [n]; -1: endless views, or it stands in for another */
     const bool *known;         /* [n]: options.knows said so, and images has nothing */
+    const struct th_size *size;     /* [n] */
+    const void *part[TH_MAX_PARTS]; /* [n][part_bytes] */
 };
 
 /* The dataset is borrowed and must stay as it is. THAW_E_USAGE for options that make no

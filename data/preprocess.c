@@ -81,3 +81,41 @@ void th_preprocess_normalise(
                 out[(c * n + y) * n + x] = value[c][from[c]];
         }
 }
+
+struct th_resize th_placement_resize(
+    const struct th_preprocess *p, const struct th_placement *placement)
+{
+    return (struct th_resize){.from = placement->from,
+        .w = placement->to.w,
+        .h = placement->to.h,
+        .part = {0, 0, placement->to.w, placement->to.h},
+        .filter = p->filter};
+}
+
+void th_preprocess_clear(int n, struct th_box to, float *out)
+{
+    for (int c = 0; c < CHANNELS; c++)
+        for (int y = 0; y < n; y++, out += n) {
+            bool inside = y >= to.y && y < to.y + to.h;
+            int left = inside ? to.x : n, right = to.x + to.w;
+            memset(out, 0, (size_t)left * sizeof *out);
+            if (inside)
+                memset(out + right, 0, (size_t)(n - right) * sizeof *out);
+        }
+}
+
+thaw_status th_preprocess_input(
+    const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb, float *out)
+{
+    struct th_placement place = th_placement_whole(src->w, src->h, p->size);
+    struct th_resize r = th_placement_resize(p, &place);
+    size_t row = (size_t)p->size * CHANNELS;
+    if (p->fit)
+        memset(rgb, 0, row * (size_t)p->size);
+    TRY(p->fit ? th_image_resize_part(src, &r, rgb, row)
+               : th_preprocess_pixels(p, src, rgb));
+    th_preprocess_normalise(p, rgb, false, out);
+    if (p->fit)
+        th_preprocess_clear(p->size, place.to, out);
+    return THAW_OK;
+}

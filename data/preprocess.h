@@ -3,11 +3,13 @@
 #ifndef TH_PREPROCESS_H
 #define TH_PREPROCESS_H
 
+#include "placement.h"
 #include "resize.h"
 
 struct th_preprocess {
     int size;    /* N: the input is N x N */
     double crop; /* the shorter side is resized to floor(N / crop), in (0,1] */
+    bool fit;    /* instead, the whole picture is shown: th_placement_whole */
     enum th_filter filter;
     float mean[3], std[3]; /* of values in 0..1 */
 };
@@ -23,12 +25,23 @@ thaw_status th_preprocess_check(const struct th_preprocess *p);
 thaw_status th_preprocess_resize(
     const struct th_preprocess *p, int w, int h, struct th_resize *r);
 
-/* Evaluation: rgb[N][N][3] = torchvision's Resize(floor(N / crop)), CenterCrop(N). */
+/* Evaluation without fit: rgb[N][N][3] = torchvision's Resize(floor(N / crop)), CenterCrop(N). */
 thaw_status th_preprocess_pixels(
     const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb);
 
 /* out[3][N][N] = (rgb / 255 - mean) / std in fp32: ToTensor, Normalize. */
 void th_preprocess_normalise(
     const struct th_preprocess *p, const uint8_t *rgb, bool mirror, float *out);
+
+/* An evaluation input, fit or not: out[3][N][N]; rgb[N][N][3] is room to work in. */
+thaw_status th_preprocess_input(const struct th_preprocess *p,
+    const struct th_image *src, uint8_t *rgb, float *out);
+
+/* The resize of which `placement` is made. */
+struct th_resize th_placement_resize(
+    const struct th_preprocess *p, const struct th_placement *placement);
+
+/* 0 everywhere in out[3][N][N] but in `to`. */
+void th_preprocess_clear(int n, struct th_box to, float *out);
 
 #endif

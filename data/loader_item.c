@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the making of one input: which variant of which image, what a detector is to predict
+ * of it, and what stands in for an image that cannot be read. See loader.h's invariants. */
+#include "loader_inside.h"
+
+#include "error.h"
+#include "mem.h"
+#include "rng.h"
+
+static thaw_status note_problem(
+    struct th_problem **list, int64_t sample, bool replaced, const char *reason)
+{
+    struct th_problem *p = th_alloc(1, sizeof *p);
+    char *copy = p ? th_strdup(reason) : NULL;
+    if (!copy) {
+        th_free(p);
+        return THAW_E_MEMORY;
+    }
+    *p = (struct th_problem){.sample = sample, .replaced = replaced, .reason = copy};
+    while (*list)
+        list = &(*list)->next;
+    *list = p;
+    return THAW_OK;
+}
+
+/* With a number of views they are what tells an image's variants apart; without one each
+ * epoch, and each time in it, has its own. */
+static struct th_view variant_of(
+    const struct th_loader *l, int64_t sample, int64_t occurrence)
+{
+    struct th_view v = {.seed = l->o.seed,
+        .epoch = l->epoch,
+        .sample = l->samples->sample[sample].id,
+        .occurrence = occurrence};
+    if (l->o.views > 0) {
+        int64_t repeat = occurrence >> REPEAT_SHIFT;
+        v.epoch = (l->epoch + repeat) % l->o.views;
+        v.occurrence -= repeat << REPEAT_SHIFT;
+    }
+    return v;
+}
+
+static void label_item(const struct th_loader *l, struct th_slot *slot, int64_t item,
+    int64_t sample, int64_t occurrence)
+{
+    const struct th_sample *s = &l->samples->sample[sample];
+    slot->labels[item] = s->label;
+    slot->samples[item] = s;
+    slot->ids[item] = s->id;
+    slot->occurrence[item] = occurrence;
+}
+
+/* What a detector is to predict of the item. */
+static thaw_status make_targets(struct th_loader *l, struct th_slot *slot, int64_t item,
+    const struct th_example *input, const struct th_sample *s, struct th_bench *bench)
+{
+    void *part[TH_MAX_PARTS] = {0};
+    struct th_size size = slot->size[item];
+    if (l->o.n_parts == 0)
+        return THAW_OK;
+    struct th_object *shown =
+        th_block_take(&bench->objects, ((size_t)s->n_objects + 1) * sizeof *shown);
+    if (!shown)
+        return THAW_E_MEMORY;
+    struct th_placement place = th_example_place(input, size.w, size.h);
+    int32_t n = th_placement_objects(&place, s->objects, s->n_objects, shown);
+    for (int k = 0; k < l->o.n_parts; k++)
+        part[k] = (char *)slot->part[k] + (size_t)item * l->o.part_bytes[k];
+    l->o.targets(l->o.targets_context, shown, n, part);
+    return THAW_OK;
+}
+
+/* Decode a sample and make the item's input of it. */
+static thaw_status make_input(struct th_loader *l, struct th_slot *slot, int64_t item,
+    int64_t sample, int64_t occurrence, struct th_bench *bench)
+{
+    const struct th_sample *s = &l->samples->sample[sample];
+    size_t n = (size_t)l->o.preprocess.size;
+    const struct th_example input = {
+        &l->o.preprocess, &l->o.augment, variant_of(l, sample, occurrence)};
+    struct th_wanted wanted = th_example_wants(&input);
+    bool damaged = false;
+    wanted.sound = atomic_load(&l->sound[sample]);
+    thaw_status status = th_sample_read_part(s, &bench->reader, &wanted, &damaged);
+    atomic_store(&l->sound[sample], status == THAW_OK && !damaged);
+    if (status == THAW_OK && damaged)
+        status = note_problem(&slot->problem[item], sample, false,
+            "damaged near its end; used all the same");
+    if (status == THAW_OK)
+        status = th_example_make(&bench->maker, &input, &bench->reader.picture,
+            slot->images + (size_t)item * CHANNELS * n * n);
+    label_item(l, slot, item, sample, occurrence);
+    if (status != THAW_OK)
+        return status;
+    slot->size[item] =
+        (struct th_size){bench->reader.picture.w, bench->reader.picture.h};
+    atomic_store(&l->sizes[sample], slot->size[item]);
+    return make_targets(l, slot, item, &input, s, bench);
+}
+
+/* The caller knows what it wants of the image; its targets go by its size, which was read
+ * once. */
+static thaw_status label_known(struct th_loader *l, struct th_slot *slot, int64_t item,
+    int64_t sample, int64_t occurrence, struct th_bench *bench)
+{
+    const struct th_example input = {
+        &l->o.preprocess, &l->o.augment, variant_of(l, sample, occurrence)};
+    label_item(l, slot, item, sample, occurrence);
+    slot->size[item] = atomic_load(&l->sizes[sample]);
+    return make_targets(l, slot, item, &input, &l->samples->sample[sample], bench);
+}
+
+/* Another image of the same class: the first readable one from a drawn place on. */
+static thaw_status make_substitute(struct th_loader *l, struct th_slot *slot,
+    int64_t item, int64_t sample, int64_t repeat, struct th_bench *bench)
+{
+    const struct th_sample *s = &l->samples->sample[sample];
+    int32_t class = s->label < 0 ? 0 : s->label;
+    const int64_t *member = l->order.member + l->order.class_from[class];
+    int64_t n = l->order.class_from[class + 1] - l->order.class_from[class];
+    uint64_t key = th_rng_mix_name(l->o.seed, "substitute");
+    key = th_rng_mix(th_rng_mix(key, (uint64_t)l->epoch), (uint64_t)s->id);
+    int64_t from = (int64_t)th_rng_below(key, 0, (uint64_t)n) + repeat;
+    int64_t occurrence = repeat << REPEAT_SHIFT | (1 + s->id);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t other = member[(from + i) % n];
+        if (other == sample)
+            continue;
+        thaw_status status = make_input(l, slot, item, other, occurrence, bench);
+        if (status == THAW_OK || status == THAW_E_MEMORY)
+            return status;
+        TRY(note_problem(&slot->problem[item], other, true, thaw_error()));
+    }
+    return th_fail(THAW_E_DATA,
+        "none of the %lld images of class \"%s\" can be read: %s", (long long)n,
+        s->label < 0 ? "" : l->data->classes[class], slot->problem[item]->reason);
+}
+
+thaw_status th_loader_make_item(
+    struct th_loader *l, int64_t batch, int64_t item, struct th_bench *bench)
+{
+    struct th_slot *slot = &l->slot[batch % l->n_slots];
+    int64_t place = batch * l->o.batch + item, sample = l->order.sample[place];
+    int64_t repeat = l->order.repeat ? l->order.repeat[place] : 0;
+    int64_t view = variant_of(l, sample, repeat << REPEAT_SHIFT).epoch;
+    slot->entry[item] = l->o.views > 0 ? sample * l->o.views + view : -1;
+    bool sized = !l->o.preprocess.fit || atomic_load(&l->sizes[sample]).w > 0;
+    slot->known[item] =
+        sized && l->o.knows && l->o.knows(l->o.knows_context, slot->entry[item]);
+    if (slot->known[item])
+        return label_known(l, slot, item, sample, repeat << REPEAT_SHIFT, bench);
+    thaw_status status =
+        make_input(l, slot, item, sample, repeat << REPEAT_SHIFT, bench);
+    if (status == THAW_OK || status == THAW_E_MEMORY)
+        return status;
+    TRY(note_problem(&slot->problem[item], sample, true, thaw_error()));
+    slot->entry[item] = -1;
+    return make_substitute(l, slot, item, sample, repeat, bench);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the way of boxes between a picture and an input. */
+#include "placement.h"
+
+#include <math.h>
+
+static const float LEAST_SHOWN = 0.1F;
+
+struct th_placement th_placement_whole(int w, int h, int n)
+{
+    int longer = w > h ? w : h;
+    struct th_placement p = {.from = {0, 0, w, h}, .to = {0, 0, n, n}};
+    if (w < longer)
+        p.to.w = (int)fmax(1, rint((double)w * n / longer));
+    if (h < longer)
+        p.to.h = (int)fmax(1, rint((double)h * n / longer));
+    return p;
+}
+
+/* One axis: the parts of the picture and of the input, and whether they run against each
+ * other. */
+struct axis {
+    float from, from_size, to, to_size;
+    bool against;
+};
+
+static struct axis axis_of(const struct th_placement *p, int i)
+{
+    const struct th_box *a = &p->from, *b = &p->to;
+    return i ? (struct axis){(float)a->y, (float)a->h, (float)b->y, (float)b->h,
+                   p->flip}
+             : (struct axis){
+                   (float)a->x, (float)a->w, (float)b->x, (float)b->w, p->mirror};
+}
+
+static float within(float x, float low, float high)
+{
+    return fminf(fmaxf(x, low), high);
+}
+
+/* Ends of a box in one axis, from the picture to the input; returns what part is shown. */
+static float forward(struct axis a, float *low, float *high)
+{
+    float x = (*low - a.from) * a.to_size / a.from_size;
+    float y = (*high - a.from) * a.to_size / a.from_size;
+    float left = a.to + (a.against ? a.to_size - y : x);
+    float right = a.to + (a.against ? a.to_size - x : y);
+    *low = within(left, a.to, a.to + a.to_size);
+    *high = within(right, a.to, a.to + a.to_size);
+    return (*high - *low) / (right - left);
+}
+
+int32_t th_placement_objects(const struct th_placement *p,
+    const struct th_object *objects, int32_t n, struct th_object *out)
+{
+    int32_t kept = 0;
+    for (int32_t i = 0; i < n; i++) {
+        struct th_object o = objects[i];
+        float shown = 1;
+        for (int k = 0; k < 2; k++)
+            shown *= forward(axis_of(p, k), &o.box[k], &o.box[2 + k]);
+        bool empty = !(o.box[2] > o.box[0] && o.box[3] > o.box[1]);
+        if (o.crowd || empty || shown < LEAST_SHOWN)
+            continue;
+        o.area = th_box_area(o.box);
+        out[kept++] = o;
+    }
+    return kept;
+}
+
+void th_placement_back(
+    const struct th_placement *p, int w, int h, const float box[4], float out[4])
+{
+    const float size[2] = {(float)w, (float)h};
+    for (int k = 0; k < 2; k++) {
+        struct axis a = axis_of(p, k);
+        float x = (box[k] - a.to) * a.from_size / a.to_size;
+        float y = (box[2 + k] - a.to) * a.from_size / a.to_size;
+        float low = a.from + (a.against ? a.from_size - y : x);
+        float high = a.from + (a.against ? a.from_size - x : y);
+        out[k] = within(low, 0, size[k]);
+        out[2 + k] = within(high, 0, size[k]);
+    }
+}

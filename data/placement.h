@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Where a picture is on a network's square input, and its objects with it. A detector sees
+ * the whole picture (th_preprocess.fit): its longer side is as long as the input, the rest of
+ * the input is 0 after normalising, torchvision's GeneralizedRCNNTransform with min_size and
+ * max_size both N and N divisible by 32. */
+#ifndef TH_PLACEMENT_H
+#define TH_PLACEMENT_H
+
+#include "image.h"
+#include "objects.h"
+
+/* `from` of a picture, resized to w x h of `to`, with its left and right exchanged or not. */
+struct th_placement {
+    struct th_box from, to; /* of the picture; of the input */
+    bool mirror, flip;      /* left and right, up and down: within `to` */
+};
+
+/* The whole of a w x h picture at the upper left of an n x n input. */
+struct th_placement th_placement_whole(int w, int h, int n);
+
+/* Objects of the picture as objects of the input: cut at the edges of what is shown. Left
+ * out: crowds, what is not shown, and of what was cut, that of which less than a tenth is
+ * shown. Returns how many; `out` has place for n. */
+int32_t th_placement_objects(const struct th_placement *p,
+    const struct th_object *objects, int32_t n, struct th_object *out);
+
+/* A box of the input as a box of the picture, cut at its edges. */
+void th_placement_back(
+    const struct th_placement *p, int w, int h, const float box[4], float out[4]);
+
+#endif
