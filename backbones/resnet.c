@@ -15,6 +15,9 @@ struct config {
     bool cifar;
     bool
         keras; /* biases, another eps, the stride in the first convolution of a block */
+    bool
+        quarter; /* CIFAR nets on larger images: the stem strides, and a pooling, as those
+                     of the ImageNet nets do; the weights are the same */
 };
 
 static const float EPS = 1e-5F;
@@ -35,19 +38,23 @@ static const float EPS_KERAS = 1e-3F;            /* Keras's default */
 static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "cat",
     "deer", "dog", "frog", "horse", "ship", "truck"};
 
-#define NET(text, kind, bottleneck, groups, width, ...)                                \
+#define NET(text, cifar, quarter, bottleneck, groups, width, ...)                      \
     .name = text, .config = &(const struct config)                                     \
     {                                                                                  \
-        {__VA_ARGS__}, bottleneck, groups, width, kind, false                          \
+        {__VA_ARGS__}, bottleneck, groups, width, cifar, false, quarter                \
     }
 #define BASIC(text, ...)                                                               \
-    NET(text, false, false, 1, 64, __VA_ARGS__), .input = IMAGENET, .n_classes = 1000
-#define BOTTLENECK(text, groups, width, ...)                                           \
-    NET(text, false, true, groups, width, __VA_ARGS__), .input = IMAGENET,             \
+    NET(text, false, false, false, 1, 64, __VA_ARGS__), .input = IMAGENET,             \
                                                         .n_classes = 1000
+#define BOTTLENECK(text, groups, width, ...)                                           \
+    NET(text, false, false, true, groups, width, __VA_ARGS__), .input = IMAGENET,      \
+                                                               .n_classes = 1000
 #define SMALL(text, n)                                                                 \
-    NET(text, true, false, 1, 64, n, n, n), .input = CIFAR, .n_classes = 10,           \
-                                            .classes = cifar_classes
+    NET(text, true, false, false, 1, 64, n, n, n), .input = CIFAR, .n_classes = 10,    \
+                                                   .classes = cifar_classes
+#define QUARTER(text, n)                                                               \
+    NET(text, true, true, false, 1, 64, n, n, n), .input = IMAGENET, .n_classes = 10,  \
+                                                  .classes = cifar_classes
 
 /* keras.applications: pixels 0..255 less a mean, whose order of colours is turned round
  * when the file is read. MLPerf Tiny's ResNet-8: pixels 0..255 as they are. */
@@ -60,7 +67,7 @@ static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "c
     .name = text, .input = CAFFE, .input_known = true, .n_classes = 1000,              \
     .config = &(const struct config)                                                   \
     {                                                                                  \
-        {__VA_ARGS__}, true, 1, 64, false, true                                        \
+        {__VA_ARGS__}, true, 1, 64, false, true, false                                 \
     }
 
 static const struct th_variant variants[] = {
@@ -82,12 +89,14 @@ static const struct th_variant variants[] = {
     {SMALL("resnet44", 7), .about = "0.66 M, 98 MMAC at 32: CIFAR"},
     {SMALL("resnet56", 9), .about = "0.85 M, 126 MMAC at 32: CIFAR"},
     {SMALL("resnet110", 18), .about = "1.7 M, 253 MMAC at 32: CIFAR"},
+    {QUARTER("resnet20_s4", 3), .about = "resnet20 on larger images, 125 MMAC at 224"},
+    {QUARTER("resnet56_s4", 9), .about = "resnet56 on larger images, 385 MMAC at 224"},
     {KERAS("keras_resnet50", 3, 4, 6, 3), .about = "25.6 M, 3.9 GMAC at 224"},
     {KERAS("keras_resnet101", 3, 4, 23, 3), .about = "44.7 M, 7.6 GMAC at 224"},
     {KERAS("keras_resnet152", 3, 8, 36, 3), .about = "60.4 M, 11.3 GMAC at 224"},
     {.name = "resnet8",
         .about = "0.08 M, 12.5 MMAC at 32: CIFAR, of MLPerf Tiny",
-        .config = &(const struct config){{1, 1, 1}, false, 1, 64, true, true},
+        .config = &(const struct config){{1, 1, 1}, false, 1, 64, true, true, false},
         .input = {.size = 32, .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1},
         .input_known = true,
         .n_classes = 10,
@@ -182,11 +191,13 @@ static void build(
     th_stage(b, "stem");
     struct th_conv_spec stem = {.out = 64, .kernel = 7, .stride = 2, .pad = 3};
     if (c->cifar)
-        stem = (struct th_conv_spec){.out = 16, .kernel = 3, .pad = 1};
+        stem = (struct th_conv_spec){
+            .out = 16, .kernel = 3, .stride = c->quarter ? 2 : 1, .pad = 1};
     int x = th_relu(b, conv_bn(b, c, numbered("", 1), image, stem));
-    if (!c->cifar)
+    bool whole = c->cifar && !c->quarter;
+    if (!whole)
         x = th_maxpool(b, x, 3, 2, 1);
-    int planes = stem.out, reach = c->cifar ? 1 : 4;
+    int planes = stem.out, reach = whole ? 1 : 4;
     for (int stage = 0; stage < 4 && c->blocks[stage]; stage++) {
         char name[48];
         snprintf(name, sizeof name, "stage%d", stage + 1);
