@@ -66,7 +66,7 @@ static void read_by_head(thaw_model *m, const struct th_sample *s, float *row)
         .batch = 1,
         .side = TH_BELOW,
         .moving = moving};
-    must(th_read_input(&preprocess, s, rgb, image));
+    must(th_read_input(&preprocess, s, rgb, image, NULL));
     must(th_plan_new(&spec, &net->store, &net->arena, &below));
     th_plan_frontier(below, &f);
     assert_int_equal(f.n, 1);
@@ -144,7 +144,7 @@ static void answers_are_the_models_own(void **state)
     uint8_t rgb[3 * RUN_SIZE * RUN_SIZE];
     must(th_model_evaluator(m, 4));
     for (int64_t i = 0; i < f.n; i++) {
-        must(th_read_input(&preprocess, f.sample[i], rgb, image));
+        must(th_read_input(&preprocess, f.sample[i], rgb, image, NULL));
         must(th_evaluator_run(&m->evaluator, image, 1));
         assert_memory_equal(f.logits + i * RUN_CLASSES, m->evaluator.logits,
             RUN_CLASSES * sizeof(float));

@@ -4,6 +4,7 @@
 #include "terminal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +126,49 @@ static void print_many(const thaw_evaluation *e)
     print_many_table(e);
 }
 
+static void print_percent(double x)
+{
+    if (isnan(x))
+        printf("       -");
+    else
+        printf(" %5.1f %%", 100 * x);
+}
+
+/* COCO's figures, each class's, and what is wrong. */
+static void print_boxes(const thaw_evaluation *e)
+{
+    static const char *const row[] = {"AP", "AP of small, medium, large",
+        "AR with 1, 10, 100", "AR of small, medium, large"};
+    printf("AP        %.2f %%\nAP50      %.2f %%\nAP75      %.2f %%\n",
+        100 * e->coco[0], 100 * e->coco[1], 100 * e->coco[2]);
+    for (int r = 1; r < 4; r++) {
+        printf("%-26s", row[r]);
+        for (int k = 0; k < 3; k++)
+            print_percent(e->coco[3 * r + k]);
+        putchar('\n');
+    }
+    printf("VOC's AP50, 11 points, area");
+    print_percent(e->voc07);
+    print_percent(e->voc_area);
+    printf("\n\n%-24s %8s %8s %8s  %9s %8s\n", "class", "objects", "AP", "AP50",
+        "threshold", "F1 there");
+    for (int c = 0; c < e->n_classes; c++) {
+        const thaw_class_scores *s = &e->classes[c];
+        char name[64];
+        snprintf(name, sizeof name, "%-24.24s", s->name);
+        th_print_text(stdout, name);
+        printf(" %8" PRId64 " ", s->images);
+        print_percent(s->ap);
+        printf(" ");
+        print_percent(s->ap50);
+        printf("  %9.3f %8.3f\n", s->threshold, s->best_f1);
+    }
+    printf("\nwrong at IoU 0.5, and AP50 without it\n");
+    for (int i = 0; i < e->n_errors; i++)
+        printf("%-14s %8" PRId64 "  + %.1f\n", e->error_name[i], e->error_count[i],
+            100 * e->error_cost[i]);
+}
+
 static void print_text(const thaw_evaluation *e)
 {
     char images[32], bad[32];
@@ -133,7 +177,7 @@ static void print_text(const thaw_evaluation *e)
         printf(" (%s unreadable)", th_thousands(e->unreadable, bad));
     if (e->many) {
         putchar('\n');
-        print_many(e);
+        (e->boxes ? print_boxes : print_many)(e);
         return;
     }
     printf("\nloss      %.4f\ntop-1     %.2f %% (%.1f to %.1f)\n", e->loss,

@@ -60,6 +60,23 @@ static void put_member(const char *key, const char *value)
     th_json_string(stdout, value);
 }
 
+static void print_boxes_json(const thaw_prediction *p)
+{
+    printf(",\"width\":%d,\"height\":%d,\"boxes\":[", p->width, p->height);
+    for (int i = 0; i < p->n_boxes; i++) {
+        const thaw_box *b = &p->boxes[i];
+        const float corner[4] = {b->x0, b->y0, b->x1, b->y1};
+        fputs(i ? ",{\"class\":" : "{\"class\":", stdout);
+        th_json_string(stdout, thaw_model_class(p->model, b->class_index));
+        fputs(",\"score\":", stdout);
+        th_json_real(stdout, (double)b->score);
+        fputs(",\"box\":", stdout);
+        print_floats(corner, 4);
+        putchar('}');
+    }
+    puts("]}");
+}
+
 static void print_json(const struct output *out, const thaw_prediction *p)
 {
     const thaw_model *m = p->model;
@@ -68,6 +85,10 @@ static void print_json(const struct output *out, const thaw_prediction *p)
     th_json_string(stdout, p->file);
     put_member("model", model_name(out, m));
     put_member("adapter", out->adapter);
+    if (p->boxes) {
+        print_boxes_json(p);
+        return;
+    }
     fputs(",\"class\":", stdout);
     th_json_string(stdout, thaw_model_class(m, p->best));
     fputs(",\"probability\":", stdout);
@@ -128,6 +149,20 @@ static void print_one(const thaw_model *m, const thaw_prediction *p)
     }
 }
 
+/* A line a box: where, of what, how surely. */
+static void print_boxes(const thaw_prediction *p)
+{
+    if (p->n_boxes == 0)
+        fputs(" nothing found", stdout);
+    for (int i = 0; i < p->n_boxes; i++) {
+        const thaw_box *b = &p->boxes[i];
+        fputs("\n    ", stdout);
+        th_print_text(stdout, thaw_model_class(p->model, b->class_index));
+        printf(" %.1f %% at %.0f,%.0f to %.0f,%.0f", 100 * (double)b->score,
+            (double)b->x0, (double)b->y0, (double)b->x1, (double)b->y1);
+    }
+}
+
 static void print_text(const struct output *out, const thaw_prediction *p)
 {
     const thaw_model *m = p->model;
@@ -139,7 +174,9 @@ static void print_text(const struct output *out, const thaw_prediction *p)
         putchar(')');
     }
     putchar(':');
-    if (p->labels)
+    if (p->boxes)
+        print_boxes(p);
+    else if (p->labels)
         print_many(m, p);
     else
         print_one(m, p);
@@ -242,7 +279,7 @@ static int run(struct th_call *call)
 const struct th_command th_command_predict = {
     .name = "predict",
     .usage = "MODEL[,MODEL...] IMAGE... [options]",
-    .about = "the class of images",
+    .about = "the class of images, or the objects in them",
     .details =
         "MODEL is a model file, a weights file or a run folder (its best.h5). IMAGE\n"
         "may be a folder. --json prints one object a line: file, class,\n"

@@ -12,11 +12,44 @@ static thaw_status init(struct th_evaluator *e, struct th_network *net,
     size_t n = (size_t)spec->batch, side = (size_t)net->model.input.size;
     *e = (struct th_evaluator){
         .net = net, .batch = spec->batch, .pixels = 3 * side * side};
+    const struct th_detector *detector = net->model.head->detector;
+    size_t rows = detector ? n * (size_t)net->model.pyramid.rows : n;
     e->images = th_alloc(n, e->pixels * sizeof *e->images);
-    e->logits = th_alloc(n * (size_t)net->model.n_classes, sizeof *e->logits);
+    e->logits = th_alloc(rows * (size_t)net->model.n_classes, sizeof *e->logits);
     if (!e->images || !e->logits)
         return THAW_E_MEMORY;
+    if (detector)
+        TRY(th_network_reader(net, &e->reader));
+    for (int k = 0; detector && k < detector->n_outputs; k++) {
+        e->output[k] =
+            th_alloc(rows * (size_t)detector->output[k].n, sizeof *e->output[k]);
+        if (!e->output[k])
+            return THAW_E_MEMORY;
+    }
     return th_plan_new(spec, store, &net->arena, &e->plan);
+}
+
+/* What the plan answers. */
+static thaw_status take_outputs(struct th_evaluator *e)
+{
+    const struct th_detector *d = e->reader.detector;
+    for (int k = 0; d && k < d->n_outputs; k++)
+        TRY(th_plan_get(e->plan, d->output[k].name, e->output[k]));
+    return th_plan_get(e->plan, "logits", e->logits);
+}
+
+void th_evaluator_read(struct th_evaluator *e, int64_t i, struct th_size size)
+{
+    const struct th_detector *d = e->reader.detector;
+    int64_t rows = e->reader.pyramid->rows;
+    const float *output[TH_MAX_OUTPUTS];
+    for (int k = 0; k < d->n_outputs; k++)
+        output[k] = e->output[k] + i * rows * d->output[k].n;
+    struct th_reader *r = &e->reader;
+    th_reader_read(r, e->logits + i * rows * e->net->model.n_classes, output);
+    const struct th_placement place = th_placement_whole(size.w, size.h, r->size);
+    for (int k = 0; k < r->n_found; k++)
+        th_placement_back(&place, size.w, size.h, r->found[k].box, r->found[k].box);
 }
 
 thaw_status th_evaluator_init(
@@ -52,18 +85,21 @@ void th_evaluator_release(struct th_evaluator *e)
         th_plan_free(e->plan);
     th_free(e->images);
     th_free(e->logits);
+    for (int k = 0; k < TH_MAX_OUTPUTS; k++)
+        th_free(e->output[k]);
+    th_reader_release(&e->reader);
     *e = (struct th_evaluator){0};
 }
 
 thaw_status th_read_input(const struct th_preprocess *preprocess,
-    const struct th_sample *s, uint8_t *rgb, float *out)
+    const struct th_sample *s, uint8_t *rgb, float *out, struct th_size *size)
 {
     struct th_image image = {0};
     TRY(th_sample_read(s, &image, NULL));
-    thaw_status status = th_preprocess_pixels(preprocess, &image, rgb);
+    if (size)
+        *size = (struct th_size){image.w, image.h};
+    thaw_status status = th_preprocess_input(preprocess, &image, rgb, out);
     th_image_release(&image);
-    if (status == THAW_OK)
-        th_preprocess_normalise(preprocess, rgb, false, out);
     return status;
 }
 
@@ -81,7 +117,7 @@ thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_
 {
     TRY(th_plan_set(e->plan, "image", padded(e, images, n)));
     TRY(th_plan_run(e->plan));
-    return th_plan_get(e->plan, "logits", e->logits);
+    return take_outputs(e);
 }
 
 static thaw_status run_above(
@@ -92,7 +128,46 @@ static thaw_status run_above(
         return THAW_OK;
     TRY(th_cut_set(e->cut, e->plan, b->n, e->batch));
     TRY(th_plan_run(e->plan));
-    return th_plan_get(e->plan, "logits", e->logits);
+    return take_outputs(e);
+}
+
+thaw_status th_network_metrics(const struct th_network *net, struct th_metrics *m)
+{
+    const struct th_head *head = net->model.head;
+    return head->detector ? th_metrics_init_boxes(m, net->model.n_classes)
+                          : th_metrics_init(m, net->model.n_classes, head->many);
+}
+
+/* An image's objects of classes that the model has, and what was found. */
+static thaw_status count_image(struct th_evaluator *e, const struct th_sample *s,
+    const int32_t *map, struct th_metrics *m)
+{
+    struct th_reader *r = &e->reader;
+    struct th_object *own = th_alloc((size_t)s->n_objects + 1, sizeof *own);
+    int32_t n = 0;
+    if (!own)
+        return THAW_E_MEMORY;
+    for (int32_t k = 0; k < s->n_objects; k++) {
+        own[n] = s->objects[k];
+        own[n].class = map ? map[own[n].class] : own[n].class;
+        n += own[n].class >= 0;
+    }
+    thaw_status status = th_metrics_add_boxes(m, own, n, r->found, r->n_found);
+    th_free(own);
+    return status;
+}
+
+static thaw_status count_boxes(struct th_evaluator *e, const struct th_batch *b,
+    const int32_t *map, struct th_metrics *m)
+{
+    e->reader.score = TH_JUDGED_SCORE;
+    for (int64_t i = 0; i < b->n; i++) {
+        if (b->occurrence[i] > 0)
+            continue;
+        th_evaluator_read(e, i, b->size[i]);
+        TRY(count_image(e, b->samples[i], map, m));
+    }
+    return THAW_OK;
 }
 
 /* Classes that the model does not have count for nothing. */
@@ -114,9 +189,11 @@ static thaw_status count_many(const struct th_evaluator *e, const struct th_batc
     return status;
 }
 
-static thaw_status count(const struct th_evaluator *e, const struct th_batch *b,
+static thaw_status count(struct th_evaluator *e, const struct th_batch *b,
     const int32_t *map, struct th_metrics *m)
 {
+    if (m->boxes)
+        return count_boxes(e, b, map, m);
     if (m->many)
         return count_many(e, b, map, m);
     for (int64_t i = 0; i < b->n; i++) {

@@ -18,10 +18,13 @@ struct th_evaluator {
     struct th_cut *cut;        /* what runs below the plan; NULL: the plan is whole */
     const thaw_events *events; /* for its warnings; may be NULL */
     int batch;
-    size_t pixels;                /* values of one image */
-    float *images;                /* [batch][3][s][s], for padding */
-    float *logits;                /* [batch][classes], of the last run */
-    struct th_mistakes *mistakes; /* the caller's, of th_evaluate; NULL: not wanted */
+    size_t pixels; /* values of one image */
+    float *images; /* [batch][3][s][s], for padding */
+    float *logits; /* [batch][classes], of a detector [batch][rows][classes], of the
+                      last run */
+    float *output[TH_MAX_OUTPUTS]; /* a detector's others, likewise */
+    struct th_reader reader;       /* of a detector; else zero */
+    struct th_mistakes *mistakes;  /* the caller's, of th_evaluate; NULL: not wanted */
     /* Likewise, by sample id, of each image that was judged. */
     enum th_verdict { TH_UNSEEN, TH_WRONG, TH_RIGHT } * verdicts;
 };
@@ -39,12 +42,19 @@ thaw_status th_evaluator_init_above(struct th_evaluator *e, struct th_network *n
 void th_evaluator_release(struct th_evaluator *e);
 
 /* An image as the network's input, [3][s][s], prepared as for evaluation; rgb [s][s][3]
- * is room to work in. */
+ * is room to work in. *size (may be NULL) is the image's. */
 thaw_status th_read_input(const struct th_preprocess *preprocess,
-    const struct th_sample *s, uint8_t *rgb, float *out);
+    const struct th_sample *s, uint8_t *rgb, float *out, struct th_size *size);
 
 /* e->logits of n <= batch images. */
 thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_t n);
+
+/* Metrics of what the network answers. */
+thaw_status th_network_metrics(const struct th_network *net, struct th_metrics *m);
+
+/* Of a detector, what was found in image i of the last run: e->reader.found, in pixels of
+ * the image, which has that size. */
+void th_evaluator_read(struct th_evaluator *e, int64_t i, struct th_size size);
 
 /* The whole of the loader's split into `m` (reset first). Ends early, with *stopped, when
  * `stop` (may be NULL) becomes true. map: class of the model for each label, -1 to leave

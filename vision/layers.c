@@ -65,7 +65,7 @@ struct param_spec {
     struct th_shape shape;
     enum th_role role;
     int bn, fan_in;
-    float init;
+    float init, shift;
     int before;
 };
 
@@ -91,7 +91,8 @@ static int param(struct th_builder *b, const char *layer, const char *suffix,
             .bn = spec.bn,
             .fan_in = spec.fan_in,
             .before = spec.before,
-            .init = spec.init};
+            .init = spec.init,
+            .shift = spec.shift};
         if (!p->name)
             return stop(b, THAW_E_MEMORY);
         i = m->n_params - 1;
@@ -217,14 +218,17 @@ int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec s
         (struct param_spec){.shape = TH_SHAPE(s.out, in, s.kernel, s.kernel),
             .role = TH_ROLE_CONV,
             .bn = -1,
-            .fan_in = b->init > 0 ? fan_in : 0},
+            .fan_in = b->init > 0 || s.init > 0 ? fan_in : 0,
+            .init = s.init},
         NULL);
     int bias = !s.bias ? -1
                        : param(b, name, "bias",
                              (struct param_spec){.shape = TH_SHAPE(s.out),
                                  .role = TH_ROLE_BIAS,
                                  .bn = -1,
-                                 .fan_in = fan_in},
+                                 .fan_in = fan_in,
+                                 .init = s.init,
+                                 .shift = s.bias_init},
                              NULL);
     union th_attr attr = {.conv = {.stride = {or_one(s.stride), or_one(s.stride)},
                               .dilation = {or_one(s.dilation), or_one(s.dilation)},
@@ -368,6 +372,39 @@ int th_layernorm(struct th_builder *b, const char *name, int x, float eps)
     union th_attr attr = {.norm = {.eps = eps}};
     return th_graph_node(
         b->graph, TH_OP_layernorm, &attr, (int[]){x, gamma, beta}, name);
+}
+
+int th_groupnorm(struct th_builder *b, const char *name, int x, int groups, float eps)
+{
+    if (failed(b))
+        return -1;
+    struct th_shape c = TH_SHAPE(th_shape_at(b, x)->dim[1]);
+    int gamma = param(
+        b, name, "weight", (struct param_spec){c, TH_ROLE_LN_GAMMA, .bn = -1}, NULL);
+    int beta =
+        param(b, name, "bias", (struct param_spec){c, TH_ROLE_LN_BETA, .bn = -1}, NULL);
+    union th_attr attr = {.norm = {.eps = eps, .groups = groups}};
+    return th_graph_node(
+        b->graph, TH_OP_groupnorm, &attr, (int[]){x, gamma, beta}, name);
+}
+
+int th_upsample(struct th_builder *b, int x, int finer)
+{
+    if (failed(b))
+        return -1;
+    const int64_t *d = th_shape_at(b, finer)->dim;
+    union th_attr attr = {.upsample = {.size = {(int)d[2], (int)d[3]}}};
+    return th_graph_node(
+        b->graph, TH_OP_upsample, &attr, (int[]){x, finer}, "upsample");
+}
+
+int th_map_rows(struct th_builder *b, const int *map, int n, int width)
+{
+    int in[TH_MAX_IN];
+    union th_attr attr = {.rows = {.width = width}};
+    for (int i = 0; i < TH_MAX_IN; i++)
+        in[i] = i < n ? map[i] : -1;
+    return th_graph_node(b->graph, TH_OP_map_rows, &attr, in, "rows");
 }
 
 int th_attention(struct th_builder *b, int qkv, int heads)

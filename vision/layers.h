@@ -11,6 +11,9 @@ struct th_conv_spec {
     int stride, pad; /* 0 stands for 1 in stride, groups and dilation */
     int groups, dilation;
     bool bias;
+    /* Of random values: deviation of the weights, and the bias then; init 0: as the network's
+     * others. */
+    float init, bias_init;
     bool same; /* instead of pad, TensorFlow's: as many outputs as inputs / stride, the
                   odd row and column of zeros behind */
 };
@@ -35,6 +38,12 @@ int th_concat(struct th_builder *b, int a, int c); /* [n][a], [n][c] -> [n][a + 
 int th_cosine(struct th_builder *b, const char *name, int x, int out, float scale);
 int th_linear(struct th_builder *b, const char *name, int x, int out, bool bias);
 int th_layernorm(struct th_builder *b, const char *name, int x, float eps);
+/* name.weight and name.bias [c]; groups of neighbouring channels. */
+int th_groupnorm(struct th_builder *b, const char *name, int x, int groups, float eps);
+/* The nearest values of x in the size of `finer`, added to it. */
+int th_upsample(struct th_builder *b, int x, int finer);
+/* n maps [images][k width][h][w] as rows, k a place: [images][rows][width]. */
+int th_map_rows(struct th_builder *b, const int *map, int n, int width);
 int th_attention(
     struct th_builder *b, int qkv, int heads); /* [n][t][3d] -> [n][t][d] */
 int th_dropout(struct th_builder *b, const char *name, int x, float p);

@@ -17,16 +17,36 @@ thaw_status th_metrics_init(struct th_metrics *m, int n_classes, bool many)
     return m->confusion ? THAW_OK : THAW_E_MEMORY;
 }
 
+thaw_status th_metrics_init_boxes(struct th_metrics *m, int n_classes)
+{
+    *m = (struct th_metrics){.n_classes = n_classes, .many = true, .boxes = true};
+    return th_ap_init(&m->ap, n_classes);
+}
+
 void th_metrics_release(struct th_metrics *m)
 {
+    th_ap_release(&m->ap);
+    th_ap_scores_release(&m->found);
     th_free(m->confusion);
     th_free(m->logits);
     th_free(m->is);
     *m = (struct th_metrics){0};
 }
 
+/* Of a detector: without memory there is nothing to count into, which add says. */
+static void reset_boxes(struct th_metrics *m)
+{
+    int n = m->n_classes;
+    th_metrics_release(m);
+    (void)th_metrics_init_boxes(m, n);
+}
+
 void th_metrics_reset(struct th_metrics *m)
 {
+    if (m->boxes) {
+        reset_boxes(m);
+        return;
+    }
     size_t n = (size_t)m->n_classes;
     struct th_metrics empty = {.n_classes = m->n_classes,
         .confusion = m->confusion,
@@ -101,9 +121,16 @@ static double mean(double sum, int64_t n)
     return n ? sum / (double)n : (double)NAN;
 }
 
+thaw_status th_metrics_add_boxes(struct th_metrics *m, const struct th_object *objects,
+    int32_t n_objects, const struct th_detection *found, int32_t n_found)
+{
+    m->images++;
+    return th_ap_add(&m->ap, objects, n_objects, found, n_found);
+}
+
 double th_metrics_loss(const struct th_metrics *m)
 {
-    return mean(m->loss, m->images);
+    return m->boxes ? (double)NAN : mean(m->loss, m->images);
 }
 
 double th_metrics_score(const struct th_metrics *m)

@@ -4,6 +4,7 @@
 #ifndef TH_METRICS_H
 #define TH_METRICS_H
 
+#include "ap.h"
 #include "error.h"
 
 enum { TH_ECE_BINS = 15 }; /* equal widths; Guo et al. 2017 (arXiv:1706.04599) */
@@ -25,9 +26,15 @@ struct th_metrics {
     float *logits; /* [capacity][n_classes] */
     bool *is;      /* likewise: whether the image is of the class */
     double map;    /* th_metrics_rank's */
+    /* Of a detector, which has `many` and none of logits, is and loss: what was found. */
+    bool boxes;
+    struct th_ap ap;
+    struct th_ap_scores found; /* th_metrics_rank's; map is its TH_AP */
 };
 
 thaw_status th_metrics_init(struct th_metrics *m, int n_classes, bool many);
+/* Instead, a detector's. */
+thaw_status th_metrics_init_boxes(struct th_metrics *m, int n_classes);
 void th_metrics_release(struct th_metrics *m);
 void th_metrics_reset(struct th_metrics *m);
 
@@ -38,6 +45,9 @@ void th_metrics_add(struct th_metrics *m, const float *logits, int label);
 /* The same for images of any number of classes, n of them; THAW_E_MEMORY. */
 thaw_status th_metrics_add_many(
     struct th_metrics *m, const float *logits, const int32_t *classes, int32_t n);
+/* The same for a detector: the image's objects and what was found. */
+thaw_status th_metrics_add_boxes(struct th_metrics *m, const struct th_object *objects,
+    int32_t n_objects, const struct th_detection *found, int32_t n_found);
 /* Then, once all are counted: m->map, the mean over the classes that have images of their
  * average precision; NaN where none has. Does nothing without `many`. */
 thaw_status th_metrics_rank(struct th_metrics *m);

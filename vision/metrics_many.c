@@ -124,8 +124,18 @@ thaw_status th_metrics_rank_class(
     return THAW_OK;
 }
 
+static thaw_status rank_boxes(struct th_metrics *m)
+{
+    th_ap_scores_release(&m->found);
+    TRY(th_ap_finish(&m->ap, &m->found));
+    m->map = m->found.figure[TH_AP];
+    return THAW_OK;
+}
+
 thaw_status th_metrics_rank(struct th_metrics *m)
 {
+    if (m->boxes)
+        return rank_boxes(m);
     double sum = 0;
     int n = 0;
     for (int c = 0; m->many && c < m->n_classes; c++) {

@@ -62,7 +62,9 @@ thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone
     *m = (struct th_model){.backbone = backbone,
         .variant = variant,
         .head = head,
-        .head_width = head_width ? head_width : TH_HEAD_WIDTH,
+        .head_width = head_width    ? head_width
+                      : head->width ? head->width
+                                    : TH_HEAD_WIDTH,
         .input = *input};
     struct th_graph g;
     int out = 0;
@@ -259,7 +261,7 @@ static float random_value(const struct th_param *p, uint64_t key, uint64_t i)
         if (he)
             return th_rng_normal(key, i) * sqrtf(2.0F / (float)(d[0] * d[2] * d[3]));
         if (p->init > 0)
-            return p->role == TH_ROLE_BIAS ? 0.0F : p->init * th_rng_normal(key, i);
+            return p->role == TH_ROLE_BIAS ? p->shift : p->init * th_rng_normal(key, i);
         return (2.0F * th_rng_uniform(key, i) - 1.0F) / sqrtf((float)p->fan_in);
     case TH_ROLE_LORA_A: /* torch's kaiming_uniform_(a = sqrt(5)), as PEFT has it */
         return (2.0F * th_rng_uniform(key, i) - 1.0F) / sqrtf((float)p->fan_in);

@@ -8,6 +8,7 @@
 #ifndef TH_MODEL_H
 #define TH_MODEL_H
 
+#include "detector.h"
 #include "fingerprint.h"
 #include "graph.h"
 #include "lora.h"
@@ -38,9 +39,10 @@ struct th_param {
     int bn;    /* the BatchNorm it belongs to, -1 */
     int fan_in; /* for random initial values: of a bias, of its layer; of a convolution, 0
                    for He's */
-    int before; /* of positions: rows before those of the grid */
-    float init; /* for random initial values: the deviation, LayerScale's value; 0:
+    int before;  /* of positions: rows before those of the grid */
+    float init;  /* for random initial values: the deviation, LayerScale's value; 0:
                    torchvision's */
+    float shift; /* likewise, with init: what a bias is */
 };
 
 struct th_bn {
@@ -78,6 +80,7 @@ struct th_model {
     const struct th_head *head;
     int head_width;     /* values in the hidden layer of heads that have one */
     bool reads_patches; /* the head reads the backbone's tokens: th_taps.patches */
+    struct th_pyramid pyramid; /* of a detector, set by the head's build */
     struct th_input input;
     struct th_lora lora; /* rank 0: no adapters */
     float dropout;       /* on the head's input while training; 0: none */
@@ -160,10 +163,13 @@ struct th_head {
     /* What its last layers read, [n][values]; NULL: th_pooled. */
     int (*features)(struct th_builder *b, const struct th_taps *taps);
     const char *answer; /* of its parameters NAME.ANSWER.weight has a row a class; NULL:
-                           NAME.weight has, NAME being the backbone's head_name */
+                           NAME.weight has, NAME being the backbone's head_name; of a
+                           detector, ANSWER.weight */
     bool hidden;        /* it has a hidden layer */
+    int width;          /* values in it, where nobody says; 0: TH_HEAD_WIDTH */
     bool patches;       /* it reads th_taps.tokens */
     bool many; /* an image may have any number of classes: probabilities are sigmoids */
+    const struct th_detector *detector; /* it finds boxes; NULL: it classifies images */
 };
 
 extern const struct th_backbone *const th_backbone_list[]; /* NULL at the end */

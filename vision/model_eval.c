@@ -133,7 +133,7 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
     th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
         split_text(d, split));
     say_seen(m, d, split, events);
-    TRY(th_metrics_init(&metrics, m->net.model.n_classes, d->many));
+    TRY(th_network_metrics(&m->net, &metrics));
     metrics.threshold = m->threshold;
     thaw_status status = run(m, d, split, o, events, map, &metrics, &out->unreadable);
     if (status == THAW_OK)
@@ -149,8 +149,9 @@ thaw_status thaw_model_eval(thaw_model *m, const char *data, const thaw_options 
 {
     struct th_dataset d;
     *out = (thaw_evaluation){0};
-    const struct th_dataset_options as_is = {
-        .as_is = true, .many = m->net.model.head->many};
+    const struct th_dataset_options as_is = {.as_is = true,
+        .many = m->net.model.head->many,
+        .objects = m->net.model.head->detector != NULL};
     TRY(th_dataset_open(data, &as_is, &d));
     for (int64_t i = 0; i < d.warnings.n; i++)
         th_say(events, "warning", "%s", d.warnings.name[i]);

@@ -164,6 +164,9 @@ thaw_status thaw_model_open(const char *path, const thaw_options *o, thaw_model 
     thaw_status status = open_model(*out, path, o);
     if (status == THAW_OK)
         status = check_threshold(*out, o);
+    const struct th_head *head = status == THAW_OK ? (*out)->net.model.head : NULL;
+    if (head && head->detector && !thaw_options_is_set(o, "threshold"))
+        (*out)->threshold = (double)head->detector->score;
     if (status != THAW_OK) {
         thaw_model_free(*out);
         *out = NULL;

@@ -52,6 +52,8 @@ static thaw_status check(const struct thaw_model *m, const struct thaw_model *ot
         return refuse(m, other, b->variant->name);
     if (!same_input(&a->input, &b->input))
         return refuse(m, other, "the input (size, crop, mean, std)");
+    if (a->head->detector || b->head->detector)
+        return refuse(m, other, "how images are shown (a detector sees the whole)");
     if (a->reads_patches != b->reads_patches)
         return refuse(m, other, "what the head reads of the last block");
     for (int i = 0; i < b->n_params; i++) {

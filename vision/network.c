@@ -97,11 +97,19 @@ thaw_status th_head_find(const char *name, const struct th_head **head)
         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+thaw_status th_network_reader(const struct th_network *n, struct th_reader *r)
+{
+    const struct th_model *m = &n->model;
+    return th_reader_init(
+        r, m->head->detector, &m->pyramid, m->input.size, m->n_classes);
+}
+
 struct th_preprocess th_network_preprocess(const struct th_network *n)
 {
     const struct th_input *in = &n->model.input;
     struct th_preprocess p = {.size = in->size,
         .crop = (double)in->crop,
+        .fit = n->model.head->detector != NULL,
         .filter = in->bicubic ? TH_BICUBIC : TH_BILINEAR};
     memcpy(p.mean, in->mean, sizeof p.mean);
     memcpy(p.std, in->std, sizeof p.std);

@@ -134,8 +134,8 @@ static thaw_status lower(struct th_lowering *l)
         return lower_update(l);
     TRY(th_model_build((struct th_model *)spec->model, &l->graph, spec->batch, training,
         training || spec->loss, &l->loss));
-    if (spec->mode == TH_CALIBRATE)
-        l->graph.values[th_graph_find(&l->graph, "logits")].wanted = false;
+    for (int i = 0; i < l->graph.n_values && spec->mode == TH_CALIBRATE; i++)
+        l->graph.values[i].wanted = false;
     mark_trainable(l);
     TRY(th_pass_random(l));
     if (spec->prefix_int8)

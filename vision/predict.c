@@ -13,6 +13,8 @@ struct predictor {
     uint8_t *pixels;                  /* [s][s][3] */
     float *images;                    /* [batch][3][s][s] */
     const struct th_sample **waiting; /* [batch], whose images these are */
+    struct th_size *size;             /* [batch], theirs */
+    thaw_box *boxes;                  /* of a detector, [its most] */
     int n, batch;
     int classes;          /* of the head that has most */
     double *p;            /* [classes] */
@@ -37,12 +39,15 @@ static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
     p->pixels = th_alloc(side * side, 3);
     p->images = th_alloc(n, 3 * side * side * sizeof *p->images);
     p->waiting = th_alloc(n, sizeof(void *));
+    p->size = th_alloc(n, sizeof *p->size);
+    const struct th_detector *detector = m->net.model.head->detector;
+    p->boxes = th_alloc(detector ? (size_t)detector->most : 1, sizeof *p->boxes);
     p->p = th_alloc(classes, sizeof *p->p);
     p->probabilities = th_alloc(classes, sizeof *p->probabilities);
     p->labels = th_alloc(classes, sizeof *p->labels);
     p->logits = th_alloc((size_t)m->n_others * n, classes * sizeof *p->logits);
-    if (!p->logits || !p->pixels || !p->images || !p->waiting || !p->p ||
-        !p->probabilities || !p->labels)
+    if (!p->size || !p->boxes || !p->logits || !p->pixels || !p->images ||
+        !p->waiting || !p->p || !p->probabilities || !p->labels)
         return THAW_E_MEMORY;
     TRY(th_preprocess_check(&p->preprocess));
     return th_model_evaluator(m, batch);
@@ -53,6 +58,8 @@ static void predictor_release(struct predictor *p)
     th_free(p->pixels);
     th_free(p->images);
     th_free(p->waiting);
+    th_free(p->size);
+    th_free(p->boxes);
     th_free(p->p);
     th_free(p->probabilities);
     th_free(p->labels);
@@ -95,6 +102,28 @@ static void tell(struct predictor *p, const thaw_model *model,
     p->each(p->context, &prediction);
 }
 
+/* What a detector found in image i of the last run. */
+static void tell_boxes(struct predictor *p, const struct th_sample *s, int i)
+{
+    struct th_evaluator *e = &p->model->evaluator;
+    struct th_reader *r = &e->reader;
+    r->score = (float)p->model->threshold;
+    th_evaluator_read(e, i, p->size[i]);
+    for (int k = 0; k < r->n_found; k++) {
+        const float *box = r->found[k].box;
+        p->boxes[k] = (thaw_box){
+            box[0], box[1], box[2], box[3], r->found[k].score, r->found[k].class};
+    }
+    const thaw_prediction prediction = {.file = s->path,
+        .model = p->model,
+        .best = -1,
+        .boxes = p->boxes,
+        .n_boxes = r->n_found,
+        .width = p->size[i].w,
+        .height = p->size[i].h};
+    p->each(p->context, &prediction);
+}
+
 /* Of head k: 0 the model's own, then those that share its backbone. [batch][its classes] */
 static float *logits_of(struct predictor *p, int k)
 {
@@ -112,6 +141,11 @@ static thaw_status flush(struct predictor *p)
     if (n == 0)
         return THAW_OK;
     TRY(th_evaluator_run(&p->model->evaluator, p->images, n));
+    if (m->net.model.head->detector) {
+        for (int i = 0; i < n; i++)
+            tell_boxes(p, p->waiting[i], i);
+        return THAW_OK;
+    }
     for (int k = 1; k <= m->n_others; k++)
         TRY(th_plan_get(
             m->evaluator.plan, th_model_scope(k - 1).logits, logits_of(p, k)));
@@ -135,7 +169,8 @@ static const char *reason_of(const char *path, const char *why)
 static thaw_status take(struct predictor *p, const struct th_sample *s)
 {
     float *image = p->images + (size_t)p->n * p->model->evaluator.pixels;
-    thaw_status status = th_read_input(&p->preprocess, s, p->pixels, image);
+    thaw_status status =
+        th_read_input(&p->preprocess, s, p->pixels, image, &p->size[p->n]);
     if (status == THAW_E_MEMORY)
         return status;
     if (status == THAW_OK) {

@@ -65,8 +65,11 @@ static thaw_status find_width(
     spec->head_width = 0;
     if (w && spec->head->hidden)
         TRY(th_model_file_head_width(w, &spec->head_width));
-    if (thaw_options_is_set(o, "head-width") || !spec->head_width)
-        spec->head_width = (int)th_option_int(o, "head-width");
+    bool asked = thaw_options_is_set(o, "head-width");
+    if (asked || !spec->head_width)
+        spec->head_width = !asked && spec->head->width
+                               ? spec->head->width
+                               : (int)th_option_int(o, "head-width");
     return THAW_OK;
 }
 
@@ -101,8 +104,10 @@ static const struct th_weight *find_head(
     const struct th_weights *w, const struct th_network_spec *spec, char name[128])
 {
     const char *layer = spec->head->answer;
-    snprintf(name, 128, "%s%s%s.weight", spec->backbone->head_name(spec->variant),
-        layer ? "." : "", layer ? layer : "");
+    bool whole = spec->head->detector != NULL;
+    snprintf(name, 128, "%s%s%s.weight",
+        whole ? "" : spec->backbone->head_name(spec->variant),
+        layer && !whole ? "." : "", layer ? layer : "");
     const struct th_weight *head = find_tensor(w, spec->backbone, spec->variant, name);
     bool odd =
         head && (head->tensor.shape.rank < 1 || head->tensor.shape.dim[0] > 1 << 24);

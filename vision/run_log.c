@@ -88,6 +88,11 @@ thaw_status th_run_log_step(
 static void put_val(struct th_json_out *o, const struct th_metrics *val)
 {
     const double nan = (double)NAN;
+    if (val && val->boxes) {
+        th_json_put_real(o, "val_ap", val->map);
+        th_json_put_real(o, "val_ap50", val->found.figure[TH_AP50]);
+        return;
+    }
     if (val && val->many) {
         th_json_put_real(o, "val_map", val->map);
         return;

@@ -247,12 +247,36 @@ static thaw_status fill_intervals(const struct th_metrics *m, thaw_evaluation *e
 
 /* ---- All of it ---- */
 
+/* A detector's: each class's AP and best threshold, COCO's and VOC's figures, errors. */
+static void fill_boxes(
+    const struct th_metrics *m, char *const *names, thaw_evaluation *e)
+{
+    const struct th_ap_scores *s = &m->found;
+    for (int i = 0; i < TH_N_AP_FIGURES; i++)
+        e->coco[i] = s->figure[i];
+    e->voc07 = s->voc07;
+    e->voc_area = s->voc_area;
+    for (int i = TH_ERROR_NONE + 1; i < TH_N_ERRORS; i++) {
+        e->error_name[e->n_errors] = th_ap_error_name((enum th_ap_error)i);
+        e->error_count[e->n_errors] = s->errors[i];
+        e->error_cost[e->n_errors++] = s->error_cost[i];
+    }
+    for (int c = 0; c < m->n_classes && s->classes; c++)
+        e->classes[c] = (thaw_class_scores){.name = names[c],
+            .images = s->classes[c].objects,
+            .ap = s->classes[c].ap,
+            .ap50 = s->classes[c].ap50,
+            .threshold = s->classes[c].best_threshold,
+            .best_f1 = s->classes[c].best_f1};
+}
+
 thaw_status th_scores_take(struct th_metrics *m, char *const *names, thaw_evaluation *e)
 {
     const double nan = (double)NAN;
     e->images = m->images;
     e->loss = th_metrics_loss(m);
     e->many = m->many;
+    e->boxes = m->boxes;
     e->threshold = m->threshold;
     e->map = m->many ? m->map : nan;
     e->micro_f1 = nan;
@@ -263,7 +287,9 @@ thaw_status th_scores_take(struct th_metrics *m, char *const *names, thaw_evalua
     e->n_classes = m->n_classes;
     e->classes = th_alloc((size_t)m->n_classes, sizeof *e->classes);
     thaw_status status = e->classes ? THAW_OK : THAW_E_MEMORY;
-    if (status == THAW_OK && m->many)
+    if (status == THAW_OK && m->boxes)
+        fill_boxes(m, names, e);
+    else if (status == THAW_OK && m->many)
         status = fill_many(m, names, e);
     else if (status == THAW_OK)
         fill_classes(m, names, e);

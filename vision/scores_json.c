@@ -47,6 +47,8 @@ static void put_classes(struct th_json_out *o, const thaw_evaluation *e)
         th_json_put_whole(o, "images", e->classes[c].images);
         th_json_put_whole(o, "predicted", e->classes[c].predicted);
         put_scores(o, &e->classes[c].scores);
+        if (e->boxes)
+            th_json_put_real(o, "ap50", e->classes[c].ap50);
         if (e->many) {
             th_json_put_real(o, "ap", e->classes[c].ap);
             th_json_put_real(o, "threshold", e->classes[c].threshold);
@@ -84,10 +86,37 @@ static void put_of_one(struct th_json_out *o, const thaw_evaluation *e)
     put_interval(o, "macro_f1_interval", &e->macro_f1_interval);
 }
 
+/* A detector's. */
+static void put_boxes(struct th_json_out *o, const thaw_evaluation *e)
+{
+    static const char *const key[] = {"ap", "ap50", "ap75", "ap_small", "ap_medium",
+        "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"};
+    for (size_t i = 0; i < sizeof key / sizeof *key; i++)
+        th_json_put_real(o, key[i], e->coco[i]);
+    th_json_put_real(o, "voc07", e->voc07);
+    th_json_put_real(o, "voc_area", e->voc_area);
+    th_json_key(o, "errors");
+    th_json_open(o, '{');
+    for (int i = 0; i < e->n_errors; i++) {
+        th_json_key(o, e->error_name[i]);
+        th_json_open(o, '{');
+        th_json_put_whole(o, "count", e->error_count[i]);
+        th_json_put_real(o, "cost", e->error_cost[i]);
+        th_json_close(o, '}');
+    }
+    th_json_close(o, '}');
+    put_names(o, e);
+    put_classes(o, e);
+}
+
 void th_scores_json(const thaw_evaluation *e, struct th_json_out *o)
 {
     th_json_put_whole(o, "images", e->images);
     th_json_put_whole(o, "unreadable", e->unreadable);
+    if (e->boxes) {
+        put_boxes(o, e);
+        return;
+    }
     th_json_put_real(o, "loss", e->loss);
     if (e->many) {
         th_json_put_real(o, "map", e->map);

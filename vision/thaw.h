@@ -178,6 +178,12 @@ THAW_API thaw_status thaw_model_use(thaw_model *m, int i);
 THAW_API int thaw_model_n_classes(const thaw_model *m);
 THAW_API const char *thaw_model_class(const thaw_model *m, int i);
 
+typedef struct thaw_box {
+    float x0, y0, x1, y1; /* from the upper left corner */
+    float score;          /* 0 to 1 */
+    int class_index;
+} thaw_box;
+
 typedef struct thaw_prediction {
     const char *file;
     const thaw_model *model;             /* whose head this is; NULL with an error */
@@ -188,6 +194,11 @@ typedef struct thaw_prediction {
      * "threshold" or more, the most probable first. NULL: its classes exclude each other. */
     const int *labels;
     int n_labels;
+    /* Of a detector, which has none of best (-1), probabilities, logits and labels: what it
+     * found, from the score "threshold" on, best first, in pixels of the image. */
+    const thaw_box *boxes; /* NULL: it is no detector */
+    int n_boxes;
+    int width, height; /* of the image, likewise */
 } thaw_prediction;
 
 /* Put other's head on m's backbone as well: predictions of m then are m's and after it
@@ -216,6 +227,9 @@ typedef struct thaw_class_scores {
     /* With `many`: average precision (scikit-learn's); the probability at which F1 is largest
      * on these images, and that F1. NaN without images of the class. */
     double ap, threshold, best_f1;
+    /* Of a detector: `images` are objects, predicted and scores are 0, ap is COCO's, and AP at
+     * an IoU of 0.5; threshold and best_f1 are at that IoU, too. */
+    double ap50;
 } thaw_class_scores;
 
 /* Of 95 %. In an evaluation: the percentile interval of the bootstrap over images, 1,000
@@ -247,6 +261,17 @@ typedef struct thaw_evaluation {
     double map;      /* mean of ap over the classes that have images */
     double micro_f1; /* of all decisions */
     double threshold;
+    /* Of a detector, which has `many`: map is COCO's AP, loss and micro_f1 are NaN. */
+    bool boxes;
+    double coco[12]; /* AP, AP50, AP75, AP of small, medium, large objects, AR with 1, 10,
+                        100 detections, AR of small, medium, large: pycocotools' order */
+    double voc07, voc_area; /* VOC's AP at an IoU of 0.5: 11 points, area */
+    /* What is wrong at an IoU of 0.5, how often, and how much higher AP50 were without it
+     * (TIDE, arXiv:2008.08115). */
+    int n_errors;
+    const char *error_name[8];
+    int64_t error_count[8];
+    double error_cost[8];
 } thaw_evaluation;
 
 /* Evaluate on a data set's validation split (test with "split" = "test"; a folder without

@@ -58,8 +58,10 @@ struct thaw_trainer {
     struct th_cut cut, val_cut;
 
     /* One step's inputs. */
-    float *target; /* [batch][classes] */
-    int32_t *keys; /* [batch][2]: 64 bits a sample, low word first */
+    float *target;           /* [batch][classes] */
+    int32_t *keys;           /* [batch][2]: 64 bits a sample, low word first */
+    struct th_reader reader; /* of a detector; else zero */
+    float *weight;           /* [batch], of a detector's loss */
     struct th_mixer mixer;
 
     /* Validation, on the network's values or on `shadow`. */

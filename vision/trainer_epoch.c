@@ -73,6 +73,8 @@ static void make_targets(
     int n_classes = t->net.model.n_classes;
     const int32_t *labels = t->mixer.target ? NULL : b->labels;
     *weight = (double)b->n;
+    if (t->reader.detector)
+        return;
     if (t->pos_weight) {
         th_many_targets(b->samples, b->n, n_classes, t->recipe.smoothing, t->target);
         return;
@@ -80,6 +82,31 @@ static void make_targets(
     th_targets(b->labels, (int)b->n, n_classes, t->recipe.smoothing, t->target);
     *weight =
         th_class_weights_apply(t->class_weight, n_classes, labels, b->n, t->target);
+}
+
+/* A detector's: what the loader made of the objects. */
+static thaw_status set_rows(
+    struct thaw_trainer *t, struct th_plan *plan, const struct th_batch *b)
+{
+    const struct th_detector *d = t->reader.detector;
+    th_reader_weights(&t->reader, b->part[0], b->n, t->weight);
+    for (int k = 0; k < d->n_targets; k++)
+        if (th_plan_has(plan, d->target[k].name))
+            TRY(th_plan_set(plan, d->target[k].name, b->part[k]));
+    return th_plan_has(plan, "weight") ? th_plan_set(plan, "weight", t->weight)
+                                       : THAW_OK;
+}
+
+static thaw_status set_targets(struct thaw_trainer *t, struct th_plan *plan,
+    const struct th_batch *b, const float *target)
+{
+    if (t->reader.detector)
+        return set_rows(t, plan, b);
+    if (th_plan_has(plan, "target"))
+        TRY(th_plan_set(plan, "target", target));
+    return th_plan_has(plan, "pos_weight")
+               ? th_plan_set(plan, "pos_weight", t->pos_weight)
+               : THAW_OK;
 }
 
 static thaw_status set_inputs(struct thaw_trainer *t, const struct th_train_plan *p,
@@ -92,10 +119,7 @@ static thaw_status set_inputs(struct thaw_trainer *t, const struct th_train_plan
     TRY(set_images(t, p, b, images, again));
     if (*again)
         return THAW_OK;
-    if (th_plan_has(plan, "target"))
-        TRY(th_plan_set(plan, "target", target));
-    if (th_plan_has(plan, "pos_weight"))
-        TRY(th_plan_set(plan, "pos_weight", t->pos_weight));
+    TRY(set_targets(t, plan, b, target));
     if (!th_plan_has(plan, "keys"))
         return THAW_OK;
     make_keys(t, b);

@@ -179,15 +179,23 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
     return keep_best(t);
 }
 
+static void say_scores(const struct th_metrics *m, char *text, size_t size)
+{
+    if (m->boxes)
+        snprintf(text, size, ", AP %.2f %%, AP50 %.2f %%", 100 * m->map,
+            100 * m->found.figure[TH_AP50]);
+    else
+        snprintf(text, size, ", val loss %.4f, %s %.2f %%", th_metrics_loss(m),
+            m->many ? "mAP" : "top-1", 100 * th_metrics_score(m));
+}
+
 static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e)
 {
     char val[96] = "", train[32] = "not finite";
     if (isfinite(e->train_loss))
         snprintf(train, sizeof train, "%.4f", e->train_loss);
     if (e->val)
-        snprintf(val, sizeof val, ", val loss %.4f, %s %.2f %%",
-            th_metrics_loss(e->val), e->val->many ? "mAP" : "top-1",
-            100 * th_metrics_score(e->val));
+        say_scores(e->val, val, sizeof val);
     th_say(&t->events, "epoch", "%lld/%d: train loss %s%s, %.1f images/s, %.1f s%s",
         (long long)e->epoch + 1, t->recipe.epochs, train, val, e->images_per_s,
         e->seconds, e->skipped ? " (steps that were not finite were skipped)" : "");

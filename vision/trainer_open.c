@@ -27,6 +27,21 @@ static thaw_status check_many(const struct thaw_trainer *t)
         "leave it out; --class-weights makes a rare class count more");
 }
 
+/* What a detector does not have. */
+static thaw_status check_detector(const struct thaw_trainer *t)
+{
+    const struct th_recipe *r = &t->recipe;
+    const char *what = r->class_weights    ? "class-weights"
+                       : r->smoothing > 0  ? "label-smoothing"
+                       : r->mix.mixup > 0  ? "mixup"
+                       : r->mix.cutmix > 0 ? "cutmix"
+                       : r->augment.pad    ? "pad"
+                       : r->prefix_int8    ? "prefix int8"
+                                           : NULL;
+    return what ? th_fail(THAW_E_USAGE, "--%s is for classifiers: leave it out", what)
+                : THAW_OK;
+}
+
 static thaw_status open_data(struct thaw_trainer *t, const struct th_head *head)
 {
     struct th_dataset_options o = th_recipe_data(t->options);
@@ -35,8 +50,11 @@ static thaw_status open_data(struct thaw_trainer *t, const struct th_head *head)
     if (!where)
         return th_fail(THAW_E_USAGE, "no data was given: a folder of images");
     o.many = head->many;
+    o.objects = head->detector != NULL;
     if (o.many)
         TRY(check_many(t));
+    if (o.objects)
+        TRY(check_detector(t));
     TRY(th_dataset_open(where, &o, &t->data));
     for (int64_t i = 0; i < t->data.warnings.n; i++)
         th_say(&t->events, "warning", "%s", t->data.warnings.name[i]);
@@ -47,8 +65,10 @@ static thaw_status open_data(struct thaw_trainer *t, const struct th_head *head)
     th_text_count(th_trainer_n_test(t), test, sizeof test);
     th_say(&t->events, "data",
         "%d classes%s; %s images to train on, %s to validate%s%s%s", t->data.n_classes,
-        o.many ? ", any number an image" : "", train, val,
-        th_trainer_n_test(t) ? ", " : "", th_trainer_n_test(t) ? test : "",
+        o.objects ? ", boxes"
+        : o.many  ? ", any number an image"
+                  : "",
+        train, val, th_trainer_n_test(t) ? ", " : "", th_trainer_n_test(t) ? test : "",
         th_trainer_n_test(t) ? " to test at the end" : "");
     return THAW_OK;
 }
@@ -87,11 +107,14 @@ static thaw_status match_classes(
 static void say_input(const struct thaw_trainer *t, bool assumed)
 {
     const struct th_input *in = &t->net.model.input;
+    char shown[32] = "the whole image";
+    if (!t->net.model.head->detector)
+        snprintf(shown, sizeof shown, "crop %.3g", (double)in->crop);
     th_say(&t->events, "input",
-        "%d x %d, crop %.3g, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s", in->size,
-        in->size, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
-        (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
-        (double)in->std[0], (double)in->std[1], (double)in->std[2],
+        "%d x %d, %s, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s", in->size,
+        in->size, shown, in->bicubic ? "bicubic" : "bilinear", (double)in->mean[0],
+        (double)in->mean[1], (double)in->mean[2], (double)in->std[0],
+        (double)in->std[1], (double)in->std[2],
         assumed ? " (assumed: the weights do not say)" : "");
 }
 
@@ -337,7 +360,7 @@ static thaw_status open_validation(struct thaw_trainer *t)
     o.views = 1;
     o.knows = th_trainer_knows_val;
     o.knows_context = t;
-    TRY(th_metrics_init(&t->val, t->net.model.n_classes, t->net.model.head->many));
+    TRY(th_network_metrics(&t->net, &t->val));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));
     if (t->data.split[TH_SPLIT_VAL].n > 0)
@@ -389,9 +412,10 @@ static thaw_status alloc_inputs(struct thaw_trainer *t)
     size_t batch = (size_t)t->recipe.batch + 1; /* one may join */
     t->target = th_alloc(batch * (size_t)t->net.model.n_classes, sizeof *t->target);
     t->keys = th_alloc(batch * 2, sizeof *t->keys);
+    t->weight = th_alloc(batch, sizeof *t->weight);
     TRY(th_mixer_init(&t->mixer, &t->recipe.mix, (int64_t)batch,
         t->net.model.input.size, t->net.model.n_classes));
-    return t->target && t->keys ? THAW_OK : THAW_E_MEMORY;
+    return t->target && t->keys && t->weight ? THAW_OK : THAW_E_MEMORY;
 }
 
 /* Remember by what convolutions are chosen; another choice than before is said. */
@@ -426,6 +450,8 @@ thaw_status th_trainer_build(
     t->net.model.dropout = t->recipe.dropout;
     t->net.model.drop_path = t->recipe.drop_path;
     TRY(weigh_classes(t));
+    if (t->net.model.head->detector)
+        TRY(th_network_reader(&t->net, &t->reader));
     t->data_hash = th_dataset_hash(&t->data);
     TRY(take_fingerprint(t, checkpoint));
     TRY(th_certificate_init(&t->certificate, &t->net.model, &t->net.store));

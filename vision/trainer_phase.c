@@ -333,6 +333,13 @@ struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
     o.views = t->recipe.views;
     o.knows = t->cut.cache ? th_cut_knows : NULL;
     o.knows_context = &t->cut;
+    const struct th_detector *d = t->reader.detector;
+    for (int k = 0; d && k < d->n_targets; k++)
+        o.part_bytes[k] =
+            (size_t)t->reader.pyramid->rows * (size_t)d->target[k].n * sizeof(float);
+    o.n_parts = d ? d->n_targets : 0;
+    o.targets = th_reader_targets;
+    o.targets_context = &t->reader;
     return o;
 }
 

@@ -64,8 +64,7 @@ thaw_status th_trainer_judge(struct thaw_trainer *t, struct th_store *values,
     struct th_loader *loader = NULL;
     struct th_metrics m;
     const struct th_loader_options o = th_trainer_judge_options(t, split);
-    thaw_status status =
-        th_metrics_init(&m, t->net.model.n_classes, t->net.model.head->many);
+    thaw_status status = th_network_metrics(&t->net, &m);
     if (status == THAW_OK)
         status = th_evaluator_init(&evaluator, &t->net, values, t->recipe.batch);
     if (status == THAW_OK)

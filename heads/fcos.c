@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * FCOS, a detector without anchors (Tian et al. 2019, arXiv:1904.01355; 2020,
+ * arXiv:2006.09214), with torchvision's names, defaults and centre sampling: four
+ * convolutions with GroupNorm on each level of a pyramid, shared by the levels, for classes
+ * and again for boxes and centerness. */
+#include "detector.h"
+#include "fpn.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { DEPTH = 4, GROUPS = 32, WIDTH = 256, TAPS = 3 };
+static const float RADIUS = 1.5F;     /* of centre sampling, in strides */
+static const float DEVIATION = 0.01F; /* of random weights */
+static const float PRIOR = 0.01F; /* probability that a new head gives every class */
+
+/* 3x3, with the bias at random where it says. */
+static int conv(struct th_builder *b, const char *name, int x, int out, float bias)
+{
+    return th_conv(b, name, x,
+        (struct th_conv_spec){.out = out,
+            .kernel = 3,
+            .pad = 1,
+            .bias = true,
+            .init = DEVIATION,
+            .bias_init = bias});
+}
+
+static int tower(struct th_builder *b, const char *name, int x)
+{
+    char layer[64];
+    for (int i = 0; i < DEPTH; i++) {
+        snprintf(layer, sizeof layer, "%s.conv.%d", name, 3 * i);
+        x = conv(b, layer, x, b->model->head_width, 0);
+        snprintf(layer, sizeof layer, "%s.conv.%d", name, 3 * i + 1);
+        x = th_relu(b, th_groupnorm(b, layer, x, GROUPS, 1e-5F));
+    }
+    return x;
+}
+
+static int build(struct th_builder *b, const struct th_taps *taps)
+{
+    static const char *const classes = "head.classification_head";
+    static const char *const places = "head.regression_head";
+    int map[TH_MAX_LEVELS], logits[TH_MAX_LEVELS], sides[TH_MAX_LEVELS];
+    int centre[TH_MAX_LEVELS], k = b->model->n_classes;
+    char cls_logits[64], bbox_reg[64], bbox_ctrness[64];
+    snprintf(cls_logits, sizeof cls_logits, "%s.cls_logits", classes);
+    snprintf(bbox_reg, sizeof bbox_reg, "%s.bbox_reg", places);
+    snprintf(bbox_ctrness, sizeof bbox_ctrness, "%s.bbox_ctrness", places);
+    th_fpn(b, taps,
+        (struct th_fpn_spec){
+            .taps = TAPS, .width = b->model->head_width, .p6_p7 = true},
+        map);
+    for (int i = 0; i < b->model->pyramid.n; i++) {
+        int x = tower(b, classes, map[i]), y = tower(b, places, map[i]);
+        logits[i] = conv(b, cls_logits, x, k, -logf((1 - PRIOR) / PRIOR));
+        sides[i] = th_relu(b, conv(b, bbox_reg, y, 4, 0));
+        centre[i] = conv(b, bbox_ctrness, y, 1, 0);
+    }
+    th_pyramid_rows(b, sides, 1, 4, "boxes");
+    th_pyramid_rows(b, centre, 1, 1, "centerness");
+    return th_pyramid_rows(b, logits, 1, k, "logits");
+}
+
+/* Focal loss of classes, GIoU of boxes, binary cross-entropy of centerness, each summed and
+ * divided by the number of rows with a class in the batch. */
+static int loss(struct th_builder *b, int logits)
+{
+    struct th_graph *g = b->graph;
+    if (g->status != THAW_OK)
+        return -1;
+    int boxes = th_graph_find(g, "boxes"), centre = th_graph_find(g, "centerness");
+    int64_t n = th_shape_at(b, logits)->dim[0], rows = b->model->pyramid.rows;
+    int target = th_graph_input(g, "target", TH_I32, TH_SHAPE(n, rows));
+    int target_box = th_graph_input(g, "target_box", TH_F32, TH_SHAPE(n, rows, 4));
+    int target_centre =
+        th_graph_input(g, "target_centerness", TH_F32, TH_SHAPE(n, rows));
+    int weight = th_graph_input(g, "weight", TH_F32, TH_SHAPE(n));
+    union th_attr focal = {.focal = {.alpha = 0.25F, .gamma = 2}};
+    union th_attr giou = {.box = {.kind = TH_BOX_GIOU_SIDES}};
+    int a = th_graph_node(
+        g, TH_OP_focal, &focal, (int[]){logits, target, weight}, "classes");
+    int c = th_graph_node(
+        g, TH_OP_box_loss, &giou, (int[]){boxes, target_box, target, weight}, "boxes");
+    int d = th_graph_node(
+        g, TH_OP_masked_ce, NULL, (int[]){centre, target_centre, weight}, "centerness");
+    return th_add(b, th_add(b, a, c), d);
+}
+
+/* A square as large as the stride around each place, which is the corner of its pixels, as
+ * torchvision's is. */
+static void anchors(const struct th_pyramid *p, int size, float *anchor)
+{
+    for (int i = 0; i < p->n; i++) {
+        const struct th_level *l = &p->level[i];
+        float half = (float)l->stride / 2;
+        for (int j = 0; j < l->h * l->w; j++, anchor += 4) {
+            float x = (float)(j % l->w * (size / l->w));
+            float y = (float)(j / l->w * (size / l->h));
+            anchor[0] = x - half;
+            anchor[1] = y - half;
+            anchor[2] = x + half;
+            anchor[3] = y + half;
+        }
+    }
+}
+
+/* The greatest distance from a place to a box's sides; below 0 where the place is not in the
+ * box or not within RADIUS strides of its centre. */
+static float reach(const float place[2], const float box[4], float stride)
+{
+    float least = INFINITY, most = 0;
+    for (int i = 0; i < 2; i++) {
+        float before = place[i] - box[i], behind = box[2 + i] - place[i];
+        float off = fabsf(place[i] - (box[i] + box[2 + i]) / 2);
+        least = fminf(least, fminf(before, behind));
+        most = fmaxf(most, fmaxf(before, behind));
+        if (!(off < RADIUS * stride))
+            return -1;
+    }
+    return least > 0 ? most : -1;
+}
+
+/* Of the objects that a place of a level may find, the smallest; -1: none. A level finds
+ * what reaches from 4 to 8 strides, the first one less, too, the last more. */
+static int32_t responsible(const struct th_pyramid *p, int level, const float place[2],
+    const struct th_object *objects, int32_t n)
+{
+    float stride = (float)p->level[level].stride, smallest = INFINITY;
+    float from = level == 0 ? 0 : 4 * stride;
+    float to = level == p->n - 1 ? INFINITY : 8 * stride;
+    int32_t best = -1;
+    for (int32_t i = 0; i < n; i++) {
+        float r = reach(place, objects[i].box, stride);
+        float area = th_box_area(objects[i].box);
+        if (r > from && r < to && area < smallest) {
+            smallest = area;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* sqrt(min(l, r)/max(l, r) min(t, b)/max(t, b)): equation 3. */
+static float centerness(const float sides[4])
+{
+    float x = fminf(sides[0], sides[2]) / fmaxf(sides[0], sides[2]);
+    float y = fminf(sides[1], sides[3]) / fmaxf(sides[1], sides[3]);
+    return sqrtf(x * y);
+}
+
+static void assign(const struct th_pyramid *p, const float *anchor,
+    const struct th_object *objects, int32_t n, void *const *target)
+{
+    int32_t *class = target[0];
+    float *box = target[1], *centre = target[2];
+    int level = 0;
+    for (int64_t row = 0; row < p->rows; row++, anchor += 4, box += 4) {
+        while (level + 1 < p->n && row >= p->level[level + 1].first)
+            level++;
+        const float place[2] = {
+            (anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2};
+        int32_t i = responsible(p, level, place, objects, n);
+        class[row] = i < 0 ? -1 : objects[i].class;
+        centre[row] = -1;
+        for (int k = 0; k < 4; k++)
+            box[k] = 0;
+        if (i < 0)
+            continue;
+        th_box_encode(TH_BOX_GIOU_SIDES, anchor, objects[i].box, box);
+        centre[row] = centerness(box);
+    }
+}
+
+static const struct th_detector detector = {
+    .output = {{"boxes", 4, TH_F32}, {"centerness", 1, TH_F32}},
+    .n_outputs = 2,
+    .code = TH_BOX_GIOU_SIDES,
+    .target = {{"target", 1, TH_I32}, {"target_box", 4, TH_F32},
+        {"target_centerness", 1, TH_F32}},
+    .n_targets = 3,
+    .by_batch = true,
+    .anchors = anchors,
+    .assign = assign,
+    .score = 0.2F,
+    .overlap = 0.6F,
+    .top = 1000,
+    .most = 100,
+};
+
+const struct th_head th_head_fcos = {
+    .name = "fcos",
+    .about = "boxes: FCOS on a feature pyramid (--head-width channels)",
+    .build = build,
+    .loss = loss,
+    .answer = "head.classification_head.cls_logits",
+    .hidden = true,
+    .width = WIDTH,
+    .many = true,
+    .detector = &detector,
+};

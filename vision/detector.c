@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the way from a dense detector's outputs to boxes: codes, scores, suppression. */
+#include "detector.h"
+
+#include "mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Boxes ---- */
+
+float th_box_iou(const float a[4], const float b[4])
+{
+    float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]);
+    float h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
+    float both = w > 0 && h > 0 ? w * h : 0;
+    float all = th_box_area(a) + th_box_area(b) - both;
+    return all > 0 ? both / all : 0;
+}
+
+/* Of an anchor: its centre and extent in an axis. */
+struct span {
+    float centre, size;
+};
+
+static struct span span_of(const float box[4], int axis)
+{
+    float size = box[2 + axis] - box[axis];
+    return (struct span){box[axis] + size / 2, size};
+}
+
+void th_box_encode(
+    enum th_box_loss code, const float anchor[4], const float box[4], float out[4])
+{
+    for (int i = 0; i < 2; i++) {
+        struct span a = span_of(anchor, i), b = span_of(box, i);
+        if (code == TH_BOX_GIOU_SIDES) {
+            out[i] = (a.centre - box[i]) / a.size;
+            out[2 + i] = (box[2 + i] - a.centre) / a.size;
+        } else {
+            out[i] = (b.centre - a.centre) / a.size;
+            out[2 + i] = logf(b.size / a.size);
+        }
+    }
+}
+
+static const float MOST_LOG = 4.135166556742356F; /* log(1000/16): torchvision's */
+
+void th_box_decode(
+    enum th_box_loss code, const float anchor[4], const float value[4], float out[4])
+{
+    for (int i = 0; i < 2; i++) {
+        struct span a = span_of(anchor, i);
+        if (code == TH_BOX_GIOU_SIDES) {
+            out[i] = a.centre - value[i] * a.size;
+            out[2 + i] = a.centre + value[2 + i] * a.size;
+        } else {
+            float centre = a.centre + value[i] * a.size;
+            float half = expf(fminf(value[2 + i], MOST_LOG)) * a.size / 2;
+            out[i] = centre - half;
+            out[2 + i] = centre + half;
+        }
+    }
+}
+
+/* ---- Reading ---- */
+
+thaw_status th_reader_init(struct th_reader *r, const struct th_detector *detector,
+    const struct th_pyramid *pyramid, int size, int n_classes)
+{
+    size_t rows = (size_t)pyramid->rows;
+    *r = (struct th_reader){.detector = detector,
+        .pyramid = pyramid,
+        .size = size,
+        .n_classes = n_classes,
+        .score = detector->score,
+        .overlap = detector->overlap};
+    r->anchor = th_alloc(rows * 4, sizeof *r->anchor);
+    r->found = th_alloc((size_t)detector->most, sizeof *r->found);
+    r->candidate = th_alloc(rows * (size_t)n_classes, sizeof *r->candidate);
+    r->kept = th_alloc((size_t)pyramid->n * (size_t)detector->top, sizeof *r->kept);
+    r->sorted = th_alloc((size_t)pyramid->n * (size_t)detector->top, sizeof *r->sorted);
+    if (!r->anchor || !r->found || !r->candidate || !r->kept || !r->sorted)
+        return THAW_E_MEMORY;
+    detector->anchors(pyramid, size, r->anchor);
+    return THAW_OK;
+}
+
+void th_reader_release(struct th_reader *r)
+{
+    th_free(r->anchor);
+    th_free(r->found);
+    th_free(r->candidate);
+    th_free(r->kept);
+    th_free(r->sorted);
+    *r = (struct th_reader){0};
+}
+
+static float sigmoid(float x)
+{
+    return 1 / (1 + expf(-x));
+}
+
+/* Best first; of equal scores the first row and class, so that nothing depends on qsort. */
+static int by_score(const void *a, const void *b)
+{
+    const struct th_candidate *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score < y->score ? 1 : -1;
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
+    return (x->class > y->class) - (x->class < y->class);
+}
+
+/* All of a level whose score is high enough. A NaN is none. */
+static int64_t gather(struct th_reader *r, int64_t first, int64_t end,
+    const float *logits, const float *quality)
+{
+    int64_t n = 0;
+    for (int64_t row = first; row < end; row++) {
+        float good = quality ? sigmoid(quality[row]) : 1;
+        for (int32_t c = 0; c < r->n_classes; c++) {
+            float score = sigmoid(logits[row * r->n_classes + c]);
+            score = quality ? sqrtf(score * good) : score;
+            if (score > r->score)
+                r->candidate[n++] = (struct th_candidate){score, row, c};
+        }
+    }
+    return n;
+}
+
+static float within(float x, int size)
+{
+    return fminf(fmaxf(x, 0), (float)size);
+}
+
+/* The best of a level, decoded and cut at the edges, behind the n that are kept. */
+static int64_t keep_level(
+    struct th_reader *r, int64_t n, int64_t n_candidates, const float *boxes)
+{
+    int64_t top = r->detector->top;
+    qsort(r->candidate, (size_t)n_candidates, sizeof *r->candidate, by_score);
+    for (int64_t i = 0; i < n_candidates && i < top; i++, n++) {
+        const struct th_candidate *c = &r->candidate[i];
+        struct th_detection *f = &r->kept[n];
+        *f = (struct th_detection){.image = -1, .score = c->score, .class = c->class};
+        th_box_decode(
+            r->detector->code, r->anchor + c->row * 4, boxes + c->row * 4, f->box);
+        for (int k = 0; k < 4; k++)
+            f->box[k] = within(f->box[k], r->size);
+    }
+    return n;
+}
+
+/* Stable: of equal scores the one of the finer level, then that of the first row. */
+static void sort_found(struct th_detection *found, int64_t n,
+    struct th_candidate *order, struct th_detection *sorted)
+{
+    for (int64_t i = 0; i < n; i++)
+        order[i] = (struct th_candidate){found[i].score, i, 0};
+    qsort(order, (size_t)n, sizeof *order, by_score);
+    for (int64_t i = 0; i < n; i++)
+        sorted[i] = found[order[i].row];
+}
+
+/* Greedy non-maximum suppression by class (torchvision's batched_nms). */
+static void suppress(struct th_reader *r, const struct th_detection *found, int64_t n)
+{
+    r->n_found = 0;
+    for (int64_t i = 0; i < n && r->n_found < r->detector->most; i++) {
+        bool covered = false;
+        for (int k = 0; k < r->n_found && !covered; k++)
+            covered = r->found[k].class == found[i].class &&
+                      th_box_iou(r->found[k].box, found[i].box) > r->overlap;
+        if (!covered)
+            r->found[r->n_found++] = found[i];
+    }
+}
+
+void th_reader_read(
+    struct th_reader *r, const float *logits, const float *const *output)
+{
+    const struct th_pyramid *p = r->pyramid;
+    const float *quality = r->detector->n_outputs > 1 ? output[1] : NULL;
+    int64_t n = 0;
+    for (int i = 0; i < p->n; i++) {
+        int64_t end = i + 1 < p->n ? p->level[i + 1].first : p->rows;
+        int64_t more = gather(r, p->level[i].first, end, logits, quality);
+        n = keep_level(r, n, more, output[0]);
+    }
+    sort_found(r->kept, n, r->candidate, r->sorted);
+    suppress(r, r->sorted, n);
+}
+
+/* ---- Targets ---- */
+
+void th_reader_targets(
+    void *reader, const struct th_object *objects, int32_t n, void *const *target)
+{
+    const struct th_reader *r = reader;
+    r->detector->assign(r->pyramid, r->anchor, objects, n, target);
+}
+
+void th_reader_weights(
+    const struct th_reader *r, const int32_t *target, int64_t n, float *weight)
+{
+    int64_t rows = r->pyramid->rows, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t found = 0;
+        for (int64_t row = 0; row < rows; row++)
+            found += target[i * rows + row] >= 0;
+        weight[i] = 1 / ((float)(found ? found : 1) * (float)n);
+        all += found;
+    }
+    for (int64_t i = 0; i < n && r->detector->by_batch; i++)
+        weight[i] = 1 / (float)(all ? all : 1);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Owns the graph of a feature pyramid. */
+#include "fpn.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { KERNEL = 3 };
+
+/* A convolution with a bias of 0 at random; torch's kaiming_uniform_(a=1) has this
+ * deviation, and another distribution. */
+static int conv(
+    struct th_builder *b, const char *name, int x, int out, int kernel, int stride)
+{
+    if (b->graph->status != THAW_OK)
+        return -1;
+    float fan_in = (float)(th_shape_at(b, x)->dim[1] * kernel * kernel);
+    return th_conv(b, name, x,
+        (struct th_conv_spec){.out = out,
+            .kernel = kernel,
+            .stride = stride,
+            .pad = kernel / 2,
+            .bias = true,
+            .init = 1 / sqrtf(fan_in)});
+}
+
+static int numbered(
+    struct th_builder *b, const char *blocks, int i, int x, int out, int kernel)
+{
+    char name[48];
+    snprintf(name, sizeof name, "fpn.%s.%d.0", blocks, i);
+    return conv(b, name, x, out, kernel, 1);
+}
+
+static void add_level(struct th_builder *b, int *map, int value, int stride)
+{
+    struct th_pyramid *p = &b->model->pyramid;
+    if (b->graph->status != THAW_OK)
+        return;
+    const int64_t *d = th_shape_at(b, value)->dim;
+    map[p->n] = value;
+    p->level[p->n++] =
+        (struct th_level){.h = (int)d[2], .w = (int)d[3], .stride = stride};
+}
+
+/* From the coarsest down: what is above, enlarged, on the 1x1 convolution of each tap. */
+static void top_down(struct th_builder *b, const struct th_taps *taps,
+    struct th_fpn_spec spec, int *inner)
+{
+    int first = taps->n - spec.taps;
+    for (int i = spec.taps - 1; i >= 0 && b->graph->status == THAW_OK; i--) {
+        inner[i] =
+            numbered(b, "inner_blocks", i, taps->value[first + i], spec.width, 1);
+        if (i + 1 < spec.taps)
+            inner[i] = th_upsample(b, inner[i + 1], inner[i]);
+    }
+}
+
+void th_fpn(struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec spec,
+    int map[TH_MAX_LEVELS])
+{
+    int inner[TH_MAX_LEVELS], first = taps->n - spec.taps;
+    b->model->pyramid = (struct th_pyramid){0};
+    if (b->graph->status != THAW_OK)
+        return;
+    if (first < 0) {
+        b->graph->status = th_fail(THAW_E_USAGE,
+            "--head %s: %s has %d feature maps, a pyramid wants %d: take a ResNet",
+            b->model->head->name, b->model->variant->name, taps->n, spec.taps);
+        return;
+    }
+    top_down(b, taps, spec, inner);
+    for (int i = 0; i < spec.taps; i++)
+        add_level(b, map, numbered(b, "layer_blocks", i, inner[i], spec.width, KERNEL),
+            taps->stride[first + i]);
+    if (!spec.p6_p7 || b->graph->status != THAW_OK)
+        return;
+    int stride = taps->stride[taps->n - 1], last = b->model->pyramid.n - 1;
+    int source = spec.p6_of_tap ? taps->value[taps->n - 1] : map[last];
+    int p6 = conv(b, "fpn.extra_blocks.p6", source, spec.width, KERNEL, 2);
+    add_level(b, map, p6, 2 * stride);
+    add_level(b, map,
+        conv(b, "fpn.extra_blocks.p7", th_relu(b, p6), spec.width, KERNEL, 2),
+        4 * stride);
+}
+
+int th_pyramid_rows(
+    struct th_builder *b, const int *map, int anchors, int width, const char *name)
+{
+    struct th_pyramid *p = &b->model->pyramid;
+    int rows = th_map_rows(b, map, p->n, width);
+    p->anchors = anchors;
+    p->rows = 0;
+    for (int i = 0; i < p->n; i++) {
+        p->level[i].first = p->rows;
+        p->rows += (int64_t)p->level[i].h * p->level[i].w * anchors;
+    }
+    th_graph_want(b->graph, rows, name);
+    return rows;
+}
