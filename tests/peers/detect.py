@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A detector of Thaw's beside torchvision's with the same weights, through the command line.
+
+One step at lr 1 without momentum and decay: last.h5 minus the weights is minus the gradient, of
+every tensor of backbone, pyramid and head; the loss is in metrics.jsonl. Truth is torchvision in
+fp64; per tensor the bound is max(1e-4, 4 times PyTorch's own fp32 error), as in numerics.py.
+Then `thaw predict` on the same weights: boxes are matched by IoU >= 0.999 and equal label.
+The logits' and boxes' layers are scaled until detections survive.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import xml.sax.saxutils as xml
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.fcos import FCOS
+from torchvision.ops import box_iou
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+import files
+import images
+from numerics import Check, check_series, check_tensor
+
+CLASSES = ["alpha", "beta", "gamma"]
+
+
+def body(name: str) -> torch.nn.Module:
+    return resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=FrozenBatchNorm2d,
+                               trainable_layers=5, returned_layers=[2, 3, 4],
+                               extra_blocks=LastLevelP6P7(256, 256))
+
+
+def fcos(name: str, size: int) -> torch.nn.Module:
+    return FCOS(body(name), num_classes=len(CLASSES), min_size=size, max_size=size)
+
+
+HEADS = {"fcos": fcos}
+
+
+def fill(model: torch.nn.Module, seed: int) -> None:
+    """Weights under which all parts of the loss and of the answer matter."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, p in list(model.named_parameters()) + list(model.named_buffers()):
+        with torch.no_grad():
+            if name.endswith("running_var"):
+                p.copy_(torch.rand(p.shape, generator=generator) + 0.5)
+            elif name.endswith("running_mean"):
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
+            elif p.dim() == 1 and name.endswith("weight"):
+                p.copy_(torch.rand(p.shape, generator=generator) * 0.4 + 0.8)
+            elif p.dim() == 1:
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
+            elif p.dim() == 4:
+                fan_in = p[0].numel()
+                gain = 3.0 if "cls_logits" in name else 1.4
+                p.copy_(torch.randn(p.shape, generator=generator) * gain / fan_in ** 0.5)
+            if name.endswith(("bbox_reg.bias",)):
+                p.add_(1.5)
+            if name.endswith(("cls_logits.bias",)):
+                p.sub_(1.0)
+
+
+def objects(seed: int, n: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    found = []
+    for i in range(n):
+        count = 0 if i == 1 and n > 2 else int(random.integers(2, 9))
+        corner = random.uniform(0, size * 0.7, (count, 2))
+        extent = random.uniform(size * 0.04, size * 0.8, (count, 2))
+        boxes = np.concatenate([corner, np.minimum(corner + extent, size)], 1)
+        found.append((boxes.round(2).astype(np.float32), random.integers(0, 3, count)))
+    return found
+
+
+def write_voc(folder: str, pixels: np.ndarray, truth: list) -> None:
+    for sub in ("Annotations", "JPEGImages"):
+        os.makedirs(os.path.join(folder, sub))
+    # every class is in the data, whatever was drawn
+    for i, (image, (boxes, labels)) in enumerate(zip(pixels, truth)):
+        name = f"{i:04d}"
+        Image.fromarray(image).save(os.path.join(folder, "JPEGImages", name + ".png"))
+        lines = [f"<annotation><filename>{name}.png</filename><size><width>{image.shape[1]}"
+                 f"</width><height>{image.shape[0]}</height><depth>3</depth></size>"]
+        for box, label in zip(boxes, labels):
+            corners = "".join(f"<{k}>{v:.9g}</{k}>" for k, v in
+                              zip(("xmin", "ymin", "xmax", "ymax"), box))
+            lines.append(f"<object><name>{xml.escape(CLASSES[label])}</name><difficult>0"
+                         f"</difficult><bndbox>{corners}</bndbox></object>")
+        lines.append("</annotation>")
+        with open(os.path.join(folder, "Annotations", name + ".xml"), "w") as f:
+            f.write("\n".join(lines))
+
+
+def ours(name: str) -> str:
+    """The name in Thaw's model file."""
+    return name.replace("backbone.body.", "").replace("backbone.fpn", "fpn")
+
+
+def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: torch.dtype):
+    """(loss by part, gradient by our name)"""
+    model = model.to(dtype).train()
+    model.zero_grad()
+    batch = [torch.from_numpy(p).to(dtype).permute(2, 0, 1) / 255 for p in pixels]
+    targets = [{"boxes": torch.from_numpy(b).reshape(-1, 4).to(dtype), "labels": torch.from_numpy(l)}
+               for b, l in truth]
+    losses = model(batch, targets)
+    sum(losses.values()).backward()
+    return ({k: float(v.detach()) for k, v in losses.items()},
+            {ours(k): p.grad.detach().double().numpy() for k, p in model.named_parameters()})
+
+
+def tensors(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {k: v.detach().float().contiguous().numpy().copy()
+            for k, v in model.state_dict().items() if "num_batches" not in k}
+
+
+def check_step(args, model, weights, pixels, truth, folder: str) -> list[Check]:
+    out = os.path.join(folder, "run")
+    run(args.thaw, ["train", "voc:" + os.path.join(folder, "data"), "-o", out, "--weights",
+                    os.path.join(folder, "w.safetensors"), "--backbone", args.backbone, "--head",
+                    args.head, "--keep-head", "--thaw", "all", "--bn", "frozen", "--epochs", "1",
+                    "--batch", str(len(pixels)), "--lr", "1", "--momentum", "0", "--weight-decay",
+                    "0", "--lr-schedule", "constant", "--augment", "none", "--no-shuffle", "--val",
+                    "0", "--image-size", str(args.size), "--log-every", "1", "--threads", "2"])
+    losses, exact = gradients(model, pixels, truth, torch.float64)
+    single, own = gradients(model, pixels, truth, torch.float32)
+    model.double()
+    print("losses by torchvision", losses)
+    before = {ours(k): v for k, v in weights.items()}
+    got = files.read_model(os.path.join(out, "last.h5"), before)
+    rows = []
+    for name, value in before.items():
+        zero = np.zeros(value.shape)
+        want = value.astype(np.float64) - exact.get(name, zero)
+        spread = [(value - own.get(name, zero)).astype(np.float32)]
+        rows.append(check_tensor(name, got.get(name), value, want, spread, 1e-4))
+    steps = files.read_events(out, "step")
+    return rows + check_series("loss", [e["loss"] for e in steps], [sum(losses.values())],
+                               [[sum(single.values())]], 1e-4)
+
+
+def check_boxes(args, model, pixels, folder: str) -> list[Check]:
+    """`thaw predict` on the same weights."""
+    names = [os.path.join(folder, "data", "JPEGImages", f"{i:04d}.png") for i in range(len(pixels))]
+    text = run(args.thaw, ["predict", os.path.join(folder, "w.safetensors"), *names, "--json",
+                           "--backbone", args.backbone, "--image-size", str(args.size),
+                           "--threshold", str(model.score_thresh)])
+    model = model.double().eval()
+    rows = []
+    with torch.no_grad():
+        said = model([torch.from_numpy(p).double().permute(2, 0, 1) / 255 for p in pixels])
+    for i, (line, want) in enumerate(zip(text.splitlines(), said)):
+        boxes = json.loads(line)["boxes"]
+        ours = torch.tensor([b["box"] for b in boxes]).reshape(-1, 4).double()
+        label = [int(b["class"].split("_")[-1]) for b in boxes]
+        overlap = box_iou(ours, want["boxes"])
+        n = len(want["boxes"])
+        free, lost, off, order = set(range(len(boxes))), 0, 0.0, 0
+        for k in range(n):
+            fits = [j for j in free if overlap[j, k] >= 0.999 and label[j] == int(want["labels"][k])]
+            if not fits:
+                lost += 1
+                continue
+            j = min(fits, key=lambda j: abs(boxes[j]["score"] - float(want["scores"][k])))
+            free.discard(j)
+            off = max(off, abs(boxes[j]["score"] - float(want["scores"][k])))
+            order += any(boxes[j]["score"] < boxes[m]["score"] - 1e-5 for m in range(j + 1, len(boxes)))
+        rows += [Check(f"image {i}: {n} boxes, not found", float(lost), 0.0),
+                 Check(f"image {i}: {len(free)} more", float(len(free)), 0.0),
+                 Check(f"image {i}: scores", off, 1e-4), Check(f"image {i}: order", order, 0.0),
+                 Check(f"image {i}: fewer than 50 boxes", float(n < 50), 0.0)]
+    return rows
+
+
+def run(program: str, argv: list[str]) -> str:
+    done = subprocess.run([program] + argv, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{argv[0]}: exit {done.returncode}: {done.stderr.strip()[-600:]}")
+    return done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--thaw", required=True, metavar="BIN")
+    parser.add_argument("--head", default="fcos", choices=HEADS)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--images", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.thaw = os.path.abspath(args.thaw)
+    torch.set_num_threads(2)
+    model = HEADS[args.head](args.backbone, args.size)
+    fill(model, 1 + args.seed)
+    weights = tensors(model)
+    pixels = images.pictures(3000 + args.seed, args.images, args.size)
+    truth = objects(args.seed, args.images, args.size)
+    with tempfile.TemporaryDirectory(prefix="thaw-detect-") as folder:
+        write_voc(os.path.join(folder, "data"), pixels, truth)
+        save_file(weights, os.path.join(folder, "w.safetensors"))
+        rows = check_boxes(args, model, pixels, folder)
+        rows += check_step(args, model, weights, pixels, truth, folder)
+    bad = [r for r in rows if not r.ok]
+    for r in sorted(rows, key=lambda r: -r.e / r.bound if r.bound else 0)[:5]:
+        print(f"{r.what:56} e {r.e:.1e}  bound {r.bound:.1e}")
+    for r in bad[:20]:
+        print(f"WRONG {r.what:50} e {r.e:.1e}  bound {r.bound:.1e}")
+    print(f"{args.head} {args.backbone}: {len(rows)} checks, {len(bad)} failed")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Runs of a detector from annotated images to boxes: what they leave and say, that they learn,
+ * that a cache, a repeat and a resume change no bit, and what is refused. */
+#include "run.h"
+
+#include "thaw.h"
+
+#include <math.h>
+
+enum { SIDE = 48, IMAGES = 8, VAL = 4 };
+
+static char *data; /* "voc:..." */
+
+static const char *const colours[] = {"red", "green"};
+
+static void fill(struct th_image *image, const int box[4], int channel)
+{
+    for (int y = box[1]; y < box[3]; y++)
+        for (int x = box[0]; x < box[2]; x++)
+            for (int c = 0; c < 3; c++)
+                image->rgb[(y * SIDE + x) * 3 + c] = c == channel ? 230 : 20;
+}
+
+static void write_object(FILE *f, const int box[4], int class)
+{
+    fprintf(f,
+        "<object><name>%s</name><bndbox><xmin>%d</xmin><ymin>%d</ymin><xmax>%d</xmax>"
+        "<ymax>%d</ymax></bndbox></object>\n",
+        colours[class], box[0], box[1], box[2], box[3]);
+}
+
+/* A picture of noise with one to three coloured squares; the third picture has none. */
+static int write_picture(int i)
+{
+    char path[256], name[64];
+    struct th_image image = {0};
+    uint64_t key = th_rng_mix_name((uint64_t)i, "squares");
+    if (th_image_init(&image, SIDE, SIDE) != THAW_OK)
+        return -1;
+    for (int k = 0; k < SIDE * SIDE * 3; k++)
+        image.rgb[k] = (uint8_t)(90 + 40 * (double)th_rng_uniform(key, (uint64_t)k));
+    snprintf(name, sizeof name, "boxes/Annotations/%03d.xml", i);
+    run_path(path, name);
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return -1;
+    fprintf(f, "<annotation><filename>%03d.png</filename>\n", i);
+    for (int k = 0; k < 1 + i % 3 && i != 2; k++) {
+        int x = 2 + 15 * k, size = 9 + (i + k) % 4, y = 4 + (7 * i + 11 * k) % 28;
+        const int box[4] = {x, y, x + size, y + size};
+        fill(&image, box, (i + k) % 2);
+        write_object(f, box, (i + k) % 2);
+    }
+    fputs("</annotation>\n", f);
+    fclose(f);
+    snprintf(name, sizeof name, "boxes/JPEGImages/%03d.png", i);
+    run_path(path, name);
+    thaw_status status = th_image_write_png(path, &image);
+    th_image_release(&image);
+    return status == THAW_OK ? 0 : -1;
+}
+
+static int write_list(const char *split, int from, int n)
+{
+    char path[256], name[64];
+    snprintf(name, sizeof name, "boxes/ImageSets/Main/%s.txt", split);
+    run_path(path, name);
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return -1;
+    for (int i = from; i < from + n; i++)
+        fprintf(f, "%03d\n", i);
+    return fclose(f);
+}
+
+static int setup(void **state)
+{
+    static const char *const folders[] = {"boxes", "boxes/Annotations",
+        "boxes/JPEGImages", "boxes/ImageSets", "boxes/ImageSets/Main"};
+    char path[256];
+    (void)state;
+    if (make_data(3))
+        return -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        run_path(path, folders[i]);
+        if (mkdir(path, 0777))
+            return -1;
+    }
+    for (int i = 0; i < IMAGES + VAL; i++)
+        if (write_picture(i))
+            return -1;
+    run_path(path, "boxes");
+    data = th_format("voc:%s", path);
+    return write_list("train", 0, IMAGES) || write_list("val", IMAGES, VAL) ||
+           write_list("test", 0, IMAGES) || !data;
+}
+
+static int teardown(void **state)
+{
+    th_free(data);
+    return remove_data(state);
+}
+
+static thaw_options *box_options(const char *run)
+{
+    thaw_options *o = make_options(run, "head", "fcos", "head-width", "32", "augment",
+        "none", "thaw", "all", "image-size", "48", "device", "cpu", "optimizer",
+        "adamw", "lr", "0.002", "backbone", "resnet20_s4", NULL);
+    set(o, "data", data);
+    return o;
+}
+
+static thaw_options *with(thaw_options *o, const char *name, const char *value)
+{
+    set(o, name, value);
+    return o;
+}
+
+static void same_model(const char *a, const char *b)
+{
+    struct th_weights x, y;
+    char path[256], name[64];
+    th_weights_init(&x);
+    th_weights_init(&y);
+    snprintf(name, sizeof name, "%s/last.h5", a);
+    run_path(path, name);
+    must(th_weights_read(path, &x));
+    snprintf(name, sizeof name, "%s/last.h5", b);
+    run_path(path, name);
+    must(th_weights_read(path, &y));
+    assert_int_equal(x.n, y.n);
+    for (size_t i = 0; i < x.n; i++) {
+        const struct th_weight *other = th_weights_find(&y, x.weight[i].name);
+        assert_non_null(other);
+        assert_memory_equal(x.weight[i].tensor.data, other->tensor.data,
+            (size_t)th_shape_count(&x.weight[i].tensor.shape) * sizeof(float));
+    }
+    th_weights_release(&x);
+    th_weights_release(&y);
+}
+
+static void metrics_are_cocos(void **state)
+{
+    (void)state;
+    thaw_result r;
+    must(train(box_options("plain"), NULL, &r));
+    char *text = read_text("plain", "metrics.jsonl");
+    assert_non_null(strstr(text, "\"val_ap\":"));
+    assert_non_null(strstr(text, "\"val_ap50\":"));
+    assert_null(strstr(text, "val_top1"));
+    assert_true(r.frozen_verified);
+    th_free(text);
+}
+
+static void the_same_run_has_the_same_bits(void **state)
+{
+    (void)state;
+    thaw_result r;
+    must(train(with(box_options("again"), "workers", "1"), NULL, &r));
+    same_model("plain", "again");
+    forget("again");
+}
+
+/* The frozen backbone's maps are kept: images are not read again, their targets are made. */
+static void a_cache_changes_nothing(void **state)
+{
+    (void)state;
+    thaw_result r;
+    const char *const kinds[] = {"off", "memory"};
+    for (int i = 0; i < 2; i++)
+        must(train(
+            with(with(with(box_options(kinds[i]), "thaw", "head"), "cache", kinds[i]),
+                "epochs", "3"),
+            NULL, &r));
+    same_model("off", "memory");
+    forget("off");
+    forget("memory");
+}
+
+static void keep(void *context, const thaw_prediction *p)
+{
+    int *found = context;
+    assert_null(p->error);
+    assert_non_null(p->boxes);
+    assert_int_equal(p->width, SIDE);
+    *found += p->n_boxes;
+    for (int i = 0; i < p->n_boxes; i++) {
+        const thaw_box *b = &p->boxes[i];
+        assert_true(b->x0 >= 0 && b->x1 <= SIDE && b->x0 <= b->x1 && b->y0 <= b->y1);
+        assert_true(i == 0 || b->score <= b[-1].score);
+    }
+}
+
+/* A run long enough to learn its images by heart finds what is in them. */
+static void it_learns(void **state)
+{
+    (void)state;
+    thaw_result r;
+    thaw_model *m = NULL;
+    thaw_evaluation e;
+    char path[256], split[256];
+    int found = 0;
+    thaw_options *o = with(box_options("learnt"), "epochs", "150");
+    must(train(with(with(o, "head-width", "64"), "val", "0"), NULL, &r));
+    run_path(path, "learnt");
+    must(thaw_model_open(path, NULL, &m));
+    must(thaw_options_new(&o));
+    must(thaw_model_eval(m, data, with(o, "split", "test"), NULL, &e));
+    if (!(e.boxes && e.coco[1] > 0.9))
+        fail_msg("AP50 %.3f of the images that it was trained on", e.coco[1]);
+    thaw_evaluation_release(&e);
+    thaw_options_free(o);
+    run_path(split, "boxes/JPEGImages");
+    must(thaw_model_predict(m, split, keep, &found));
+    assert_true(found >= IMAGES);
+    thaw_model_free(m);
+}
+
+static void refused(thaw_options *o, const char *why)
+{
+    thaw_trainer *t = NULL;
+    assert_int_equal(thaw_trainer_new(o, NULL, &t), THAW_E_USAGE);
+    if (!strstr(thaw_error(), why))
+        fail_msg("\"%s\" does not say \"%s\"", thaw_error(), why);
+    thaw_options_free(o);
+}
+
+static void what_is_for_classifiers_is_refused(void **state)
+{
+    (void)state;
+    refused(with(box_options("no"), "mixup", "0.2"), "mixup");
+    refused(with(box_options("no"), "label-smoothing", "0.1"), "label-smoothing");
+    refused(with(box_options("no"), "class-weights", "1"), "class-weights");
+    refused(with(box_options("no"), "balanced", "1"), "balanced");
+    assert_false(is_there("no"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(metrics_are_cocos),
+        cmocka_unit_test(the_same_run_has_the_same_bits),
+        cmocka_unit_test(a_cache_changes_nothing),
+        cmocka_unit_test(it_learns),
+        cmocka_unit_test(what_is_for_classifiers_is_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
