@@ -4,39 +4,13 @@
  * convolutions with GroupNorm on each level of a pyramid, shared by the levels, for classes
  * and again for boxes and centerness. */
 #include "detector.h"
-#include "fpn.h"
+#include "tower.h"
 
 #include <math.h>
-#include <stdio.h>
 
-enum { DEPTH = 4, GROUPS = 32, WIDTH = 256, TAPS = 3 };
-static const float RADIUS = 1.5F;     /* of centre sampling, in strides */
-static const float DEVIATION = 0.01F; /* of random weights */
-static const float PRIOR = 0.01F; /* probability that a new head gives every class */
-
-/* 3x3, with the bias at random where it says. */
-static int conv(struct th_builder *b, const char *name, int x, int out, float bias)
-{
-    return th_conv(b, name, x,
-        (struct th_conv_spec){.out = out,
-            .kernel = 3,
-            .pad = 1,
-            .bias = true,
-            .init = DEVIATION,
-            .bias_init = bias});
-}
-
-static int tower(struct th_builder *b, const char *name, int x)
-{
-    char layer[64];
-    for (int i = 0; i < DEPTH; i++) {
-        snprintf(layer, sizeof layer, "%s.conv.%d", name, 3 * i);
-        x = conv(b, layer, x, b->model->head_width, 0);
-        snprintf(layer, sizeof layer, "%s.conv.%d", name, 3 * i + 1);
-        x = th_relu(b, th_groupnorm(b, layer, x, GROUPS, 1e-5F));
-    }
-    return x;
-}
+enum { WIDTH = 256, TAPS = 3 };
+static const float RADIUS = 1.5F; /* of centre sampling, in strides */
+static const struct th_tower TOWER = {.depth = 4, .groups = 32, .bias = true};
 
 static int build(struct th_builder *b, const struct th_taps *taps)
 {
@@ -44,19 +18,16 @@ static int build(struct th_builder *b, const struct th_taps *taps)
     static const char *const places = "head.regression_head";
     int map[TH_MAX_LEVELS], logits[TH_MAX_LEVELS], sides[TH_MAX_LEVELS];
     int centre[TH_MAX_LEVELS], k = b->model->n_classes;
-    char cls_logits[64], bbox_reg[64], bbox_ctrness[64];
-    snprintf(cls_logits, sizeof cls_logits, "%s.cls_logits", classes);
-    snprintf(bbox_reg, sizeof bbox_reg, "%s.bbox_reg", places);
-    snprintf(bbox_ctrness, sizeof bbox_ctrness, "%s.bbox_ctrness", places);
     th_fpn(b, taps,
         (struct th_fpn_spec){
             .taps = TAPS, .width = b->model->head_width, .p6_p7 = true},
         map);
     for (int i = 0; i < b->model->pyramid.n; i++) {
-        int x = tower(b, classes, map[i]), y = tower(b, places, map[i]);
-        logits[i] = conv(b, cls_logits, x, k, -logf((1 - PRIOR) / PRIOR));
-        sides[i] = th_relu(b, conv(b, bbox_reg, y, 4, 0));
-        centre[i] = conv(b, bbox_ctrness, y, 1, 0);
+        int x = th_tower(b, classes, map[i], TOWER);
+        int y = th_tower(b, places, map[i], TOWER);
+        logits[i] = th_tower_end(b, classes, "cls_logits", x, k, th_prior_bias(0.01F));
+        sides[i] = th_relu(b, th_tower_end(b, places, "bbox_reg", y, 4, 0));
+        centre[i] = th_tower_end(b, places, "bbox_ctrness", y, 1, 0);
     }
     th_pyramid_rows(b, sides, 1, 4, "boxes");
     th_pyramid_rows(b, centre, 1, 1, "centerness");
@@ -181,6 +152,7 @@ static const struct th_detector detector = {
         {"target_centerness", 1, TH_F32}},
     .n_targets = 3,
     .by_batch = true,
+    .anchors_a_place = 1,
     .anchors = anchors,
     .assign = assign,
     .score = 0.2F,

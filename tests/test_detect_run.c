@@ -214,6 +214,24 @@ static void it_learns(void **state)
     must(thaw_model_predict(m, split, keep, &found));
     assert_true(found >= IMAGES);
     thaw_model_free(m);
+    forget("learnt");
+}
+
+/* Anchors and rows of nine a place go the same way. */
+static void retinanet_runs(void **state)
+{
+    (void)state;
+    thaw_result r;
+    thaw_model *m = NULL;
+    char path[256];
+    int found = 0;
+    must(train(with(box_options("anchors"), "head", "retinanet"), NULL, &r));
+    assert_true(r.frozen_verified && isfinite(r.last_loss));
+    run_path(path, "anchors");
+    must(thaw_model_open(path, NULL, &m));
+    run_path(path, "boxes/JPEGImages");
+    must(thaw_model_predict(m, path, keep, &found));
+    thaw_model_free(m);
 }
 
 static void refused(thaw_options *o, const char *why)
@@ -242,6 +260,7 @@ int main(void)
         cmocka_unit_test(the_same_run_has_the_same_bits),
         cmocka_unit_test(a_cache_changes_nothing),
         cmocka_unit_test(it_learns),
+        cmocka_unit_test(retinanet_runs),
         cmocka_unit_test(what_is_for_classifiers_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Dense detectors: FCOS beside torchvision's in fp64 (golden/fcos.h), boxes between pictures
  * and inputs, codes of boxes, what is kept of an image's answers. */
-#include "detector.h"
+#include "anchors.h"
 #include "golden/fcos.h"
 #include "net.h"
 #include "network.h"
@@ -306,6 +306,42 @@ static void what_is_not_shown_is_left_out(void **state)
     assert_true(on[0].box[0] == 0 && fabsf(on[0].box[2] - 20) < 1e-4F);
 }
 
+/* torchvision's, of its AnchorGenerator for RetinaNet. */
+static void anchors_are_torchvisions(void **state)
+{
+    (void)state;
+    static const float cell[9][2] = {{23, 11}, {28, 14}, {35, 18}, {16, 16}, {20, 20},
+        {25, 25}, {11, 23}, {14, 28}, {18, 35}};
+    const struct th_pyramid p = {
+        .n = 1, .level = {{.h = 2, .w = 3, .stride = 8}}, .anchors = 9, .rows = 54};
+    float anchor[54][4];
+    th_anchors(&p, 24, &anchor[0][0]);
+    for (int i = 0; i < 54; i++)
+        for (int k = 0; k < 2; k++) {
+            int place = i / 9, at = k ? place / 3 * 12 : place % 3 * 8;
+            assert_true(anchor[i][k] == (float)at - cell[i % 9][k]);
+            assert_true(anchor[i][2 + k] == (float)at + cell[i % 9][k]);
+        }
+}
+
+/* From 0.5 on, or the best of all; between 0.4 and 0.5 a row counts nowhere. */
+static void rows_are_matched_by_overlap(void **state)
+{
+    (void)state;
+    const float anchor[6][4] = {{0, 0, 10, 10}, {0, 0, 10, 8}, {0, 0, 10, 4.5F},
+        {0, 0, 10, 2}, {50, 50, 60, 60}, {50, 50, 60, 70}};
+    const struct th_object objects[] = {
+        {.box = {0, 0, 10, 10}, .class = 3}, {.box = {50, 50, 52, 52}, .class = 7}};
+    int32_t match[6];
+    th_anchors_match(&anchor[0][0], 6, objects, 2, 0.4F, 0.5F, match);
+    const int32_t want[6] = {0, 0, -2, -1, 1, -1};
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(match[i], want[i]);
+    th_anchors_match(&anchor[0][0], 6, objects, 0, 0.4F, 0.5F, match);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(match[i], -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +352,8 @@ int main(void)
         cmocka_unit_test(the_whole_picture_is_shown),
         cmocka_unit_test(boxes_come_back),
         cmocka_unit_test(what_is_not_shown_is_left_out),
+        cmocka_unit_test(anchors_are_torchvisions),
+        cmocka_unit_test(rows_are_matched_by_overlap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,6 +45,7 @@ struct th_detector {
     struct th_row_values target[TH_MAX_TARGETS];
     int n_targets;
     bool by_batch;
+    int anchors_a_place; /* rows of a place, each with all classes */
     /* The anchor of each row, [rows][4], for an input of size x size. */
     void (*anchors)(const struct th_pyramid *p, int size, float *anchor);
     /* Targets of one image: target[k] [rows][n] is what the table says. */

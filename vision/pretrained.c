@@ -145,12 +145,15 @@ thaw_status th_pretrained_classes(const struct th_weights *w,
     const struct th_weight *head = find_head(w, spec, weight);
     if (!head && (!names || n_names > 1 << 24)) /* with names it may have more layers */
         return th_fail(THAW_E_DATA, "the weights have no head (%s)", weight);
-    *n = (int)(head ? head->tensor.shape.dim[0] : (int64_t)n_names);
+    const struct th_detector *detector = spec->head->detector;
+    *n = (int)(head ? head->tensor.shape.dim[0] /
+                          (detector ? detector->anchors_a_place : 1)
+                    : (int64_t)n_names);
     if (names && n_names != (size_t)*n)
         return th_fail(THAW_E_DATA,
-            "attribute classes has %zu names, but %s has %d rows", n_names, head->name,
-            *n);
-    if (!names && *n == spec->variant->n_classes) {
+            "attribute classes has %zu names, but %s is of %d classes", n_names,
+            head->name, *n);
+    if (!names && !detector && *n == spec->variant->n_classes) {
         names = spec->variant->classes;
         n_names = names ? (size_t)*n : 0;
     }

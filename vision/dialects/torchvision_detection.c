@@ -31,10 +31,11 @@ static const struct th_dialect_input input = {
 static thaw_status after(struct th_weights *w, const char *where)
 {
     (void)where;
-    const char *const centre = "head.regression_head.bbox_ctrness.weight";
-    if (th_weights_string(w, "head") || !th_weights_find(w, centre))
+    bool fcos = th_weights_find(w, "head.regression_head.bbox_ctrness.weight");
+    bool retinanet = th_weights_find(w, "head.classification_head.conv.0.0.weight");
+    if (th_weights_string(w, "head") || !(fcos || retinanet))
         return THAW_OK;
-    return th_weights_set_string(w, "head", "fcos");
+    return th_weights_set_string(w, "head", fcos ? "fcos" : "retinanet");
 }
 
 const struct th_dialect th_dialect_torchvision_detection = {
