@@ -65,7 +65,7 @@ with hollow && rm hollow/class_1/*
 train 3 'class "class_1" has no training images; add some or remove it' hollow
 train 5 "nowhere: cannot be opened: No such file or directory; DATA is DIR/train/CLASS" nowhere
 train 5 "000.ppm: is not a folder, but one is wanted; DATA is" good/class_0/000.ppm
-train 2 "no format of data is called 'foo:'; there are csv: folder: idx:" foo:good
+train 2 "no format of data is called 'foo:'; there are coco: csv: folder: idx: voc: yolo:" foo:good
 train 5 "nowhere.csv: cannot be opened: No such file" csv:nowhere.csv
 train 5 "nowhere: cannot be opened: No such file" idx:nowhere
 train 3 "no file train-images" idx:empty
