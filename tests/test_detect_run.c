@@ -148,6 +148,8 @@ static void metrics_are_cocos(void **state)
     assert_non_null(strstr(text, "\"val_ap\":"));
     assert_non_null(strstr(text, "\"val_ap50\":"));
     assert_null(strstr(text, "val_top1"));
+    assert_non_null(strstr(text, "\"best_ap\":"));
+    assert_non_null(strstr(text, "\"test_ap50\":"));
     assert_true(r.frozen_verified);
     th_free(text);
 }

@@ -282,7 +282,10 @@ const struct th_command th_command_predict = {
     .about = "the class of images, or the objects in them",
     .details =
         "MODEL is a model file, a weights file or a run folder (its best.h5). IMAGE\n"
-        "may be a folder. --json prints one object a line: file, class,\n"
+        "may be a folder. Of a detector every box from --threshold on is shown; "
+        "--json\n"
+        "prints one object a line: file, width, height, boxes (class, score, box as\n"
+        "x0, y0, x1, y1). Of a classifier --json prints: file, class,\n"
         "probability, probabilities and logits in class order, and of a model with\n"
         "any number of classes an image labels, those from --threshold on. An image "
         "that\n"

@@ -251,10 +251,11 @@ thaw_status th_model_adabn(thaw_model *m, const struct th_dataset *d,
 
 /* A data set's training images where DATA names a format or has a train folder, else
  * every image below the folder, whatever it and its folders are called. */
-static thaw_status open_images(
-    const char *data, bool many, struct th_dataset *d, const thaw_events *events)
+static thaw_status open_images(const char *data, const struct th_head *head,
+    struct th_dataset *d, const thaw_events *events)
 {
-    const struct th_dataset_options as_is = {.as_is = true, .many = many};
+    const struct th_dataset_options as_is = {
+        .as_is = true, .many = head->many, .objects = head->detector != NULL};
     char *train = th_format("%s/train", data);
     bool names_format = strchr(data, ':') && !th_is_folder(data);
     bool is_set = names_format || (train && th_is_folder(train));
@@ -278,7 +279,7 @@ thaw_status thaw_model_adapt(thaw_model *m, const char *data, const thaw_options
         return th_fail(THAW_E_USAGE,
             "%s: %s has no BatchNorm, there is nothing to adapt", m->path,
             m->net.model.variant->name);
-    TRY(open_images(data, m->net.model.head->many, &d, events));
+    TRY(open_images(data, m->net.model.head, &d, events));
     thaw_status status = th_model_adabn(m, &d, o, events, out);
     th_dataset_close(&d);
     return status;

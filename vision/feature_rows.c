@@ -338,8 +338,9 @@ static thaw_status compute_and_write(thaw_model *m, const struct th_dataset *d,
 static thaw_status open_images(const thaw_model *m, const char *data,
     const thaw_events *events, struct th_dataset *d)
 {
+    const struct th_head *head = m->net.model.head;
     const struct th_dataset_options as_is = {
-        .as_is = true, .many = m->net.model.head->many};
+        .as_is = true, .many = head->many, .objects = head->detector != NULL};
     struct th_names folders = {0};
     bool folder = th_is_folder(data);
     bool loose = !folder && th_is_image_name(data) && th_file_exists(data);

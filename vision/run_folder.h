@@ -80,11 +80,13 @@ struct th_test_log {
     double loss, top1, top1_low, top1_high, macro_f1, ece;
     double
         map; /* in place of top1, its interval and ece; NaN: an image has one class */
+    double ap50; /* of a detector, whose AP is map, and which has neither loss nor macro_f1 */
 };
 
 struct th_end_log {
     double best_top1; /* NaN without validation */
     bool many;        /* it is the mean average precision */
+    bool boxes;       /* it is a detector's AP */
     double
         best_top1_fp32; /* of the same model with a prefix in fp32; NaN: it had that */
     int frozen_tensors;

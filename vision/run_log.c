@@ -123,6 +123,13 @@ thaw_status th_run_log_epoch(
     return end(f, &o);
 }
 
+static void put_test_boxes(struct th_json_out *o, const struct th_test_log *t)
+{
+    th_json_put_real(o, "test_ap", t->map);
+    th_json_put_real(o, "test_ap50", t->ap50);
+    th_json_put_whole(o, "test_images", t->images);
+}
+
 static void put_test(struct th_json_out *o, const struct th_test_log *t, bool many)
 {
     th_json_put_real(o, "test_loss", t->loss);
@@ -141,14 +148,17 @@ thaw_status th_run_log_end(const struct th_run_folder *f, const struct th_end_lo
 {
     struct th_json_out o = {0};
     begin(&o, "end");
-    th_json_put_real(&o, e->many ? "best_map" : "best_top1", e->best_top1);
+    const char *best = e->boxes ? "best_ap" : e->many ? "best_map" : "best_top1";
+    th_json_put_real(&o, best, e->best_top1);
     if (!isnan(e->best_top1_fp32))
         th_json_put_real(
             &o, e->many ? "best_map_fp32" : "best_top1_fp32", e->best_top1_fp32);
     th_json_put_whole(&o, "frozen_tensors", e->frozen_tensors);
     th_json_key(&o, "frozen_verified");
     th_json_bool(&o, true); /* a run that is not verified fails before it ends */
-    if (e->test)
+    if (e->test && e->boxes)
+        put_test_boxes(&o, e->test);
+    else if (e->test)
         put_test(&o, e->test, e->many);
     th_json_put_real(&o, "forecast_seconds", e->forecast_seconds);
     th_json_put_real(&o, "seconds", e->seconds);

@@ -290,10 +290,17 @@ static void say_end(
         t->recipe.timetable.n > 1 ? " over the whole run" : "");
     if (t->val_loader && r->best_epoch >= 0)
         th_say(&t->events, "best", "%s%.2f %% in epoch %d -> %s/best.h5",
-            t->val.many ? "mAP " : "", 100 * t->at.best_score, r->best_epoch + 1, run);
+            t->val.boxes  ? "AP "
+            : t->val.many ? "mAP "
+                          : "",
+            100 * t->at.best_score, r->best_epoch + 1, run);
     else
         th_say(&t->events, "best", "the last model -> %s/best.h5", run);
-    if (test && t->val.many)
+    if (test && t->val.boxes)
+        th_say(&t->events, "test",
+            "AP %.2f %%, AP50 %.2f %% of %lld images, with best.h5 -> %s/test.json",
+            100 * test->map, 100 * test->ap50, (long long)test->images, run);
+    else if (test && t->val.many)
         th_say(&t->events, "test",
             "mAP %.2f %% of %lld images, macro F1 %.4f, with best.h5 -> %s/test.json",
             100 * test->map, (long long)test->images, test->macro_f1, run);
@@ -315,6 +322,7 @@ static thaw_status log_end(const struct thaw_trainer *t, const thaw_result *r,
     bool made = f->seconds > 0;
     const struct th_end_log e = {.best_top1 = t->val.many ? r->best_map : r->best_top1,
         .many = t->val.many,
+        .boxes = t->val.boxes,
         .best_top1_fp32 = fp32,
         .frozen_tensors = r->frozen_tensors,
         .test = test,

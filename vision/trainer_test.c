@@ -117,7 +117,8 @@ static bool read_record(
             .top1_high = item_of(json, "top1_interval", 1),
             .macro_f1 = real_of(th_json_get(json, "macro"), "f1"),
             .ece = real_of(json, "ece"),
-            .map = real_of(json, "map")};
+            .map = real_of(json, t->val.boxes ? "ap" : "map"),
+            .ap50 = real_of(json, "ap50")};
         found = isfinite(real_of(json, "images"));
     }
     th_json_free(json);
@@ -165,7 +166,8 @@ static thaw_status evaluate_anew(struct thaw_trainer *t, struct th_store *best,
         .top1_high = e.top1_interval.high,
         .macro_f1 = e.macro.f1,
         .ece = e.ece,
-        .map = e.map};
+        .map = e.map,
+        .ap50 = e.coco[1]};
     thaw_evaluation_release(&e);
     return status;
 }
@@ -183,7 +185,10 @@ static thaw_status run(struct thaw_trainer *t, struct th_store *best,
         th_say(&t->events, "warning",
             "the test images were evaluated before (%s %.2f %%), with another model: "
             "a choice made after seeing that makes what follows too good",
-            t->val.many ? "mAP" : "top-1", 100 * (t->val.many ? log->map : log->top1));
+            t->val.boxes  ? "AP"
+            : t->val.many ? "mAP"
+                          : "top-1",
+            100 * (t->val.many ? log->map : log->top1));
     else if (has_record(t))
         th_say(&t->events, "warning",
             "%s/%s cannot be read: the test images are evaluated again", t->folder.path,
