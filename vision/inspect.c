@@ -46,13 +46,8 @@ static void put(const struct output *out, const char *fmt, ...)
 /* Lines of a text, which is cut up. */
 static void put_lines(const struct output *out, char *text)
 {
-    for (char *line = text; line && *line;) {
-        char *end = strchr(line, '\n');
-        if (end)
-            *end = 0;
+    for (char *line; (line = th_next_line(&text)) && *line;)
         out->write(out->context, line);
-        line = end ? end + 1 : NULL;
-    }
 }
 
 static void put_stages(const struct output *out, const struct th_model *m)

@@ -86,3 +86,12 @@ void th_block_release(struct th_block *block)
     th_free(block->p);
     *block = (struct th_block){0};
 }
+
+char *th_next_line(char **text)
+{
+    char *line = *text, *end = line ? strchr(line, '\n') : NULL;
+    if (end)
+        *end = '\0';
+    *text = end ? end + 1 : NULL;
+    return line;
+}

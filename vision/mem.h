@@ -15,6 +15,10 @@ void *th_alloc(size_t n, size_t size);
  * `old` stays valid. */
 void *th_realloc(void *old, size_t old_n, size_t n, size_t size);
 
+/* The line at *text, whose newline becomes its end, and *text to the next one; NULL: there is
+ * none. */
+char *th_next_line(char **text);
+
 /* Copy of a string; NULL stays NULL without an error. */
 char *th_strdup(const char *text);
 

@@ -139,16 +139,22 @@ static thaw_status read_category(struct coco *c)
     return status;
 }
 
-static thaw_status read_categories(struct coco *c)
+/* An array, item by item. */
+static thaw_status read_each(struct coco *c, thaw_status (*read)(struct coco *c))
 {
     bool more;
     TRY(th_pull_enter(&c->json, '['));
     for (;;) {
         TRY(th_pull_item(&c->json, &more));
         if (!more)
-            break;
-        TRY(read_category(c));
+            return THAW_OK;
+        TRY(read(c));
     }
+}
+
+static thaw_status read_categories(struct coco *c)
+{
+    TRY(read_each(c, read_category));
     c->has_categories = true;
     return THAW_OK;
 }
@@ -283,14 +289,7 @@ static int by_picture_id(const void *a, const void *b)
 
 static thaw_status read_images(struct coco *c)
 {
-    bool more;
-    TRY(th_pull_enter(&c->json, '['));
-    for (;;) {
-        TRY(th_pull_item(&c->json, &more));
-        if (!more)
-            break;
-        TRY(read_image(c));
-    }
+    TRY(read_each(c, read_image));
     if (c->n_pictures)
         qsort(c->picture, (size_t)c->n_pictures, sizeof *c->picture, by_picture_id);
     for (int64_t i = 1; i < c->n_pictures; i++)
@@ -412,14 +411,7 @@ static thaw_status read_annotation(struct coco *c)
 
 static thaw_status read_annotations(struct coco *c)
 {
-    bool more;
-    TRY(th_pull_enter(&c->json, '['));
-    for (;;) {
-        TRY(th_pull_item(&c->json, &more));
-        if (!more)
-            return THAW_OK;
-        TRY(read_annotation(c));
-    }
+    return read_each(c, read_annotation);
 }
 
 /* ---- A file ---- */

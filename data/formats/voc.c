@@ -164,14 +164,10 @@ static thaw_status add_list(struct voc *v, enum th_split split, const char *list
     size_t n;
     thaw_status status = THAW_OK;
     TRY(th_file_read(list, MAX_LIST_BYTES, &bytes, &n));
-    char *line = (char *)bytes;
-    for (int64_t number = 1; line && status == THAW_OK; number++) {
-        char *end = strchr(line, '\n');
-        if (end)
-            *end = '\0';
+    char *rest = (char *)bytes, *line;
+    for (int64_t number = 1; status == THAW_OK && (line = th_next_line(&rest));
+         number++)
         status = add_line(v, split, line, list, number);
-        line = end ? end + 1 : NULL;
-    }
     th_free(bytes);
     return status;
 }

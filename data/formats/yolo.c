@@ -103,13 +103,8 @@ static thaw_status add_lines(
     struct yolo *y, enum th_split split, struct labels *l, char *text)
 {
     thaw_status status = THAW_OK;
-    for (char *line = text; line && status == THAW_OK; l->line++) {
-        char *end = strchr(line, '\n');
-        if (end)
-            *end = '\0';
+    for (char *line; status == THAW_OK && (line = th_next_line(&text)); l->line++)
         status = add_line(y, split, l, line);
-        line = end ? end + 1 : NULL;
-    }
     return status;
 }
 
@@ -204,14 +199,10 @@ static thaw_status add_list(struct yolo *y, enum th_split split, const char *lis
     size_t n;
     thaw_status status = THAW_OK;
     TRY(th_file_read(list, MAX_LIST_BYTES, &bytes, &n));
-    char *line = (char *)bytes;
-    for (int64_t number = 1; line && status == THAW_OK; number++) {
-        char *end = strchr(line, '\n');
-        if (end)
-            *end = '\0';
+    char *rest = (char *)bytes, *line;
+    for (int64_t number = 1; status == THAW_OK && (line = th_next_line(&rest));
+         number++)
         status = add_listed(y, split, line, list, number);
-        line = end ? end + 1 : NULL;
-    }
     th_free(bytes);
     return status;
 }
