@@ -94,13 +94,11 @@ static void random_detection(uint64_t *r, const struct golden_ap *g,
     d->score = (float)((double)(1 + next(r, g->levels)) / g->levels);
 }
 
-static void run(const struct golden_ap *g, struct th_ap_scores *scores)
+static void add_all(const struct golden_ap *g, struct th_ap *ap)
 {
-    struct th_ap ap;
     struct th_object object[MOST_OBJECTS];
     struct th_detection detection[MOST_DETECTIONS];
     uint64_t r = g->seed;
-    must(th_ap_init(&ap, g->classes));
     for (int i = 0; i < g->images; i++) {
         int n_objects = next(&r, g->objects + 1);
         for (int k = 0; k < n_objects; k++)
@@ -110,8 +108,15 @@ static void run(const struct golden_ap *g, struct th_ap_scores *scores)
             random_detection(&r, g, object, n_objects, &detection[k]);
             detection[k].image = i;
         }
-        must(th_ap_add(&ap, object, n_objects, detection, n));
+        must(th_ap_add(ap, object, n_objects, detection, n));
     }
+}
+
+static void run(const struct golden_ap *g, struct th_ap_scores *scores)
+{
+    struct th_ap ap;
+    must(th_ap_init(&ap, g->classes));
+    add_all(g, &ap);
     must(th_ap_finish(&ap, scores));
     th_ap_release(&ap);
 }
@@ -158,6 +163,25 @@ static void each_class_and_its_curve_are_pycocotools(void **state)
         }
         th_ap_scores_release(&s);
     }
+}
+
+/* As a validation after another is. */
+static void nothing_is_left_after_a_reset(void **state)
+{
+    (void)state;
+    const struct golden_ap *g = &golden_ap[0];
+    struct th_ap ap;
+    struct th_ap_scores s;
+    must(th_ap_init(&ap, g->classes));
+    add_all(g, &ap);
+    th_ap_reset(&ap);
+    add_all(g, &ap);
+    must(th_ap_finish(&ap, &s));
+    for (int f = 0; f < TH_N_AP_FIGURES; f++)
+        near(g, th_ap_figure_name((enum th_ap_figure)f), s.figure[f], g->figure[f],
+            CLOSE);
+    th_ap_scores_release(&s);
+    th_ap_release(&ap);
 }
 
 static void vocs_two_are_by_its_rules(void **state)
@@ -230,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_figures_are_pycocotools),
         cmocka_unit_test(each_class_and_its_curve_are_pycocotools),
+        cmocka_unit_test(nothing_is_left_after_a_reset),
         cmocka_unit_test(vocs_two_are_by_its_rules),
         cmocka_unit_test(kinds_of_errors_and_their_costs_are_tides),
         cmocka_unit_test(more_can_be_added_after_finishing),

@@ -6,6 +6,7 @@
 #include "error.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { VOC07_POINTS = 11 };
 
@@ -36,6 +37,14 @@ void th_ap_release(struct th_ap *ap)
     th_free(ap->missed);
     th_block_release(&ap->scratch);
     *ap = (struct th_ap){0};
+}
+
+void th_ap_reset(struct th_ap *ap)
+{
+    size_t n = (size_t)ap->n_classes;
+    memset(ap->positives, 0, n * TH_AP_AREAS * sizeof *ap->positives);
+    memset(ap->missed, 0, n * sizeof *ap->missed);
+    ap->n = ap->n_images = 0;
 }
 
 void th_ap_scores_release(struct th_ap_scores *s)

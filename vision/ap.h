@@ -103,6 +103,7 @@ struct th_ap_scores {
 
 thaw_status th_ap_init(struct th_ap *ap, int32_t n_classes);
 void th_ap_release(struct th_ap *ap);
+void th_ap_reset(struct th_ap *ap); /* as after init; takes no memory */
 
 /* An image's objects and what was detected in it; classes are below n_classes. */
 thaw_status th_ap_add(struct th_ap *ap, const struct th_object *objects,

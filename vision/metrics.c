@@ -33,20 +33,8 @@ void th_metrics_release(struct th_metrics *m)
     *m = (struct th_metrics){0};
 }
 
-/* Of a detector: without memory there is nothing to count into, which add says. */
-static void reset_boxes(struct th_metrics *m)
-{
-    int n = m->n_classes;
-    th_metrics_release(m);
-    (void)th_metrics_init_boxes(m, n);
-}
-
 void th_metrics_reset(struct th_metrics *m)
 {
-    if (m->boxes) {
-        reset_boxes(m);
-        return;
-    }
     size_t n = (size_t)m->n_classes;
     struct th_metrics empty = {.n_classes = m->n_classes,
         .confusion = m->confusion,
@@ -54,8 +42,13 @@ void th_metrics_reset(struct th_metrics *m)
         .threshold = m->threshold,
         .capacity = m->capacity,
         .logits = m->logits,
-        .is = m->is};
+        .is = m->is,
+        .boxes = m->boxes,
+        .ap = m->ap};
+    th_ap_scores_release(&m->found);
     *m = empty;
+    if (m->boxes)
+        th_ap_reset(&m->ap);
     if (m->confusion)
         memset(m->confusion, 0, n * n * sizeof *m->confusion);
 }
