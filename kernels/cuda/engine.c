@@ -177,41 +177,17 @@ static const struct th_kernel *half_kernel(enum th_op op)
 
 static thaw_status cuda_open(struct th_device *device);
 
-static const struct th_backend backend = {
-    .name = "cuda",
-    .kernel = cuda_kernel,
-    .pair = cuda_pair,
-    .pair_kernel = &th_cuda_pair_kernel,
-    .open = cuda_open,
-    .close = cuda_close,
-    .alloc = th_cuda_alloc,
-    .free = th_cuda_free,
-    .upload = th_cuda_upload,
-    .download = th_cuda_download,
-    .record = th_cuda_record,
-    .recorded = th_cuda_recorded,
-    .replay = th_cuda_replay,
-    .forget = th_cuda_forget,
-    .describe = cuda_describe,
-};
+/* All but what the precision decides. */
+#define CUDA                                                                           \
+    .name = "cuda", .pair = cuda_pair, .pair_kernel = &th_cuda_pair_kernel,            \
+    .open = cuda_open, .close = cuda_close, .alloc = th_cuda_alloc,                    \
+    .free = th_cuda_free, .upload = th_cuda_upload, .download = th_cuda_download,      \
+    .record = th_cuda_record, .recorded = th_cuda_recorded, .replay = th_cuda_replay,  \
+    .forget = th_cuda_forget, .describe = cuda_describe
+
+static const struct th_backend backend = {CUDA, .kernel = cuda_kernel};
 static const struct th_backend half_backend = {
-    .name = "cuda",
-    .kernel = half_kernel,
-    .halves = th_cuda_halves,
-    .pair = cuda_pair,
-    .pair_kernel = &th_cuda_pair_kernel,
-    .open = cuda_open,
-    .close = cuda_close,
-    .alloc = th_cuda_alloc,
-    .free = th_cuda_free,
-    .upload = th_cuda_upload,
-    .download = th_cuda_download,
-    .record = th_cuda_record,
-    .recorded = th_cuda_recorded,
-    .replay = th_cuda_replay,
-    .forget = th_cuda_forget,
-    .describe = cuda_describe,
-};
+    CUDA, .kernel = half_kernel, .halves = th_cuda_halves};
 
 static thaw_status cuda_open(struct th_device *device)
 {
