@@ -34,31 +34,6 @@ static int build(struct th_builder *b, const struct th_taps *taps)
     return th_pyramid_rows(b, logits, 1, k, "logits");
 }
 
-/* Focal loss of classes, GIoU of boxes, binary cross-entropy of centerness, each summed and
- * divided by the number of rows with a class in the batch. */
-static int loss(struct th_builder *b, int logits)
-{
-    struct th_graph *g = b->graph;
-    if (g->status != THAW_OK)
-        return -1;
-    int boxes = th_graph_find(g, "boxes"), centre = th_graph_find(g, "centerness");
-    int64_t n = th_shape_at(b, logits)->dim[0], rows = b->model->pyramid.rows;
-    int target = th_graph_input(g, "target", TH_I32, TH_SHAPE(n, rows));
-    int target_box = th_graph_input(g, "target_box", TH_F32, TH_SHAPE(n, rows, 4));
-    int target_centre =
-        th_graph_input(g, "target_centerness", TH_F32, TH_SHAPE(n, rows));
-    int weight = th_graph_input(g, "weight", TH_F32, TH_SHAPE(n));
-    union th_attr focal = {.focal = {.alpha = 0.25F, .gamma = 2}};
-    union th_attr giou = {.box = {.kind = TH_BOX_GIOU_SIDES}};
-    int a = th_graph_node(
-        g, TH_OP_focal, &focal, (int[]){logits, target, weight}, "classes");
-    int c = th_graph_node(
-        g, TH_OP_box_loss, &giou, (int[]){boxes, target_box, target, weight}, "boxes");
-    int d = th_graph_node(
-        g, TH_OP_masked_ce, NULL, (int[]){centre, target_centre, weight}, "centerness");
-    return th_add(b, th_add(b, a, c), d);
-}
-
 /* A square as large as the stride around each place, which is the corner of its pixels, as
  * torchvision's is. */
 static void anchors(const struct th_pyramid *p, int size, float *anchor)
@@ -139,7 +114,7 @@ static void assign(const struct th_pyramid *p, const float *anchor,
             box[k] = 0;
         if (i < 0)
             continue;
-        th_box_encode(TH_BOX_GIOU_SIDES, anchor, objects[i].box, box);
+        th_box_encode(TH_CODE_SIDES, anchor, objects[i].box, box);
         centre[row] = centerness(box);
     }
 }
@@ -147,7 +122,7 @@ static void assign(const struct th_pyramid *p, const float *anchor,
 static const struct th_detector detector = {
     .output = {{"boxes", 4, TH_F32}, {"centerness", 1, TH_F32}},
     .n_outputs = 2,
-    .code = TH_BOX_GIOU_SIDES,
+    .code = TH_CODE_SIDES,
     .target = {{"target", 1, TH_I32}, {"target_box", 4, TH_F32},
         {"target_centerness", 1, TH_F32}},
     .n_targets = 3,
@@ -160,6 +135,21 @@ static const struct th_detector detector = {
     .top = 1000,
     .most = 100,
 };
+
+/* Focal loss of classes, GIoU of boxes, binary cross-entropy of centerness, each summed and
+ * divided by the number of rows with a class in the batch. */
+static int loss(struct th_builder *b, int logits)
+{
+    struct th_graph *g = b->graph;
+    struct th_row_inputs in = th_row_inputs(b, &detector, logits);
+    union th_attr giou = {.box = {.kind = TH_BOX_GIOU_SIDES}};
+    int boxes = th_graph_find(g, "boxes"), centre = th_graph_find(g, "centerness");
+    int near = th_graph_node(g, TH_OP_box_loss, &giou,
+        (int[]){boxes, in.target[1], in.target[0], in.weight}, "boxes");
+    int middle = th_graph_node(g, TH_OP_masked_ce, NULL,
+        (int[]){centre, in.target[2], in.weight}, "centerness");
+    return th_add(b, th_add(b, th_focal_loss(b, logits, &in), near), middle);
+}
 
 const struct th_head th_head_fcos = {
     .name = "fcos",

@@ -28,30 +28,10 @@ static int build(struct th_builder *b, const struct th_taps *taps)
     return th_pyramid_rows(b, logits, n, k, "logits");
 }
 
-/* Focal loss of classes and L1 of boxes, each summed, divided by the rows of the image that
- * have a class, and averaged over images. */
-static int loss(struct th_builder *b, int logits)
-{
-    struct th_graph *g = b->graph;
-    if (g->status != THAW_OK)
-        return -1;
-    int64_t n = th_shape_at(b, logits)->dim[0], rows = b->model->pyramid.rows;
-    int target = th_graph_input(g, "target", TH_I32, TH_SHAPE(n, rows));
-    int target_box = th_graph_input(g, "target_box", TH_F32, TH_SHAPE(n, rows, 4));
-    int weight = th_graph_input(g, "weight", TH_F32, TH_SHAPE(n));
-    union th_attr focal = {.focal = {.alpha = 0.25F, .gamma = 2}};
-    union th_attr l1 = {.box = {.kind = TH_BOX_SMOOTH_L1}};
-    int a = th_graph_node(
-        g, TH_OP_focal, &focal, (int[]){logits, target, weight}, "classes");
-    int c = th_graph_node(g, TH_OP_box_loss, &l1,
-        (int[]){th_graph_find(g, "boxes"), target_box, target, weight}, "boxes");
-    return th_add(b, a, c);
-}
-
 static const struct th_detector detector = {
     .output = {{"boxes", 4, TH_F32}},
     .n_outputs = 1,
-    .code = TH_BOX_GIOU_DELTAS,
+    .code = TH_CODE_DELTAS,
     .target = {{"target", 1, TH_I32}, {"target_box", 4, TH_F32}},
     .n_targets = 2,
     .anchors_a_place = TH_ANCHORS_A_PLACE,
@@ -62,6 +42,18 @@ static const struct th_detector detector = {
     .top = 1000,
     .most = 300,
 };
+
+/* Focal loss of classes and L1 of boxes, each summed, divided by the rows of the image that
+ * have a class, and averaged over images. */
+static int loss(struct th_builder *b, int logits)
+{
+    struct th_row_inputs in = th_row_inputs(b, &detector, logits);
+    union th_attr l1 = {.box = {.kind = TH_BOX_SMOOTH_L1}};
+    int boxes = th_graph_find(b->graph, "boxes");
+    int far = th_graph_node(b->graph, TH_OP_box_loss, &l1,
+        (int[]){boxes, in.target[1], in.target[0], in.weight}, "boxes");
+    return th_add(b, th_focal_loss(b, logits, &in), far);
+}
 
 const struct th_head th_head_retinanet = {
     .name = "retinanet",

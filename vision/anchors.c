@@ -83,6 +83,6 @@ void th_anchors_assign(const struct th_pyramid *p, const float *anchor,
         if (object < 0)
             continue;
         class[row] = objects[object].class;
-        th_box_encode(TH_BOX_GIOU_DELTAS, anchor, objects[object].box, box);
+        th_box_encode(TH_CODE_DELTAS, anchor, objects[object].box, box);
     }
 }

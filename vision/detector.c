@@ -31,11 +31,11 @@ static struct span span_of(const float box[4], int axis)
 }
 
 void th_box_encode(
-    enum th_box_loss code, const float anchor[4], const float box[4], float out[4])
+    enum th_box_code code, const float anchor[4], const float box[4], float out[4])
 {
     for (int i = 0; i < 2; i++) {
         struct span a = span_of(anchor, i), b = span_of(box, i);
-        if (code == TH_BOX_GIOU_SIDES) {
+        if (code == TH_CODE_SIDES) {
             out[i] = (a.centre - box[i]) / a.size;
             out[2 + i] = (box[2 + i] - a.centre) / a.size;
         } else {
@@ -48,11 +48,11 @@ void th_box_encode(
 static const float MOST_LOG = 4.135166556742356F; /* log(1000/16): torchvision's */
 
 void th_box_decode(
-    enum th_box_loss code, const float anchor[4], const float value[4], float out[4])
+    enum th_box_code code, const float anchor[4], const float value[4], float out[4])
 {
     for (int i = 0; i < 2; i++) {
         struct span a = span_of(anchor, i);
-        if (code == TH_BOX_GIOU_SIDES) {
+        if (code == TH_CODE_SIDES) {
             out[i] = a.centre - value[i] * a.size;
             out[2 + i] = a.centre + value[2 + i] * a.size;
         } else {

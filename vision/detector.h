@@ -14,6 +14,12 @@
 
 enum { TH_MAX_LEVELS = 8, TH_MAX_TARGETS = 4, TH_MAX_OUTPUTS = 3 };
 
+/* How four values are a box, relative to an anchor: distances from its centre to the box's
+ * left, top, right and bottom (Tian et al. 2019, arXiv:1904.01355, equation 1), over its size;
+ * or the way to the box's centre, likewise, and the logarithms of how much wider and higher it
+ * is (Girshick et al. 2014, arXiv:1311.2524, appendix C). */
+enum th_box_code { TH_CODE_SIDES, TH_CODE_DELTAS };
+
 struct th_level {
     int h, w;      /* places */
     int stride;    /* nominal: of the backbone, twice that of the level below */
@@ -38,7 +44,7 @@ struct th_detector {
     /* Beside the logits: [0] the boxes, coded; [1] how good they are, if anything says so. */
     struct th_row_values output[TH_MAX_OUTPUTS];
     int n_outputs;
-    enum th_box_loss code; /* GIOU_SIDES or GIOU_DELTAS: how an output is a box */
+    enum th_box_code code; /* how an output is a box */
     /* Inputs of the loss; [0] is the class of a row, -1: none, -2: it counts nowhere. And
      * "weight" [n]: one over the rows that have a class, of the batch or of the image, in
      * the latter case over the number of images too. */
@@ -57,21 +63,16 @@ struct th_detector {
     int top, most;
 };
 
-/* What average precision is made of: everything from this score on. */
-static const float TH_JUDGED_SCORE = 0.05F;
-
 /* ---- Boxes ---- */
 
 /* Intersection over union; 0 where both are empty. */
 float th_box_iou(const float a[4], const float b[4]);
 
-/* Values of a code that are this box at this anchor (Tian et al. 2019, arXiv:1904.01355,
- * equation 1, over the anchor's size; Girshick et al. 2014, arXiv:1311.2524, appendix C), and
- * the box of such values. */
+/* The values of a code that are this box at this anchor, and the box of such values. */
 void th_box_encode(
-    enum th_box_loss code, const float anchor[4], const float box[4], float out[4]);
+    enum th_box_code code, const float anchor[4], const float box[4], float out[4]);
 void th_box_decode(
-    enum th_box_loss code, const float anchor[4], const float value[4], float out[4]);
+    enum th_box_code code, const float anchor[4], const float value[4], float out[4]);
 
 /* ---- From outputs to boxes ---- */
 

@@ -138,6 +138,10 @@ thaw_status th_network_metrics(const struct th_network *net, struct th_metrics *
                           : th_metrics_init(m, net->model.n_classes, head->many);
 }
 
+/* What average precision is made of: everything from this score on, so that it sees how
+ * boxes are ordered; a head's own threshold is for people. */
+static const float JUDGED_SCORE = 0.05F;
+
 /* An image's objects of classes that the model has, and what was found. */
 static thaw_status count_image(struct th_evaluator *e, const struct th_sample *s,
     const int32_t *map, struct th_metrics *m)
@@ -160,7 +164,7 @@ static thaw_status count_image(struct th_evaluator *e, const struct th_sample *s
 static thaw_status count_boxes(struct th_evaluator *e, const struct th_batch *b,
     const int32_t *map, struct th_metrics *m)
 {
-    e->reader.score = TH_JUDGED_SCORE;
+    e->reader.score = JUDGED_SCORE;
     for (int64_t i = 0; i < b->n; i++) {
         if (b->occurrence[i] > 0)
             continue;

@@ -45,3 +45,26 @@ float th_prior_bias(float probability)
 {
     return -logf((1 - probability) / probability);
 }
+
+struct th_row_inputs th_row_inputs(
+    struct th_builder *b, const struct th_detector *detector, int logits)
+{
+    struct th_row_inputs in = {.weight = -1};
+    if (b->graph->status != THAW_OK)
+        return in;
+    int64_t n = th_shape_at(b, logits)->dim[0], rows = b->model->pyramid.rows;
+    for (int k = 0; k < detector->n_targets; k++) {
+        const struct th_row_values *v = &detector->target[k];
+        struct th_shape shape = v->n > 1 ? TH_SHAPE(n, rows, v->n) : TH_SHAPE(n, rows);
+        in.target[k] = th_graph_input(b->graph, v->name, v->dtype, shape);
+    }
+    in.weight = th_graph_input(b->graph, "weight", TH_F32, TH_SHAPE(n));
+    return in;
+}
+
+int th_focal_loss(struct th_builder *b, int logits, const struct th_row_inputs *in)
+{
+    union th_attr attr = {.focal = {.alpha = 0.25F, .gamma = 2}};
+    return th_graph_node(b->graph, TH_OP_focal, &attr,
+        (int[]){logits, in->target[0], in->weight}, "classes");
+}

@@ -20,6 +20,16 @@ int th_tower(struct th_builder *b, const char *name, int x, struct th_tower spec
 int th_tower_end(struct th_builder *b, const char *name, const char *layer, int x,
     int out, float bias);
 
+/* The loss's inputs, of the detector's table and of `weight`, for these logits. */
+struct th_row_inputs {
+    int target[TH_MAX_TARGETS], weight;
+};
+struct th_row_inputs th_row_inputs(
+    struct th_builder *b, const struct th_detector *detector, int logits);
+
+/* Focal loss with alpha 0.25 and gamma 2, RetinaNet's and FCOS's. */
+int th_focal_loss(struct th_builder *b, int logits, const struct th_row_inputs *in);
+
 /* The bias of logits with which every class has this probability (arXiv:1708.02002, 4.1). */
 float th_prior_bias(float probability);
 
