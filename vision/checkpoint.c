@@ -97,18 +97,12 @@ static thaw_status fill(struct th_weights *w, const struct th_model *m,
 /* The file's bytes: image, mark, hash. */
 static thaw_status encode(const struct th_weights *w, unsigned char **bytes, size_t *n)
 {
-    unsigned char *image = NULL;
-    size_t n_image = 0;
-    TRY(th_weights_to_image(w, &image, &n_image));
-    *bytes = th_realloc(image, n_image, n_image + TH_TRAILER, 1);
-    if (!*bytes) {
-        th_free(image);
-        return THAW_E_MEMORY;
-    }
-    uint64_t hash = th_hash(*bytes, n_image, 0);
-    memcpy(*bytes + n_image, mark, sizeof mark);
-    memcpy(*bytes + n_image + sizeof mark, &hash, sizeof hash);
-    *n = n_image + TH_TRAILER;
+    _Static_assert((int)TH_TRAILER <= (int)TH_IMAGE_ROOM, "it follows in place");
+    TRY(th_weights_to_image(w, bytes, n));
+    uint64_t hash = th_hash(*bytes, *n, 0);
+    memcpy(*bytes + *n, mark, sizeof mark);
+    memcpy(*bytes + *n + sizeof mark, &hash, sizeof hash);
+    *n += TH_TRAILER;
     return THAW_OK;
 }
 

@@ -75,18 +75,64 @@ static herr_t write_attribute(hid_t file, const struct th_attribute *a)
     return failed;
 }
 
-/* An empty file in memory. Long class lists do not fit the oldest attribute format; asking
- * for the order of attributes gives the root the newer one. (Newer bounds on the whole
- * file would too, but H5Fget_file_image of 1.10 leaves a wrong checksum there.) */
-static hid_t create_image(const struct th_weights *w)
+/* Where the library keeps a file that it builds in memory: the bytes outlive the file. */
+struct image {
+    unsigned char *bytes; /* for th_free */
+    size_t capacity;
+};
+
+static void *image_grow(void *old, size_t size, H5FD_file_image_op_t op, void *udata)
+{
+    struct image *image = udata;
+    (void)op;
+    unsigned char *grown = th_realloc(old, image->capacity, size + TH_IMAGE_ROOM, 1);
+    if (!grown)
+        return NULL;
+    image->capacity = size;
+    return image->bytes = grown;
+}
+
+static void *image_new(size_t size, H5FD_file_image_op_t op, void *udata)
+{
+    return image_grow(NULL, size, op, udata);
+}
+
+/* The library is done with them. */
+static herr_t image_keep(void *bytes, H5FD_file_image_op_t op, void *udata)
+{
+    (void)bytes, (void)op, (void)udata;
+    return 0;
+}
+
+static void *same_udata(void *udata)
+{
+    return udata;
+}
+
+static herr_t keep_udata(void *udata)
+{
+    (void)udata;
+    return 0;
+}
+
+/* An empty file in `image`. Long class lists do not fit the oldest attribute format; asking
+ * for the order of attributes gives the root the newer one. */
+static hid_t create_image(const struct th_weights *w, struct image *image)
 {
     bool is_large = false;
     for (size_t i = 0; i < w->n_attributes; i++)
         is_large |=
             w->attribute[i].n * (w->attribute[i].strings ? 16 : 8) > MAX_COMPACT;
+    H5FD_file_image_callbacks_t memory = {.image_malloc = image_new,
+        .image_realloc = image_grow,
+        .image_free = image_keep,
+        .udata_copy = same_udata,
+        .udata_free = keep_udata,
+        .udata = image};
     hid_t file = -1;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), plist = H5Pcreate(H5P_FILE_CREATE);
     if (H5Pset_fapl_core(access, w->bytes + 1024 * w->n + (1 << 16), 0) >= 0 &&
+        H5Pset_file_image_callbacks(access, &memory) >= 0 &&
         H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_link_creation_order(
             plist, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) >= 0 &&
@@ -122,38 +168,33 @@ static thaw_status fill_image(hid_t file, const struct th_weights *w)
     return status;
 }
 
-/* The finished file's bytes, into memory of ours. */
-static thaw_status copy_image(hid_t file, unsigned char **bytes, size_t *n)
+/* Bytes of the file; 0: it could not be finished. */
+static size_t finish(hid_t file)
 {
-    ssize_t size =
-        H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0);
-    if (size <= 0)
-        return th_hdf5_failed(THAW_E_FAIL, "weights", "the file cannot be built");
-    unsigned char *image = th_alloc((size_t)size, 1);
-    if (!image)
-        return THAW_E_MEMORY;
-    if (H5Fget_file_image(file, image, (size_t)size) != size) {
-        th_free(image);
-        return th_hdf5_failed(THAW_E_FAIL, "weights", "the file cannot be built");
-    }
-    *bytes = image;
-    *n = (size_t)size;
-    return THAW_OK;
+    hsize_t size = 0;
+    bool whole =
+        H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 && H5Fget_filesize(file, &size) >= 0;
+    return H5Fclose(file) >= 0 && whole ? (size_t)size : 0;
 }
 
 thaw_status th_hdf5_image(const struct th_weights *w, unsigned char **bytes, size_t *n)
 {
     struct th_hdf5_session s;
+    struct image image = {0};
     th_hdf5_lock();
     th_hdf5_open(&s);
-    hid_t file = create_image(w);
+    hid_t file = create_image(w, &image);
     thaw_status status =
         file < 0 ? th_hdf5_failed(THAW_E_FAIL, "weights", "no file can be made")
                  : fill_image(file, w);
-    if (status == THAW_OK)
-        status = copy_image(file, bytes, n);
-    th_hdf5_close_id(file, H5Fclose);
+    *n = file < 0 ? 0 : finish(file);
+    if (status == THAW_OK && (*n == 0 || *n > image.capacity))
+        status = th_hdf5_failed(THAW_E_FAIL, "weights", "the file cannot be built");
     th_hdf5_close(&s);
     th_hdf5_unlock();
+    if (status == THAW_OK)
+        *bytes = image.bytes;
+    else
+        th_free(image.bytes);
     return status;
 }

@@ -106,8 +106,10 @@ const char *th_weights_format_of(const char *path);
 thaw_status th_weights_write(
     const char *path, const char *format, const struct th_weights *w);
 
-/* The same in memory, names untouched, for checkpoints: the bytes of an HDF5 file, for
- * th_free; equal content gives equal bytes. A name may have groups: "adam.m/fc.weight".
+enum { TH_IMAGE_ROOM = 16 };
+
+/* The same in memory, names untouched, for checkpoints: the bytes of an HDF5 file and room
+ * for TH_IMAGE_ROOM more, for th_free; equal content gives equal bytes. A name may have groups: "adam.m/fc.weight".
  * Order is kept for names without groups. `where` names the source in messages. */
 thaw_status th_weights_to_image(
     const struct th_weights *w, unsigned char **bytes, size_t *n);
