@@ -301,6 +301,33 @@ static void a_size_that_is_no_multiple_of_the_patch_is_refused(void **state)
     assert_non_null(strstr(thaw_error(), "--image-size 224 or 240"));
 }
 
+/* ---- The activation ---- */
+
+static int count_gelu(const char *variant, enum th_gelu kind)
+{
+    struct th_model m;
+    struct th_graph g;
+    int out = -1, n = 0;
+    open_model(&m, variant, 32);
+    th_graph_init(&g);
+    must(th_model_build(&m, &g, 1, false, false, &out));
+    for (int i = 0; i < g.n_nodes; i++)
+        n += g.nodes[i].op == TH_OP_gelu && g.nodes[i].attr.act.kind == kind;
+    th_graph_release(&g);
+    th_model_release(&m);
+    return n;
+}
+
+/* Their tensors are the same: a wrong one shows in nothing but the numbers. */
+static void quick_gelu_is_openais_alone(void **state)
+{
+    (void)state;
+    static const char quick[] = "vit_base_patch32_clip_quickgelu_224";
+    assert_int_equal(count_gelu(quick, TH_GELU_QUICK), 12);
+    assert_int_equal(count_gelu("vit_base_patch32_clip_224", TH_GELU_ERF), 12);
+    assert_int_equal(count_gelu("vit_micro_patch4_32", TH_GELU_ERF), 6);
+}
+
 /* ---- What trains, what decays ---- */
 
 static bool trains(const struct th_model *m, const char *thaw, const char *param)
@@ -526,6 +553,7 @@ int main(void)
         cmocka_unit_test(every_variant_is_recognised_by_its_tensors),
         cmocka_unit_test(metas_deit3_is_recognised_under_its_own_names),
         cmocka_unit_test(a_size_that_is_no_multiple_of_the_patch_is_refused),
+        cmocka_unit_test(quick_gelu_is_openais_alone),
         cmocka_unit_test(norm_is_every_layernorm_or_the_last_one_beside_a_block),
         cmocka_unit_test(tokens_positions_and_scales_do_not_decay),
         cmocka_unit_test_prestate(frozen_tensors_are_bitwise_unchanged, "far"),
