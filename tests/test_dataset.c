@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -323,6 +324,13 @@ static void idx_files_become_samples_and_a_folder_of_pngs(void **state)
     expect_error(data, plain, THAW_E_DATA, "5 labels for 4 images");
     put("fashion/t10k-labels-idx1-ubyte", "\0\0\10\1\0\0\0\4ab", 10);
     expect_error(data, plain, THAW_E_DATA, "ends early");
+    /* 16 bytes that speak of a GiB: nothing is taken for it */
+    put("fashion/train-images-idx3-ubyte", "\0\0\10\3\0\1\0\0\0\0\0\200\0\0\0\200", 16);
+    put("fashion/train-labels-idx1-ubyte", "\0\0\10\1\0\1\0\0", 8);
+    expect_error(data, plain, THAW_E_DATA, "ends early");
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    assert_true(used.ru_maxrss < 1 << 20); /* KiB */
 }
 
 static void unlabelled_images_are_a_file_or_all_below_a_folder(void **state)

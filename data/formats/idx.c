@@ -10,9 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sys/stat.h>
 #include <zlib.h>
 
-enum { MAX_SIDE = 4096 };
+enum {
+    MAX_SIDE = 4096,
+    MOST_PACKED =
+        1032, /* bytes that deflate makes of one: RFC 1951, a run of 258 in 2 bits */
+};
 static const int64_t MAX_BYTES = (int64_t)1 << 31;
 
 static const char *const fashion[] = {"T-shirt", "Trouser", "Pullover", "Dress", "Coat",
@@ -46,6 +51,18 @@ static void idx_close(struct idx *idx)
     th_free(idx->name);
 }
 
+/* Memory is not taken for bytes that a file of this size cannot hold. */
+static thaw_status check_size(const struct idx *idx, int64_t bytes)
+{
+    struct stat st;
+    if (bytes > MAX_BYTES)
+        return th_fail(THAW_E_DATA, "%s: larger than 2 GiB", idx->name);
+    if (stat(idx->name, &st) == 0 &&
+        bytes / (gzdirect(idx->file) ? 1 : MOST_PACKED) > st.st_size)
+        return th_fail(THAW_E_DATA, "%s: the file is damaged or ends early", idx->name);
+    return THAW_OK;
+}
+
 static thaw_status read_header(struct idx *idx, int rank)
 {
     uint8_t head[4];
@@ -62,9 +79,7 @@ static thaw_status read_header(struct idx *idx, int rank)
                 (long long)idx->extent[i]);
         bytes *= idx->extent[i]; /* below 2^56 */
     }
-    return bytes <= MAX_BYTES
-               ? THAW_OK
-               : th_fail(THAW_E_DATA, "%s: larger than 2 GiB", idx->name);
+    return check_size(idx, bytes);
 }
 
 /* Open DIR/STEM-idxR-ubyte, with .gz or without, also with a dot for the first dash.
