@@ -384,6 +384,10 @@ static thaw_status take_weights(struct thaw_trainer *t, const float **weight)
             t->pos_weight[c] = 1;
         *weight = t->recipe.class_weights ? t->pos_weight : NULL;
     } else if (t->recipe.class_weights) {
+        if (t->recipe.balanced)
+            th_say(&t->events, "warning",
+                "--balanced and --class-weights both make up for small classes: "
+                "together they make a small class count more than a large one");
         TRY(th_class_weights(train, n, &t->class_weight));
         *weight = t->class_weight;
     }
