@@ -24,7 +24,8 @@ import images
 import machine
 
 BATCHES, EPOCHS = 3, 3
-THAWED = {"full": "all", "backbone frozen": "head"}
+THAWED = {"full": ["--thaw", "all"], "backbone frozen": ["--thaw", "head", "--cache", "off"],
+          "the same from the cache": ["--thaw", "head"]}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -41,7 +42,7 @@ def twin(args) -> None:
     """One measurement of torchvision, in a process of its own: JSON on standard output."""
     torch.set_num_threads(args.threads)
     model = model_of(args).train().to(memory_format=LAYOUTS[args.twin])
-    if args.what == "backbone frozen":
+    if args.what != "full":
         model.backbone.body.requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-4, momentum=0.9)
     pixels = images.pictures(3000, args.batch, args.size)
@@ -72,7 +73,7 @@ def measure_thaw(args, what: str, folder: str) -> tuple[list[float], int]:
     out = tempfile.mkdtemp(prefix="run", dir=folder) + "/run"
     argv = [args.thaw, "train", "voc:" + os.path.join(folder, "data"), "-o", out,
             "--weights", os.path.join(folder, "w.safetensors"), "--backbone", args.backbone, "--head",
-            args.head, "--keep-head", "--thaw", THAWED[what], "--bn", "frozen", "--epochs", str(EPOCHS),
+            args.head, "--keep-head", *THAWED[what], "--bn", "frozen", "--epochs", str(EPOCHS),
             "--batch", str(args.batch), "--lr", "1e-4", "--lr-schedule", "constant", "--augment", "none",
             "--val", "0", "--image-size", str(args.size), "--threads", str(args.threads)]
     done = child.run(argv, folder, machine.environment(args.threads, "auto"))
@@ -89,7 +90,7 @@ def measure(args, what: str, folder: str) -> None:
                            measure_twin(args, what, side, folder))
             samples += got
             peak[side] = max(peak[side], bytes_)
-            print(f"{what:16} {side:14} {min(got):.3f} s/step {bytes_ / 2**20:6.0f} MiB", flush=True)
+            print(f"{what:24} {side:14} {min(got):.3f} s/step {bytes_ / 2**20:6.0f} MiB", flush=True)
     better = min(LAYOUTS, key=lambda k: min(sides[k]))
     best = {k: min(v) for k, v in sides.items()}
     median = {k: statistics.median(v) for k, v in sides.items()}
