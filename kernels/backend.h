@@ -33,6 +33,7 @@ struct th_call {
     void *kept;
     size_t kept_bytes;
     bool stale;
+    unsigned packs; /* inputs, as bits, that are read for that alone: set by prepare */
     /* For forecasts, set by prepare: time of the call over that of as many multiply-adds
      * (or bytes, for an op without any) in the device's matrix product (or sum of two
      * tensors); 0 stands for 1. */

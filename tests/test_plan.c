@@ -383,15 +383,23 @@ static void evaluation_follows_training_through_the_derived_weights(void **state
     net_evaluation_follows(&n, "all", "train");
 }
 
-/* One value of a derived tensor changes behind the plan's back. */
-static void overwrite(struct net *n, const struct th_place *place)
+/* One value changes behind the plan's back. */
+static void overwrite(struct net *n, void *at, size_t bytes)
 {
     const struct th_backend *backend = n->device->backend;
-    float *value = th_alloc(place->bytes, 1);
-    must(backend->download(n->device, value, place->derived, place->bytes));
+    float *value = th_alloc(bytes, 1);
+    must(backend->download(n->device, value, at, bytes));
     value[0] += 1.0F;
-    must(backend->upload(n->device, place->derived, value, place->bytes));
+    must(backend->upload(n->device, at, value, bytes));
     th_free(value);
+}
+
+static void folded_net_open(struct net *n, const char *device)
+{
+    net_open(n, device, "resnet20", 16, 5, 7);
+    net_plan(n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "head", "frozen");
+    net_run(n, 1, 0.1F);
+    must(th_plan_verify(n->plan));
 }
 
 static void every_derived_tensor_that_was_overwritten_is_found(void **state)
@@ -401,20 +409,60 @@ static void every_derived_tensor_that_was_overwritten_is_found(void **state)
         struct net n;
         if (!net_has_device(net_devices[d]))
             continue;
-        net_open(&n, net_devices[d], "resnet20", 16, 5, 7);
-        net_plan(
-            &n, (struct th_plan_spec){.mode = TH_TRAIN, .batch = 2}, "head", "frozen");
-        net_run(&n, 1, 0.1F);
-        must(th_plan_verify(n.plan));
+        folded_net_open(&n, net_devices[d]);
         for (int v = 0; v < n.plan->graph.n_values; v++) {
-            if (!n.plan->places[v].derived)
+            const struct th_place *place = &n.plan->places[v];
+            if (!place->derived)
                 continue;
-            overwrite(&n, &n.plan->places[v]);
+            overwrite(&n, place->derived, place->bytes);
             assert_int_equal(th_plan_verify(n.plan), THAW_E_FAIL);
         }
         must(th_plan_verify(n.plan)); /* derived again each time */
         net_close(&n);
     }
+}
+
+/* Of a run; before it is verified, which may take the arena. */
+static float loss_of_run(struct net *n)
+{
+    float loss = 0;
+    net_run(n, 1, 0.0F);
+    must(th_plan_get(n->plan, "loss", &loss));
+    must(th_plan_verify(n->plan));
+    return loss;
+}
+
+/* Folded weights that a convolution packs have no other copy; if one was overwritten, that
+ * is found, and when a parameter changes the packed ones follow. */
+static void packed_weights_are_the_only_copy_and_are_verified(void **state)
+{
+    (void)state;
+    struct net n;
+    int packed = 0;
+    folded_net_open(&n, "cpu");
+    struct th_plan *p = n.plan;
+    float loss = loss_of_run(&n);
+    for (int i = 0; i < p->n_steps; i++) {
+        struct th_step *s = &p->steps[i];
+        if (s->fed_by < 0)
+            continue;
+        assert_true(s->lasting && s->call.packs);
+        assert_null(p->places[s->in[1]].derived);
+        overwrite(&n, s->lasting, s->call.kept_bytes);
+        assert_int_equal(th_plan_verify(p), THAW_E_FAIL);
+        s->seen = 0; /* packed again in the next run, and so derived again */
+        assert_true(loss_of_run(&n) == loss);
+        packed++;
+    }
+    assert_true(packed > 0 || p->stats.kept_bytes == 0);
+    int id = th_store_find(&n.store, "layer1.0.bn1.weight");
+    float scale[64];
+    must(th_store_get(&n.store, id, scale));
+    scale[0] += 0.5F;
+    must(th_store_put(&n.store, id, scale));
+    must(th_plan_verify(p)); /* not derived yet: nothing to compare */
+    assert_true(loss_of_run(&n) != loss);
+    net_close(&n);
 }
 
 static void batch_statistics_of_a_single_value_are_an_error(void **state)
@@ -449,6 +497,7 @@ int main(void)
         cmocka_unit_test(dropping_a_tensor_leaves_longer_names),
         cmocka_unit_test(evaluation_follows_training_through_the_derived_weights),
         cmocka_unit_test(every_derived_tensor_that_was_overwritten_is_found),
+        cmocka_unit_test(packed_weights_are_the_only_copy_and_are_verified),
         cmocka_unit_test(batch_statistics_of_a_single_value_are_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,9 @@ static uint64_t look_ahead(struct th_plan *p)
         if (p->steps[i].runs_at != i)
             continue; /* its partner runs it */
         uint64_t now = versions(p, s);
-        s->call.stale = now != s->seen || has_lost(p, s);
+        const struct th_step *packer = s->feeds >= 0 ? &p->steps[s->feeds] : NULL;
+        s->call.stale = now != s->seen || has_lost(p, s) ||
+                        (packer && versions(p, packer) != packer->seen);
         p->steps[i].due = !s->derived || s->call.stale;
         const uint8_t bits = (uint8_t)(p->steps[i].due | s->call.stale << 1);
         said = th_hash(&bits, sizeof bits, said);
@@ -280,18 +282,21 @@ static thaw_status compare_value(
 }
 
 /* Run a derived step again and compare what it makes with what was in use: all of it is
- * set aside before, since the run makes every output anew. */
+ * set aside before, since the run makes every output anew. What is only packed is not
+ * there any more; it is made for the packer's own verification, which is next. */
 static thaw_status verify_derived(struct th_plan *p, struct th_step *s)
 {
     char *used[TH_MAX_OUT] = {NULL};
     thaw_status status = THAW_OK;
     for (int k = 0; k < TH_MAX_OUT && status == THAW_OK; k++)
-        if (s->out[k] >= 0)
+        if (s->out[k] >= 0 && (s->feeds < 0 || p->places[s->out[k]].derived))
             status = copy_value(p, s->out[k], &used[k]);
+    if (s->feeds >= 0)
+        take_arena(p);
     if (status == THAW_OK)
         status = s->kernel->run(&s->call);
     for (int k = 0; k < TH_MAX_OUT && status == THAW_OK; k++)
-        if (s->out[k] >= 0)
+        if (used[k])
             status = compare_value(p, s->out[k], used[k], s->name);
     for (int k = 0; k < TH_MAX_OUT; k++)
         th_free(used[k]);
@@ -305,7 +310,9 @@ thaw_status th_plan_verify(struct th_plan *p)
     bool gone = p->lost || p->turn != p->arena->turn || p->keeping == TH_NOT_KEPT;
     for (int i = 0; i < p->n_steps; i++) {
         struct th_step *s = &p->steps[i];
-        if (s->seen == 0 || s->seen != versions(p, s))
+        const struct th_step *feeder = s->fed_by >= 0 ? &p->steps[s->fed_by] : s;
+        if (s->seen == 0 || s->seen != versions(p, s) ||
+            feeder->seen != versions(p, feeder))
             continue; /* would be derived again before its next use */
         if ((gone || s->moves) &&
             (s->derived ? p->keeping != TH_KEPT_APART : !s->lasting))

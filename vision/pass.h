@@ -70,6 +70,9 @@ struct th_step {
     size_t kept_offset;    /* in the arena, of call.kept, unless it is lasting */
     void *lasting;         /* device memory of call.kept; NULL: in the arena */
     bool moves;    /* an input that outlives the run trains: made anew in every run */
+    int feeds;     /* of a derived step: the one that packs what it makes, and */
+    int fed_by;    /* the other way round; -1. They run together: what is packed has no
+                    * memory of its own */
     bool due;      /* in this run something runs in its place */
     uint64_t seen; /* sum of the versions of its lasting inputs when it last ran */
     char *name;
@@ -81,7 +84,7 @@ struct th_place {
     size_t offset; /* in the arena, of a root */
     size_t bytes;
     int state;        /* index in the store; -1 */
-    void *derived;    /* device memory of a derived value */
+    void *derived;    /* device memory of a derived value that is read in every run */
     bool nowhere;     /* only one step's insides: no memory */
     uint64_t version; /* of a derived value */
 };

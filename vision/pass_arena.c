@@ -29,7 +29,7 @@ static bool in_arena(const struct th_plan *p, int v)
     if (p->places[v].nowhere)
         return false;
     return kind == TH_VALUE_TEMP || kind == TH_VALUE_INPUT ||
-           (kind == TH_VALUE_DERIVED && p->keeping != TH_KEPT_APART);
+           (kind == TH_VALUE_DERIVED && !p->places[v].derived);
 }
 
 static int root_of(const struct th_plan *p, int v)
@@ -81,7 +81,7 @@ static void find_uses(const struct th_plan *p, struct lifetimes *t)
         if (p->graph.values[v].wanted && t->first[root_of(p, v)] >= 0)
             t->last[root_of(p, v)] = t->n_steps - 1;
         if (p->graph.values[v].kind == TH_VALUE_DERIVED &&
-            p->keeping != TH_NOT_KEPT) { /* from run to run */
+            p->keeping == TH_KEPT_IN_ARENA) { /* from run to run */
             t->first[v] = 0;
             t->last[v] = t->n_steps;
         }

@@ -175,6 +175,7 @@ static thaw_status describe_step(
     s->phase = n->phase;
     s->call =
         (struct th_call){.op = n->op, .attr = n->attr, .device = p->store->device};
+    s->feeds = s->fed_by = -1;
     s->derived = n->phase == TH_FORWARD;
     for (int k = 0; k < TH_MAX_IN; k++) {
         s->in[k] = n->in[k];
@@ -239,10 +240,9 @@ static thaw_status make_steps(struct th_plan *p)
     return THAW_OK;
 }
 
-/* States and derived values get their memory; temporaries only their size. */
+/* States get their memory; other values only their size. */
 static thaw_status make_places(struct th_plan *p)
 {
-    struct th_device *device = p->store->device;
     p->places = th_alloc((size_t)p->graph.n_values, sizeof *p->places);
     if (!p->places)
         return THAW_E_MEMORY;
@@ -253,7 +253,45 @@ static thaw_status make_places(struct th_plan *p)
             .root = v, .state = -1, .bytes = th_operand_bytes(&value->o)};
         if (value->kind == TH_VALUE_STATE)
             TRY(th_store_add(p->store, value->name, value->o.shape, &place->state));
-        if (value->kind == TH_VALUE_DERIVED && p->keeping == TH_KEPT_APART) {
+    }
+    return THAW_OK;
+}
+
+/* The step that alone reads a value, and only to keep it packed from run to run; -1. */
+static int packer_of(const struct th_plan *p, int value)
+{
+    int found = -1;
+    for (int i = 0; i < p->n_steps; i++)
+        for (int k = 0; k < TH_MAX_IN; k++) {
+            const struct th_step *s = &p->steps[i];
+            if (s->in[k] < 0 ||
+                (s->in[k] != value && p->graph.values[s->in[k]].view_of != value))
+                continue;
+            bool packs = s->in[k] == value && s->lasting && (s->call.packs >> k & 1);
+            if (found >= 0 || !packs || s->derived || s->partner >= 0 || s->fed_by >= 0)
+                return -1;
+            found = i;
+        }
+    return p->graph.values[value].wanted ? -1 : found;
+}
+
+/* Of a training plan, derived values get memory of their own, but what is packed lives from
+ * where it is made to where that happens. */
+static thaw_status place_derived(struct th_plan *p)
+{
+    struct th_device *device = p->store->device;
+    for (int i = 0; i < p->n_steps && p->keeping == TH_KEPT_APART; i++) {
+        struct th_step *s = &p->steps[i];
+        for (int k = 0; s->derived && k < TH_MAX_OUT; k++) {
+            if (s->out[k] < 0)
+                continue;
+            struct th_place *place = &p->places[s->out[k]];
+            int packer = s->feeds < 0 ? packer_of(p, s->out[k]) : -1;
+            if (packer >= 0) {
+                s->feeds = packer;
+                p->steps[packer].fed_by = i;
+                continue;
+            }
             place->derived = device->backend->alloc(device, place->bytes);
             if (!place->derived)
                 return THAW_E_MEMORY;
@@ -366,6 +404,8 @@ thaw_status th_plan_new(const struct th_plan_spec *spec, struct th_store *store,
         status = make_places(p);
     if (status == THAW_OK)
         status = make_steps(p);
+    if (status == THAW_OK)
+        status = place_derived(p);
     if (status == THAW_OK)
         status = place_steps(p, !(spec->without & TH_PASS_REUSE));
     if (status != THAW_OK) {

@@ -72,7 +72,8 @@ struct th_plan_spec {
     bool no_update;      /* no optimizer steps (tests) */
     const struct th_optim *optim;
     enum th_keep keep;
-    bool rare; /* of an epoch's last batch: derives from frozen tensors anew in each run */
+    bool
+        rare; /* of an epoch's last batch: derives from frozen tensors anew in each run */
     unsigned without; /* th_pass bits left out */
     /* calibrate: [n_bns] whose inputs are measured, as wanted outputs "bn.mean/NAME" and
      * "bn.var/NAME" (biased); nothing that they do not need is computed. */
@@ -119,7 +120,8 @@ struct th_frontier {
 void th_plan_frontier(const struct th_plan *p, struct th_frontier *f);
 
 /* Derive again what was derived from frozen tensors (folded, packed) and compare it with
- * what is in use. THAW_E_FAIL names the step that differs. */
+ * what is in use. THAW_E_FAIL names the step that differs. A training plan may take the
+ * arena for it: what the last run left there is gone. */
 thaw_status th_plan_verify(struct th_plan *p);
 
 struct th_plan_stats {

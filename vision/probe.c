@@ -18,7 +18,8 @@ thaw_status th_probe_init(struct th_probe *p, const struct th_network *net,
     for (int i = 0; i < n && status == THAW_OK; i++) {
         int64_t at = i * samples->n / n + (int64_t)(first * (double)samples->n / n);
         const struct th_sample *s = &samples->sample[at];
-        status = th_read_input(&preprocess, s, rgb, p->images + (size_t)p->n * pixels, NULL);
+        status =
+            th_read_input(&preprocess, s, rgb, p->images + (size_t)p->n * pixels, NULL);
         p->n += status == THAW_OK;
         if (status != THAW_E_MEMORY)
             status = THAW_OK;

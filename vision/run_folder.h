@@ -80,7 +80,8 @@ struct th_test_log {
     double loss, top1, top1_low, top1_high, macro_f1, ece;
     double
         map; /* in place of top1, its interval and ece; NaN: an image has one class */
-    double ap50; /* of a detector, whose AP is map, and which has neither loss nor macro_f1 */
+    double
+        ap50; /* of a detector, whose AP is map, and which has neither loss nor macro_f1 */
 };
 
 struct th_end_log {

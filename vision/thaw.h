@@ -263,7 +263,8 @@ typedef struct thaw_evaluation {
     double threshold;
     /* Of a detector, which has `many`: map is COCO's AP, loss and micro_f1 are NaN. */
     bool boxes;
-    double coco[12]; /* AP, AP50, AP75, AP of small, medium, large objects, AR with 1, 10,
+    double
+        coco[12]; /* AP, AP50, AP75, AP of small, medium, large objects, AR with 1, 10,
                         100 detections, AR of small, medium, large: pycocotools' order */
     double voc07, voc_area; /* VOC's AP at an IoU of 0.5: 11 points, area */
     /* What is wrong at an IoU of 0.5, how often, and how much higher AP50 were without it

@@ -247,12 +247,14 @@ static thaw_status prepare_state(struct th_call *call)
     if (s->own.isa) {
         call->scratch_bytes = sizeof(float) * (size_t)s->own.sizes.n_scratch;
         call->kept_bytes = sizeof(float) * (size_t)s->own.sizes.n_packed;
+        call->packs = 1U << conv_places[s->desc.direction].w;
         return THAW_OK;
     }
     if (s->step)
         TRY(th_dnnl_pack_new(cpu->dnnl, &s->desc, s->step, &s->pack));
     if (s->pack && s->desc.direction != TH_DNNL_DW)
         call->kept_bytes = th_dnnl_weight_bytes(s->step);
+    call->packs = call->kept_bytes ? 1U << conv_places[s->desc.direction].w : 0;
     place_scratch(call);
     return THAW_OK;
 }
