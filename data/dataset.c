@@ -134,6 +134,9 @@ void th_dataset_close(struct th_dataset *d)
         samples_release(&d->split[split]);
         th_free(d->memory[split]);
     }
+    for (int64_t i = 0; i < d->n_categories; i++)
+        th_free(d->category[i].name);
+    th_free(d->category);
     th_free(d->classes); /* its strings are those of names */
     th_names_release(&d->names);
     th_names_release(&d->warnings);
@@ -192,6 +195,13 @@ static const struct th_format *find_format(const char *data, const char **where)
     }
     *where = data;
     return folder;
+}
+
+bool th_dataset_is_named(const char *data)
+{
+    const char *where;
+    find_format(data, &where);
+    return where != data;
 }
 
 enum th_boxes th_dataset_boxes(const char *data)

@@ -26,7 +26,9 @@ struct th_sample {
     int32_t *classes, n_classes;
     struct th_object *objects; /* owned; their classes are the image's */
     int32_t n_objects;
-    int64_t id;          /* its place in the listing, unique in the dataset */
+    int64_t id;     /* its place in the listing, unique in the dataset */
+    int64_t number; /* what annotations call it, where has_number */
+    bool has_number;
     int64_t bytes, time; /* of the file when the dataset was opened: size, and ns of its
                               last change; bytes -1: was not looked at */
 };
@@ -50,6 +52,13 @@ struct th_dataset {
     int32_t order_capacity;
     int64_t n_samples;
     void *memory[TH_N_SPLITS]; /* what th_sample.pixels point into */
+    /* What annotations call classes, those without objects, too; nothing most often. */
+    struct th_category {
+        enum th_split split;
+        char *name; /* owned */
+        int64_t number;
+    } * category;
+    int64_t n_categories;
 };
 
 /* All zero is the default. */
@@ -67,6 +76,9 @@ struct th_dataset_options {
  * THAW_E_IO, THAW_E_USAGE, THAW_E_MEMORY. After a failure nothing has to be closed. */
 thaw_status th_dataset_open(
     const char *data, const struct th_dataset_options *options, struct th_dataset *out);
+
+/* Whether `data` reads "FORMAT:..." with a format that there is. */
+bool th_dataset_is_named(const char *data);
 
 /* Images without labels, all in TH_SPLIT_TRAIN: one image file, or all below a folder. */
 thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out);
@@ -129,6 +141,14 @@ thaw_status th_dataset_add_object(
  * numbers last, they are then map[class] of its objects. */
 thaw_status th_sample_put_object(struct th_sample *s, const struct th_object *object);
 thaw_status th_sample_take_classes(struct th_sample *s, const int32_t *map);
+
+/* The split's last image, and a class by name, have a number in its annotations. */
+void th_dataset_number_last(struct th_dataset *d, enum th_split split, int64_t number);
+thaw_status th_dataset_add_category(
+    struct th_dataset *d, enum th_split split, const char *name, int64_t number);
+/* A class's; NULL: it has none. */
+const struct th_category *th_dataset_category(
+    const struct th_dataset *d, enum th_split split, const char *name);
 
 /* Append an image in memory: its pixels, w, h and label; pixels lie in
  * d->memory[split]. */

@@ -94,8 +94,14 @@ thaw_status th_picture_decode(const uint8_t *bytes, size_t n_bytes,
 thaw_status th_image_encode_png(
     const struct th_image *image, uint8_t **bytes, size_t *n);
 
-/* Write a PNG (gray where every pixel is). The file must not exist yet: THAW_E_IO. */
+/* A JPEG's bytes, without subsampling of colours, for th_free; quality 1 to 100. */
+thaw_status th_image_encode_jpeg(
+    const struct th_image *image, int quality, uint8_t **bytes, size_t *n);
+
+/* Write a PNG (gray where every pixel is), or a JPEG of quality 92. The file must not exist
+ * yet: THAW_E_IO. */
 thaw_status th_image_write_png(const char *path, const struct th_image *image);
+thaw_status th_image_write_jpeg(const char *path, const struct th_image *image);
 
 /* Turn the image as its EXIF orientation, 2 to 8, asks; others leave it as it is. */
 thaw_status th_image_orient(struct th_image *image, int orientation);

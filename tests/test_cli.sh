@@ -200,6 +200,11 @@ prints '^  conv  *19 steps '
 expect 0 "inspect --time --json" inspect run --thaw head --time 1 --json
 prints '"seconds":'
 expect 0 "a model file is a model too" predict run/last.h5 images/class_0/000.ppm
+expect 2 "only what a detector finds can be drawn" predict run images/class_0 --draw drawn
+says "run is no detector: it finds nothing for --draw"
+check "and no folder is left" [ ! -e drawn ]
+expect 2 "images have no splits" predict run images/class_0 --split test
+says "--split: images/class_0 is images"
 
 # ---- adapting ----
 expect 2 "adapt wants a model to write" adapt run images

@@ -236,6 +236,96 @@ static void retinanet_runs(void **state)
     thaw_model_free(m);
 }
 
+/* The validation pictures as a file of COCO's, with numbers that are not their places. */
+static void write_coco(void)
+{
+    char path[256];
+    run_path(path, "boxes/some.json");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("{\"categories\":[{\"id\":9,\"name\":\"red\"},{\"id\":4,\"name\":"
+          "\"green\"}],\"images\":[",
+        f);
+    for (int i = 0; i < VAL; i++)
+        fprintf(f, "%s{\"id\":%d,\"file_name\":\"%03d.png\"}", i ? "," : "", 900 - i,
+            IMAGES + i);
+    fputs("],\"annotations\":[{\"id\":1,\"image_id\":900,\"category_id\":9,\"bbox\":[1,"
+          "1,9,9]}]}",
+        f);
+    assert_int_equal(fclose(f), 0);
+    run_path(path, "boxes/images");
+    assert_int_equal(symlink("JPEGImages", path), 0);
+}
+
+struct told {
+    thaw_coco_results *results;
+    int images, boxes;
+};
+
+static void tell(void *context, const thaw_prediction *p)
+{
+    struct told *told = context;
+    char path[256];
+    assert_int_equal(p->image_id, 900 - told->images++);
+    assert_int_equal(p->category_ids[0], 4); /* green, red */
+    assert_int_equal(p->category_ids[1], 9);
+    told->boxes += p->n_boxes;
+    thaw_coco_results_add(told->results, p);
+    run_path(path, "drawn");
+    must(thaw_draw(p, path));
+}
+
+static int occurrences(const char *text, const char *word)
+{
+    int n = 0;
+    for (; (text = strstr(text, word)); text++)
+        n++;
+    return n;
+}
+
+/* Numbers of the annotations in COCO's results, and pictures beside which nothing is lost. */
+static void what_is_found_goes_to_files(void **state)
+{
+    (void)state;
+    thaw_model *m = NULL;
+    thaw_options *o = NULL;
+    struct told told = {0};
+    char path[256], coco[300];
+    write_coco();
+    must(thaw_options_new(&o));
+    run_path(path, "plain");
+    must(thaw_model_open(path, with(o, "threshold", "0.02"), &m));
+    assert_true(thaw_model_is_detector(m));
+    run_path(path, "drawn");
+    assert_int_equal(mkdir(path, 0777), 0);
+    run_path(path, "found.json");
+    must(thaw_coco_results_new(path, &told.results));
+    run_path(path, "boxes/some.json");
+    snprintf(coco, sizeof coco, "coco:%s", path);
+    must(thaw_model_predict(m, coco, tell, &told));
+    must(thaw_coco_results_write(told.results));
+    thaw_coco_results_free(told.results);
+    char *text = read_text(".", "found.json");
+    assert_true(told.images == VAL && told.boxes > 0);
+    assert_int_equal(occurrences(text, "\"bbox\":["), told.boxes);
+    assert_int_equal(occurrences(text, "\"category_id\":4,") +
+                         occurrences(text, "\"category_id\":9,"),
+        told.boxes);
+    assert_int_equal(
+        occurrences(text, "\"image_id\":89") + occurrences(text, "\"image_id\":900"),
+        told.boxes);
+    th_free(text);
+    run_path(path, "found.json");
+    assert_int_equal(thaw_coco_results_new(path, &told.results), THAW_E_USAGE);
+    run_path(path, "drawn/008.jpg");
+    struct th_image image;
+    must(th_image_read(path, &image, NULL));
+    assert_int_equal(image.w, SIDE);
+    th_image_release(&image);
+    thaw_options_free(o);
+    thaw_model_free(m);
+}
+
 static void refused(thaw_options *o, const char *why)
 {
     thaw_trainer *t = NULL;
@@ -259,6 +349,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_are_cocos),
+        cmocka_unit_test(what_is_found_goes_to_files),
         cmocka_unit_test(the_same_run_has_the_same_bits),
         cmocka_unit_test(a_cache_changes_nothing),
         cmocka_unit_test(it_learns),

@@ -3,8 +3,10 @@
 #include "command.h"
 #include "terminal.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MOST_MODELS = 64 };
@@ -20,8 +22,11 @@ struct models {
 struct output {
     const struct models *models;
     bool json;
-    bool any_bad;        /* an image could not be read */
-    const char *adapter; /* of several, this one; else NULL */
+    bool any_bad;               /* an image could not be read */
+    const char *adapter;        /* of several, this one; else NULL */
+    const char *draw;           /* folder of pictures; NULL: none */
+    thaw_coco_results *results; /* NULL: not wanted */
+    thaw_status drawn;          /* the first failure */
 };
 
 /* Of several models the one that answers; else NULL. */
@@ -183,9 +188,21 @@ static void print_text(const struct output *out, const thaw_prediction *p)
     putchar('\n');
 }
 
+/* What goes to files, of images that could be read. */
+static void put_files(struct output *out, const thaw_prediction *p)
+{
+    if (out->results)
+        thaw_coco_results_add(out->results, p);
+    if (!out->draw || out->drawn != THAW_OK || p->error)
+        return;
+    out->drawn = thaw_draw(p, out->draw);
+    th_report(out->drawn);
+}
+
 static void on_prediction(void *context, const thaw_prediction *p)
 {
     struct output *out = context;
+    put_files(out, p);
     if (p->error) {
         fputs("thaw: ", stderr);
         th_print_text(stderr, p->file);
@@ -258,6 +275,21 @@ static int predict_all(const struct th_call *call, thaw_model *m, struct output 
     return code;
 }
 
+/* The folder, and the results to come. */
+static int open_files(struct output *out, const thaw_options *o)
+{
+    const char *file = thaw_options_get(o, "coco-results");
+    out->draw = thaw_options_get(o, "draw");
+    for (int i = 0; i < out->models->n && (file || out->draw); i++)
+        if (!thaw_model_is_detector(out->models->model[i]))
+            return th_usage("%s is no detector: it finds nothing for --%s",
+                out->models->name[i], file ? "coco-results" : "draw");
+    if (out->draw && mkdir(out->draw, 0777))
+        return th_usage(
+            "--draw %s: cannot create the folder: %s", out->draw, strerror(errno));
+    return file ? th_report(thaw_coco_results_new(file, &out->results)) : 0;
+}
+
 static int run(struct th_call *call)
 {
     struct th_terminal terminal;
@@ -265,12 +297,19 @@ static int run(struct th_call *call)
     th_terminal_init(&terminal, call->options);
     struct output out = {.models = &m, .json = terminal.json};
     int code = open_models(&m, call->args[0], call->options);
+    code = code ? code : open_files(&out, call->options);
     bool opened = code == 0;
     for (int i = 0; opened && i < m.n; i++)
         if (!m.shares[i]) {
             int bad = predict_all(call, m.model[i], &out);
             code = code ? code : bad;
         }
+    if (opened && out.results) {
+        int bad = th_report(thaw_coco_results_write(out.results));
+        code = code ? code : bad;
+    }
+    code = code ? code : -(int)out.drawn;
+    thaw_coco_results_free(out.results);
     for (int i = 0; i < m.n; i++)
         thaw_model_free(m.model[i]);
     return code || !out.any_bad ? code : -THAW_E_DATA;
@@ -282,10 +321,12 @@ const struct th_command th_command_predict = {
     .about = "the class of images, or the objects in them",
     .details =
         "MODEL is a model file, a weights file or a run folder (its best.h5). IMAGE\n"
-        "may be a folder. Of a detector every box from --threshold on is shown; "
+        "may be a folder, or data, as in coco:DIR, of which --split are taken. Of a "
+        "detector every box from --threshold on is shown; "
         "--json\n"
         "prints one object a line: file, width, height, boxes (class, score, box as\n"
-        "x0, y0, x1, y1). Of a classifier --json prints: file, class,\n"
+        "x0, y0, x1, y1); --draw DIR writes the images with the boxes, --coco-results\n"
+        "FILE what pycocotools reads. Of a classifier --json prints: file, class,\n"
         "probability, probabilities and logits in class order, and of a model with\n"
         "any number of classes an image labels, those from --threshold on. An image "
         "that\n"

@@ -12,17 +12,6 @@
 
 #include <string.h>
 
-/* "FORMAT:" of a data set. */
-static bool is_data(const char *in)
-{
-    for (const struct th_format *const *f = th_format_list; *f; f++) {
-        size_t n = strlen((*f)->name);
-        if (!strncmp(in, (*f)->name, n) && in[n] == ':')
-            return true;
-    }
-    return false;
-}
-
 static thaw_status convert_data(
     const char *in, const char *out, const thaw_options *o, const thaw_events *events)
 {
@@ -133,7 +122,7 @@ thaw_status thaw_convert(
     const char *in, const char *out, const thaw_options *o, const thaw_events *events)
 {
     struct th_weights w;
-    if (is_data(in))
+    if (th_dataset_is_named(in))
         return convert_data(in, out, o, events);
     if (ends_with(in, ".adapter.h5"))
         return convert_adapter(in, out, events);

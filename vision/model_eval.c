@@ -44,21 +44,6 @@ static thaw_status match(const thaw_model *m, const struct th_dataset *d, int32_
     return THAW_OK;
 }
 
-/* The split that was asked for; without validation images: the training images, which in
- * a data set without splits are all of it. */
-static thaw_status choose_split(
-    const struct th_dataset *d, const thaw_options *o, enum th_split *split)
-{
-    bool test = !strcmp(th_option_text(o, "split"), "test");
-    *split = test ? TH_SPLIT_TEST : TH_SPLIT_VAL;
-    if (d->split[*split].n > 0)
-        return THAW_OK;
-    if (test)
-        return th_fail(THAW_E_DATA, "the data has no test images");
-    *split = TH_SPLIT_TRAIN;
-    return THAW_OK;
-}
-
 /* Only a data set without other splits is all that there is. */
 static const char *split_text(const struct th_dataset *d, enum th_split split)
 {
@@ -129,7 +114,7 @@ static thaw_status evaluate(thaw_model *m, const struct th_dataset *d,
     struct th_metrics metrics;
     enum th_split split;
     TRY(match(m, d, map, events));
-    TRY(choose_split(d, o, &split));
+    TRY(th_split_choose(d, th_option_split(o), &split));
     th_say(events, "data", "%lld images (%s)", (long long)d->split[split].n,
         split_text(d, split));
     say_seen(m, d, split, events);

@@ -123,6 +123,28 @@ static thaw_status open_adapted(struct thaw_model *m, const thaw_options *o)
     return thaw_model_use(m, 0);
 }
 
+enum th_split th_option_split(const thaw_options *o)
+{
+    const char *name = th_option_text(o, "split");
+    enum th_split split = TH_SPLIT_VAL;
+    for (int i = 0; i < TH_N_SPLITS; i++)
+        if (!strcmp(name, th_split_name((enum th_split)i)))
+            split = (enum th_split)i;
+    return split;
+}
+
+thaw_status th_split_choose(
+    const struct th_dataset *d, enum th_split wanted, enum th_split *split)
+{
+    *split = wanted;
+    if (d->split[wanted].n > 0)
+        return THAW_OK;
+    if (wanted != TH_SPLIT_VAL)
+        return th_fail(THAW_E_DATA, "the data has no %s images", th_split_name(wanted));
+    *split = TH_SPLIT_TRAIN;
+    return THAW_OK;
+}
+
 static thaw_status open_model(
     struct thaw_model *m, const char *path, const thaw_options *o)
 {
@@ -132,6 +154,8 @@ static thaw_status open_model(
     m->batch = (int)th_option_int(o, "batch");
     m->workers = th_option_threads(o, "workers");
     m->threshold = th_option_real(o, "threshold");
+    m->split = th_option_split(o);
+    m->split_said = thaw_options_is_set(o, "split");
     thaw_status status = th_weights_read(m->path, &m->base);
     if (status == THAW_OK && m->base.notes && !(m->notes = th_strdup(m->base.notes)))
         status = THAW_E_MEMORY;

@@ -10,8 +10,10 @@ struct thaw_model {
     struct th_network net;
     struct th_evaluator evaluator; /* batch 0: none yet */
     int batch, workers;            /* images a run at most; threads that read */
-    double threshold; /* probability from which on a class of many is predicted */
-    bool named;       /* the class names are real ones */
+    double threshold;    /* probability from which on a class of many is predicted */
+    enum th_split split; /* of data, which images */
+    bool split_said;     /* somebody asked for it */
+    bool named;          /* the class names are real ones */
     char *path;
     struct th_lora lora; /* to be inspected; rank 0: none */
     char *notes;         /* what reading changed or assumed; NULL: nothing */
@@ -26,6 +28,14 @@ struct thaw_model {
 
 /* An evaluator for so many images; the one of before where it fits. */
 thaw_status th_model_evaluator(struct thaw_model *m, int batch);
+
+/* The option "split". */
+enum th_split th_option_split(const thaw_options *o);
+
+/* Of a dataset the images of the split that is wanted; instead of validation images that are
+ * not there the training images, which in data without splits are all of it. THAW_E_DATA. */
+thaw_status th_split_choose(
+    const struct th_dataset *d, enum th_split wanted, enum th_split *split);
 
 /* thaw_model_adapt, to the training images of a dataset that is open. */
 thaw_status th_model_adabn(struct thaw_model *m, const struct th_dataset *d,

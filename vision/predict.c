@@ -3,6 +3,7 @@
  * in batches; one that cannot be read is told and left out. */
 #include "model_open.h"
 
+#include "file.h"
 #include "mem.h"
 
 #include <string.h>
@@ -21,6 +22,7 @@ struct predictor {
     float *probabilities; /* [classes] */
     int *labels;          /* [classes] */
     float *logits;        /* [others][batch][classes] of the last run */
+    int64_t *category;    /* [classes], where annotations number them; else NULL */
     void (*each)(void *context, const thaw_prediction *p);
     void *context;
 };
@@ -64,6 +66,7 @@ static void predictor_release(struct predictor *p)
     th_free(p->probabilities);
     th_free(p->labels);
     th_free(p->logits);
+    th_free(p->category);
 }
 
 /* The classes from the threshold on, by insertion: the most probable first. */
@@ -120,7 +123,9 @@ static void tell_boxes(struct predictor *p, const struct th_sample *s, int i)
         .boxes = p->boxes,
         .n_boxes = r->n_found,
         .width = p->size[i].w,
-        .height = p->size[i].h};
+        .height = p->size[i].h,
+        .image_id = s->number,
+        .category_ids = s->has_number ? p->category : NULL};
     p->each(p->context, &prediction);
 }
 
@@ -188,20 +193,71 @@ static thaw_status take(struct predictor *p, const struct th_sample *s)
     return flushed;
 }
 
+/* What the split's annotations call the model's classes, if they number them. */
+static thaw_status take_categories(
+    struct predictor *p, const struct th_dataset *d, enum th_split split)
+{
+    const struct th_model *model = &p->model->net.model;
+    if (!d->n_categories)
+        return THAW_OK;
+    p->category = th_alloc((size_t)model->n_classes, sizeof *p->category);
+    if (!p->category)
+        return THAW_E_MEMORY;
+    for (int i = 0; i < model->n_classes; i++) {
+        const struct th_category *c = th_dataset_category(d, split, model->classes[i]);
+        p->category[i] = c ? c->number : -1;
+    }
+    return THAW_OK;
+}
+
+/* Images of a path, or of data in some format, and which split of them. */
+static thaw_status open_images(
+    const thaw_model *m, const char *path, struct th_dataset *d, enum th_split *split)
+{
+    const struct th_head *head = m->net.model.head;
+    const struct th_dataset_options as_is = {
+        .as_is = true, .many = head->many, .objects = head->detector != NULL};
+    *split = TH_SPLIT_TRAIN;
+    if (th_file_exists(path) || !th_dataset_is_named(path))
+        return m->split_said
+                   ? th_fail(THAW_E_USAGE,
+                         "--split: %s is images, which have no splits; of data "
+                         "it would say which, as in coco:DIR",
+                         path)
+                   : th_dataset_open_unlabelled(path, d);
+    TRY(th_dataset_open(path, &as_is, d));
+    thaw_status status = th_split_choose(d, m->split, split);
+    if (status == THAW_OK && !d->split[*split].sample->path)
+        status = th_fail(
+            THAW_E_USAGE, "%s: its images are no files: convert them first", path);
+    if (status != THAW_OK)
+        th_dataset_close(d);
+    return status;
+}
+
 thaw_status thaw_model_predict(thaw_model *m, const char *path,
     void (*each)(void *context, const thaw_prediction *p), void *context)
 {
     struct th_dataset d;
     struct predictor p = {.each = each, .context = context};
-    TRY(th_dataset_open_unlabelled(path, &d));
-    int64_t n = d.split[TH_SPLIT_TRAIN].n;
-    thaw_status status = n ? predictor_init(&p, m, n < m->batch ? (int)n : m->batch)
-                           : th_fail(THAW_E_DATA, "%s: no images", path);
-    for (int64_t i = 0; i < n && status == THAW_OK; i++)
-        status = take(&p, &d.split[TH_SPLIT_TRAIN].sample[i]);
+    enum th_split split;
+    TRY(open_images(m, path, &d, &split));
+    const struct th_samples *all = &d.split[split];
+    thaw_status status =
+        all->n ? predictor_init(&p, m, all->n < m->batch ? (int)all->n : m->batch)
+               : th_fail(THAW_E_DATA, "%s: no images", path);
+    if (status == THAW_OK)
+        status = take_categories(&p, &d, split);
+    for (int64_t i = 0; i < all->n && status == THAW_OK; i++)
+        status = take(&p, &all->sample[i]);
     if (status == THAW_OK)
         status = flush(&p);
     predictor_release(&p);
     th_dataset_close(&d);
     return status;
+}
+
+bool thaw_model_is_detector(const thaw_model *m)
+{
+    return m->net.model.head->detector != NULL;
 }

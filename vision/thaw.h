@@ -162,7 +162,7 @@ typedef struct thaw_model thaw_model;
 
 /* MODEL: a model file, a bare weights file or a run folder (its best.h5). Options (may
  * be NULL): preprocessing, "backbone", "threads", "device", "precision", "isa",
- * "conv-table", "batch". THAW_E_DATA for a table that is none. */
+ * "conv-table", "batch", "threshold", "split". THAW_E_DATA for a table that is none. */
 THAW_API thaw_status thaw_model_open(
     const char *path, const thaw_options *o, thaw_model **out);
 THAW_API void thaw_model_free(thaw_model *m);
@@ -199,6 +199,10 @@ typedef struct thaw_prediction {
     const thaw_box *boxes; /* NULL: it is no detector */
     int n_boxes;
     int width, height; /* of the image, likewise */
+    /* Where the images' annotations number images and classes, as COCO's do: this image's,
+     * and of each class [n_classes], -1: it has none there. NULL: they do not. */
+    int64_t image_id;
+    const int64_t *category_ids;
 } thaw_prediction;
 
 /* Put other's head on m's backbone as well: predictions of m then are m's and after it
@@ -209,10 +213,31 @@ typedef struct thaw_prediction {
  * predictions from now on. */
 THAW_API thaw_status thaw_model_share(thaw_model *m, thaw_model *other);
 
-/* Classify an image, or every image under a folder, in byte order of their paths. The
+/* Classify an image, or every image under a folder, in byte order of their paths; or of
+ * "FORMAT:..." those of the split that the model was opened with ("split": validation, all
+ * where there is none), in the data's order. The
  * callback sees one prediction an image; unreadable ones carry `error`. */
 THAW_API thaw_status thaw_model_predict(thaw_model *m, const char *path,
     void (*each)(void *context, const thaw_prediction *p), void *context);
+
+/* Whether it is a detector: its predictions have boxes. */
+THAW_API bool thaw_model_is_detector(const thaw_model *m);
+
+/* Draw a detector's prediction on its image, which is read again, and write that as
+ * FOLDER/NAME.jpg, or NAME-2.jpg and so on: no file that is there is touched. THAW_E_IO,
+ * THAW_E_USAGE of a classifier's, THAW_E_DATA, THAW_E_MEMORY. */
+THAW_API thaw_status thaw_draw(const thaw_prediction *p, const char *folder);
+
+/* Detectors' predictions in COCO's results format, [{"image_id", "category_id", "bbox",
+ * "score"}]: with the numbers of the data's annotations, boxes of classes without one left
+ * out; else images from 1 in the order in which they are added, classes from 1, and
+ * "file_name". The file must not exist (THAW_E_USAGE), and is there once it was written:
+ * THAW_E_IO, THAW_E_MEMORY. */
+typedef struct thaw_coco_results thaw_coco_results;
+THAW_API thaw_status thaw_coco_results_new(const char *path, thaw_coco_results **out);
+THAW_API void thaw_coco_results_add(thaw_coco_results *r, const thaw_prediction *p);
+THAW_API thaw_status thaw_coco_results_write(thaw_coco_results *r);
+THAW_API void thaw_coco_results_free(thaw_coco_results *r);
 
 /* Precision, recall and F1 = 2 PR / (P + R) of a class, or their average over classes.
  * What would divide by zero is 0, as scikit-learn's zero_division=0. */

@@ -7,6 +7,8 @@
  * out; the bits of all of it are still read, so that a file gets the same verdict whatever
  * part of it is looked at. What bounds that is the Huffman decoder, half of the time.
  *
+ * Writes them, too, for people to look at.
+ *
  * Invariants: libjpeg leaves by longjmp, so the frame that calls setjmp owns nothing;
  * all state is in struct reader. A file whose data end or break off late is used
  * (*damaged), as long as MIN_ROWS of its rows came before the break. */
@@ -297,6 +299,93 @@ static thaw_status decode(
     thaw_status status = decode_part(bytes, n_bytes, NULL, &picture, damaged);
     *image = picture.held;
     return status;
+}
+
+/* ---- Writing ---- */
+
+struct writer {
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    struct jpeg_destination_mgr to;
+    jmp_buf leave;
+    bool failed;
+    uint8_t *bytes; /* of the file so far, and room behind them */
+    size_t capacity;
+};
+
+static void on_write_error(j_common_ptr jpeg)
+{
+    struct writer *w = jpeg->client_data;
+    longjmp(w->leave, 1);
+}
+
+/* The buffer is full, or not there yet: room for as much again. */
+static boolean make_room(j_compress_ptr jpeg)
+{
+    struct writer *w = jpeg->client_data;
+    size_t more = w->capacity ? w->capacity * 2 : 1 << 16;
+    uint8_t *grown = th_realloc(w->bytes, w->capacity, more, 1);
+    if (!grown)
+        longjmp(w->leave, 1);
+    w->to.next_output_byte = grown + w->capacity;
+    w->to.free_in_buffer = more - w->capacity;
+    w->bytes = grown;
+    w->capacity = more;
+    return TRUE;
+}
+
+static void start_writing(j_compress_ptr jpeg)
+{
+    make_room(jpeg);
+}
+
+static void stop_writing(j_compress_ptr jpeg)
+{
+    (void)jpeg;
+}
+
+/* Everything between setjmp and clean-up. */
+static void write_image(struct writer *w, const struct th_image *image, int quality)
+{
+    struct jpeg_compress_struct *jpeg = &w->jpeg;
+    if (setjmp(w->leave)) {
+        w->failed = true;
+        return;
+    }
+    jpeg_create_compress(jpeg);
+    jpeg->dest = &w->to;
+    jpeg->image_width = (JDIMENSION)image->w;
+    jpeg->image_height = (JDIMENSION)image->h;
+    jpeg->input_components = CHANNELS;
+    jpeg->in_color_space = JCS_RGB;
+    jpeg_set_defaults(jpeg);
+    jpeg_set_quality(jpeg, quality, TRUE);
+    jpeg->comp_info[0].h_samp_factor = jpeg->comp_info[0].v_samp_factor = 1;
+    jpeg_start_compress(jpeg, TRUE);
+    for (int y = 0; y < image->h; y++) {
+        JSAMPLE *row = image->rgb + (size_t)y * (size_t)image->w * CHANNELS;
+        jpeg_write_scanlines(jpeg, &row, 1);
+    }
+    jpeg_finish_compress(jpeg);
+}
+
+thaw_status th_image_encode_jpeg(
+    const struct th_image *image, int quality, uint8_t **bytes, size_t *n)
+{
+    struct writer w = {.to = {.init_destination = start_writing,
+                           .empty_output_buffer = make_room,
+                           .term_destination = stop_writing}};
+    w.jpeg.err = jpeg_std_error(&w.errors);
+    w.errors.error_exit = on_write_error;
+    w.jpeg.client_data = &w;
+    write_image(&w, image, quality);
+    jpeg_destroy_compress(&w.jpeg);
+    *bytes = w.failed ? NULL : w.bytes;
+    *n = w.capacity - w.to.free_in_buffer;
+    if (!w.failed)
+        return THAW_OK;
+    th_free(w.bytes);
+    return th_fail(THAW_E_MEMORY, "out of memory while a JPEG was written");
 }
 
 static bool recognises(const uint8_t *bytes, size_t n_bytes)

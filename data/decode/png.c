@@ -10,11 +10,9 @@
 #include "image.h"
 #include "mem.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <png.h>
 
@@ -219,32 +217,6 @@ thaw_status th_image_encode_png(
     th_free(w.bytes);
     *bytes = NULL;
     return th_fail(THAW_E_MEMORY, "out of memory while a PNG was written");
-}
-
-/* A new file; an existing one is never opened. */
-static thaw_status create_file(const char *path, const uint8_t *bytes, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (!file) {
-        if (fd >= 0)
-            close(fd);
-        return th_fail_errno(THAW_E_IO, "%s: cannot create the file", path);
-    }
-    bool written = fwrite(bytes, 1, n, file) == n;
-    if (fclose(file) != 0 || !written)
-        return th_fail_errno(THAW_E_IO, "%s: cannot write the file", path);
-    return THAW_OK;
-}
-
-thaw_status th_image_write_png(const char *path, const struct th_image *image)
-{
-    uint8_t *bytes = NULL;
-    size_t n = 0;
-    TRY(th_image_encode_png(image, &bytes, &n));
-    thaw_status status = create_file(path, bytes, n);
-    th_free(bytes);
-    return status;
 }
 
 static void library(char *text, size_t size)

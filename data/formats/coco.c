@@ -168,6 +168,8 @@ static thaw_status make_classes(struct coco *c, int32_t *map)
             return th_fail(THAW_E_DATA,
                 "%s, annotation %lld: no category has the id %lld", c->json.path,
                 (long long)category->annotation, (long long)category->id);
+        if (category->name)
+            TRY(th_dataset_add_category(c->d, c->split, category->name, category->id));
         if (category->annotation >= 0)
             TRY(th_dataset_class(c->d, category->name, &map[category->number]));
     }
@@ -237,6 +239,8 @@ static thaw_status add_picture(struct coco *c, struct picture one, const char *n
     c->picture[c->n_pictures++] = one;
     thaw_status status = th_dataset_add_file(c->d, c->split, -1, path);
     th_free(path);
+    if (status == THAW_OK)
+        th_dataset_number_last(c->d, c->split, one.id);
     return status;
 }
 
