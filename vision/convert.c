@@ -36,12 +36,21 @@ static bool is_onnx(const char *out)
     return ends_with(out, ".onnx");
 }
 
+/* --threshold, else the detector's own. */
+static double score_of(const struct th_model *m, const thaw_options *o)
+{
+    if (!m->head->detector || thaw_options_is_set(o, "threshold"))
+        return th_option_real(o, "threshold");
+    return (double)m->head->detector->score;
+}
+
 static thaw_status write_network(
     struct th_network *n, const char *out, const thaw_options *o)
 {
     const struct th_onnx_spec onnx = {
         .batch = thaw_options_is_set(o, "batch") ? (int)th_option_int(o, "batch") : 1,
-        .embed_preprocessing = th_option_flag(o, "embed-preprocessing")};
+        .embed_preprocessing = th_option_flag(o, "embed-preprocessing"),
+        .score = score_of(&n->model, o)};
     if (is_onnx(out))
         return th_onnx_write(out, &n->model, &n->store, &onnx);
     return th_model_file_write(out, &n->model, &n->store);

@@ -45,8 +45,6 @@ void th_box_encode(
     }
 }
 
-static const float MOST_LOG = 4.135166556742356F; /* log(1000/16): torchvision's */
-
 void th_box_decode(
     enum th_box_code code, const float anchor[4], const float value[4], float out[4])
 {
@@ -57,7 +55,7 @@ void th_box_decode(
             out[2 + i] = a.centre + value[2 + i] * a.size;
         } else {
             float centre = a.centre + value[i] * a.size;
-            float half = expf(fminf(value[2 + i], MOST_LOG)) * a.size / 2;
+            float half = expf(fminf(value[2 + i], TH_BOX_MOST_LOG)) * a.size / 2;
             out[i] = centre - half;
             out[2 + i] = centre + half;
         }

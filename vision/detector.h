@@ -19,6 +19,8 @@ enum { TH_MAX_LEVELS = 8, TH_MAX_TARGETS = 4, TH_MAX_OUTPUTS = 3 };
  * or the way to the box's centre, likewise, and the logarithms of how much wider and higher it
  * is (Girshick et al. 2014, arXiv:1311.2524, appendix C). */
 enum th_box_code { TH_CODE_SIDES, TH_CODE_DELTAS };
+static const float TH_BOX_MOST_LOG =
+    4.135166556742356F; /* log(1000/16): torchvision's limit of those logarithms */
 
 struct th_level {
     int h, w;      /* places */

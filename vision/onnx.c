@@ -5,6 +5,7 @@
 
 #include "file.h"
 #include "json.h"
+#include "mem.h"
 #include "model_file.h"
 #include "onnx_graph.h"
 
@@ -65,30 +66,50 @@ static void write_attribute(struct th_proto *p, const struct th_onnx_attr *a)
         th_proto_float(p, 2, a->f);
     if (a->type == TH_ONNX_INT)
         th_proto_int(p, 3, a->i);
+    if (a->type == TH_ONNX_TEXT)
+        th_proto_text(p, 4, a->text);
     for (int i = 0; a->type == TH_ONNX_INTS && i < a->n; i++)
         th_proto_int(p, 8, a->ints[i]);
     th_proto_int(p, 20, a->type);
     th_proto_close(p, attribute);
 }
 
-struct th_onnx_name th_onnx_node(struct th_onnx *x, const char *op,
-    const char *const *in, const char *out, const struct th_onnx_attr *attr)
+/* NodeProto with outputs of these names, NULL at the end. */
+static void write_node(struct th_onnx *x, const char *op, const char *const *in,
+    const char *const *out, const struct th_onnx_attr *attr)
 {
-    struct th_onnx_name name, own;
+    struct th_onnx_name name;
     snprintf(name.text, sizeof name.text, "%s_%d", op, x->n_nodes++);
-    own = name;
-    if (out)
-        snprintf(own.text, sizeof own.text, "%s", out);
     size_t node = th_proto_open(x->proto, 1);
     for (; *in; in++)
         th_proto_text(x->proto, 1, *in);
-    th_proto_text(x->proto, 2, own.text);
+    for (; *out; out++)
+        th_proto_text(x->proto, 2, *out);
     th_proto_text(x->proto, 3, name.text);
     th_proto_text(x->proto, 4, op);
     for (; attr && attr->name; attr++)
         write_attribute(x->proto, attr);
     th_proto_close(x->proto, node);
+}
+
+struct th_onnx_name th_onnx_node(struct th_onnx *x, const char *op,
+    const char *const *in, const char *out, const struct th_onnx_attr *attr)
+{
+    struct th_onnx_name own;
+    if (out)
+        snprintf(own.text, sizeof own.text, "%s", out);
+    else
+        snprintf(own.text, sizeof own.text, "%s_%d", op, x->n_nodes);
+    write_node(x, op, in, (const char *[]){own.text, NULL}, attr);
     return own;
+}
+
+void th_onnx_pair(struct th_onnx *x, const char *op, const char *const *in,
+    struct th_onnx_name out[2])
+{
+    for (int i = 0; i < 2; i++)
+        snprintf(out[i].text, sizeof out[i].text, "%s_%d_%d", op, x->n_nodes, i);
+    write_node(x, op, in, (const char *[]){out[0].text, out[1].text, NULL}, NULL);
 }
 
 struct th_onnx_name th_onnx_value(const struct th_onnx *x, int value)
@@ -105,7 +126,8 @@ struct th_onnx_name th_onnx_value(const struct th_onnx *x, int value)
 
 /* ---- The graph's ends ---- */
 
-/* ValueInfoProto; field 11: an input, 12: an output. */
+/* ValueInfoProto; field 11: an input, 12: an output. An extent of -1 is the number of boxes
+ * that are found. */
 static void write_end(
     struct th_proto *p, int field, const char *name, int type, const struct th_shape *s)
 {
@@ -116,7 +138,10 @@ static void write_end(
     size_t shape = th_proto_open(p, 2);
     for (int i = 0; i < s->rank; i++) {
         size_t dim = th_proto_open(p, 1);
-        th_proto_int(p, 1, s->dim[i]);
+        if (s->dim[i] < 0)
+            th_proto_text(p, 2, "found");
+        else
+            th_proto_int(p, 1, s->dim[i]);
         th_proto_close(p, dim);
     }
     th_proto_close(p, shape);
@@ -148,6 +173,15 @@ static void write_preprocessing(struct th_onnx *x, const struct th_input *in)
     th_onnx_node(x, "Transpose", (const char *[]){y.text, NULL}, x->input, perm);
 }
 
+/* What a detector's graph ends with. */
+static void write_found(struct th_proto *p)
+{
+    const struct th_shape boxes = TH_SHAPE(-1, 4), each = TH_SHAPE(-1);
+    write_end(p, 12, "boxes", TH_ONNX_F32, &boxes);
+    write_end(p, 12, "scores", TH_ONNX_F32, &each);
+    write_end(p, 12, "labels", TH_ONNX_I64, &each);
+}
+
 static thaw_status write_graph(
     struct th_onnx *x, const struct th_model *m, const struct th_onnx_spec *spec)
 {
@@ -161,10 +195,15 @@ static thaw_status write_graph(
     th_proto_text(p, 2, m->variant->name);
     write_end(p, 11, "image", embed ? TH_ONNX_U8 : TH_ONNX_F32,
         embed ? &pixels : &values[x->image].o.shape);
-    write_end(p, 12, "logits", TH_ONNX_F32, &values[x->logits].o.shape);
+    if (m->head->detector)
+        write_found(p);
+    else
+        write_end(p, 12, "logits", TH_ONNX_F32, &values[x->logits].o.shape);
     if (embed)
         write_preprocessing(x, &m->input);
     TRY(th_onnx_walk(x));
+    if (m->head->detector)
+        TRY(th_onnx_detections(x, m, spec->score));
     th_proto_close(p, graph);
     return p->status;
 }
@@ -207,9 +246,11 @@ static thaw_status write_numbers(
 
 /* What a model file's attributes say, under the same names, as text and JSON. */
 static thaw_status write_metadata(
-    struct th_proto *p, const struct th_model *m, bool embed)
+    struct th_proto *p, const struct th_model *m, const struct th_onnx_spec *spec)
 {
     static const char *const numbers[] = {"input_size", "mean", "std", "crop"};
+    bool boxes = m->head->detector != NULL;
+    size_t n_numbers = sizeof numbers / sizeof *numbers - boxes; /* no crop of a fit */
     struct th_json_out o = {0};
     struct th_weights w;
     th_json_open(&o, '[');
@@ -219,10 +260,15 @@ static thaw_status write_metadata(
     TRY(write_json(p, "classes", &o));
     write_pair(p, "backbone", m->variant->name);
     write_pair(p, "head", m->head->name);
-    write_pair(p, "preprocessing", embed ? "embedded" : "outside");
+    write_pair(p, "preprocessing", spec->embed_preprocessing ? "embedded" : "outside");
+    if (boxes)
+        write_pair(p, "resize",
+            "the whole picture, its longer side input_size, at the upper left; 0 "
+            "beside "
+            "it, after mean and std");
     th_weights_init(&w);
     thaw_status status = th_model_file_describe(m, &w);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == THAW_OK; i++)
+    for (size_t i = 0; i < n_numbers && status == THAW_OK; i++)
         status = write_numbers(p, &w, numbers[i]);
     if (status == THAW_OK)
         write_pair(p, "interpolation", th_weights_string(&w, "interpolation"));
@@ -239,6 +285,9 @@ static thaw_status write_model(struct th_proto *p, struct th_model *m,
     TRY(th_model_build(m, g, spec->batch, false, false, &x.logits));
     th_graph_sweep(g);
     x.image = th_graph_find(g, "image");
+    x.written = th_alloc((size_t)g->n_values, sizeof *x.written);
+    if (!x.written)
+        return THAW_E_MEMORY;
     th_proto_int(p, 1, IR_VERSION);
     th_proto_text(p, 2, "thaw");
     th_proto_text(p, 3, thaw_version());
@@ -248,13 +297,30 @@ static thaw_status write_model(struct th_proto *p, struct th_model *m,
     th_proto_close(p, opset);
     thaw_status status = write_graph(&x, m, spec);
     if (status == THAW_OK)
-        status = write_metadata(p, m, spec->embed_preprocessing);
+        status = write_metadata(p, m, spec);
+    th_free(x.written);
     return status;
+}
+
+/* A detector's input is 0 after normalising where the picture is not, and suppression is of
+ * one image. */
+static thaw_status check_detector(const struct th_onnx_spec *spec)
+{
+    if (spec->batch != 1)
+        return th_fail(THAW_E_USAGE,
+            "--batch %d: a detector's file takes one image: leave it out", spec->batch);
+    if (spec->embed_preprocessing)
+        return th_fail(THAW_E_USAGE,
+            "--embed-preprocessing: a detector's input is 0 beside the picture, after "
+            "mean and std, which pixels of 0 to 255 cannot say: leave it out");
+    return THAW_OK;
 }
 
 thaw_status th_onnx_write(const char *path, struct th_model *m,
     const struct th_store *s, const struct th_onnx_spec *spec)
 {
+    if (m->head->detector)
+        TRY(check_detector(spec));
     struct th_proto p = {0};
     struct th_graph g;
     th_graph_init(&g);

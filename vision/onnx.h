@@ -13,6 +13,7 @@ struct th_onnx_spec {
     /* "image" is u8 [n][h][w][3], of the input's size, in place of normalised fp32
      * [n][3][h][w]: casting, normalising and transposing are in the graph. */
     bool embed_preprocessing;
+    double score; /* of a detector: from which on a box is put out */
 };
 
 /* Write `m`, which has no adapters, with the values in `s`, durably. THAW_E_USAGE names an

@@ -9,41 +9,6 @@
 
 typedef const char *const names[]; /* (names){a, b, NULL} */
 
-static struct th_shape shape_of(const struct th_onnx *x, int value)
-{
-    return x->graph->values[value].o.shape;
-}
-
-/* Host copy of a state, for th_free. */
-static thaw_status read_state(const struct th_onnx *x, int value, float **out)
-{
-    const struct th_value *v = &x->graph->values[value];
-    int id = v->name ? th_store_find(x->store, v->name) : -1;
-    if (id < 0)
-        return th_fail(THAW_E_FAIL, "ONNX: an operand has no value in the store");
-    *out = th_alloc((size_t)th_shape_count(&v->o.shape), sizeof **out);
-    if (!*out)
-        return THAW_E_MEMORY;
-    thaw_status status = th_store_get(x->store, id, *out);
-    if (status != THAW_OK) {
-        th_free(*out);
-        *out = NULL;
-    }
-    return status;
-}
-
-/* A state as it is, under its own name. */
-static thaw_status write_state(
-    struct th_onnx *x, int value, struct th_onnx_name *constant)
-{
-    float *data = NULL;
-    struct th_shape shape = shape_of(x, value);
-    TRY(read_state(x, value, &data));
-    *constant = th_onnx_f32(x, x->graph->values[value].name, &shape, data);
-    th_free(data);
-    return THAW_OK;
-}
-
 /* A node of the op's activations alone, in order. */
 static thaw_status write_plain(struct th_onnx *x, const struct th_node *n,
     const char *op, const struct th_onnx_attr *attr)
@@ -63,39 +28,6 @@ static void write_with(struct th_onnx *x, const struct th_node *n, const char *o
 {
     struct th_onnx_name a = th_onnx_value(x, n->in[0]), y = th_onnx_value(x, n->out[0]);
     th_onnx_node(x, op, (names){a.text, constant.text, NULL}, y.text, NULL);
-}
-
-static struct th_onnx_name write_scalar(struct th_onnx *x, double value)
-{
-    const struct th_shape one = TH_SHAPE(1);
-    const float v = (float)value;
-    return th_onnx_f32(x, NULL, &one, &v);
-}
-
-static struct th_onnx_name write_reshape(
-    struct th_onnx *x, const char *from, const char *to, const int64_t *dim, int rank)
-{
-    struct th_onnx_name shape = th_onnx_i64(x, dim, rank);
-    return th_onnx_node(x, "Reshape", (names){from, shape.text, NULL}, to, NULL);
-}
-
-static struct th_onnx_name write_transpose(
-    struct th_onnx *x, const char *from, const char *to, const int *perm, int rank)
-{
-    const struct th_onnx_attr attr[] = {
-        {.name = "perm", .type = TH_ONNX_INTS, .ints = perm, .n = rank}, {0}};
-    return th_onnx_node(x, "Transpose", (names){from, NULL}, to, attr);
-}
-
-/* from[..., first : first + count, ...] along an axis. */
-static struct th_onnx_name write_slice(
-    struct th_onnx *x, const char *from, int axis, int64_t first, int64_t count)
-{
-    const int64_t end = first + count, along = axis;
-    struct th_onnx_name a = th_onnx_i64(x, &first, 1), b = th_onnx_i64(x, &end, 1),
-                        c = th_onnx_i64(x, &along, 1);
-    return th_onnx_node(
-        x, "Slice", (names){from, a.text, b.text, c.text, NULL}, NULL, NULL);
 }
 
 /* ---- Convolutions and BatchNorms ---- */
@@ -121,8 +53,8 @@ static thaw_status read_norm(
     float *state[4] = {0}; /* gamma, beta, mean, var */
     thaw_status status = THAW_OK;
     for (int i = 0; i < 4 && status == THAW_OK; i++)
-        status = read_state(x, norm->in[1 + i], &state[i]);
-    struct th_shape shape = shape_of(x, norm->in[1]);
+        status = th_onnx_read_state(x, norm->in[1 + i], &state[i]);
+    struct th_shape shape = th_onnx_shape(x, norm->in[1]);
     for (int64_t c = 0; c < shape.dim[0] && status == THAW_OK; c++) {
         double f = (double)state[0][c] /
                    sqrt((double)state[3][c] + (double)norm->attr.norm.eps);
@@ -159,7 +91,8 @@ static thaw_status write_conv(struct th_onnx *x, const struct th_node *n)
 {
     const struct th_attr_conv *a = &n->attr.conv;
     const struct th_node *norm = norm_after(x, n);
-    struct th_shape shape = shape_of(x, n->in[1]), channels = TH_SHAPE(shape.dim[0]);
+    struct th_shape shape = th_onnx_shape(x, n->in[1]),
+                    channels = TH_SHAPE(shape.dim[0]);
     const int kernel[2] = {(int)shape.dim[2], (int)shape.dim[3]};
     const struct th_onnx_attr attr[] = {
         {.name = "kernel_shape", .type = TH_ONNX_INTS, .ints = kernel, .n = 2},
@@ -168,17 +101,15 @@ static thaw_status write_conv(struct th_onnx *x, const struct th_node *n)
         {.name = "dilations", .type = TH_ONNX_INTS, .ints = a->dilation, .n = 2},
         {.name = "group", .type = TH_ONNX_INT, .i = a->groups}, {0}};
     float *w = NULL, *b = NULL;
-    thaw_status status = read_state(x, n->in[1], &w);
+    thaw_status status = th_onnx_read_state(x, n->in[1], &w);
     if (status == THAW_OK && n->in[2] >= 0)
-        status = read_state(x, n->in[2], &b);
+        status = th_onnx_read_state(x, n->in[2], &b);
     if (status == THAW_OK && norm)
         status = fold(x, norm, &shape, w, &b);
     if (status == THAW_OK) {
         struct th_onnx_name in = th_onnx_value(x, n->in[0]),
                             out = th_onnx_value(x, norm ? norm->out[0] : n->out[0]),
-                            cw = th_onnx_f32(
-                                x, x->graph->values[n->in[1]].name, &shape, w),
-                            cb = {""};
+                            cw = th_onnx_put_state(x, n->in[1], &shape, w), cb = {""};
         if (b)
             cb = th_onnx_f32(x, NULL, &channels, b);
         th_onnx_node(x, "Conv", (names){in.text, cw.text, b ? cb.text : NULL, NULL},
@@ -200,7 +131,7 @@ static thaw_status write_batchnorm(struct th_onnx *x, const struct th_node *n)
     if (maker && maker->op == TH_OP_conv && norm_after(x, maker) == n)
         return THAW_OK;
     for (int i = 0; i < 4; i++)
-        TRY(write_state(x, n->in[1 + i], &c[i]));
+        TRY(th_onnx_state(x, n->in[1 + i], &c[i]));
     th_onnx_node(x, "BatchNormalization",
         (names){in.text, c[0].text, c[1].text, c[2].text, c[3].text, NULL}, out.text,
         attr);
@@ -212,7 +143,7 @@ static thaw_status write_batchnorm(struct th_onnx *x, const struct th_node *n)
 static thaw_status write_shortcut(struct th_onnx *x, const struct th_node *n)
 {
     const struct th_attr_shortcut *a = &n->attr.shortcut;
-    struct th_shape in = shape_of(x, n->in[0]);
+    struct th_shape in = th_onnx_shape(x, n->in[0]);
     const int64_t from[2] = {0, 0}, to[2] = {in.dim[2], in.dim[3]}, axes[2] = {2, 3},
                   steps[2] = {a->stride, a->stride},
                   pads[8] = {0, a->front, 0, 0, 0, a->back, 0, 0};
@@ -286,38 +217,25 @@ static thaw_status write_add(struct th_onnx *x, const struct th_node *n)
 
 static thaw_status write_scale(struct th_onnx *x, const struct th_node *n)
 {
-    write_with(x, n, "Mul", write_scalar(x, (double)n->attr.scale.factor));
+    write_with(x, n, "Mul", th_onnx_scalar(x, (double)n->attr.scale.factor));
     return THAW_OK;
 }
 
 static thaw_status write_layerscale(struct th_onnx *x, const struct th_node *n)
 {
     struct th_onnx_name gamma;
-    TRY(write_state(x, n->in[1], &gamma));
+    TRY(th_onnx_state(x, n->in[1], &gamma));
     write_with(x, n, "Mul", gamma);
     return THAW_OK;
 }
 
 static thaw_status write_view(struct th_onnx *x, const struct th_node *n)
 {
-    struct th_shape shape = shape_of(x, n->out[0]);
+    struct th_shape shape = th_onnx_shape(x, n->out[0]);
     struct th_onnx_name in = th_onnx_value(x, n->in[0]),
                         out = th_onnx_value(x, n->out[0]);
-    write_reshape(x, in.text, out.text, shape.dim, shape.rank);
+    th_onnx_reshape(x, in.text, out.text, shape.dim, shape.rank);
     return THAW_OK;
-}
-
-/* OP(a, b), b being a scalar. */
-static struct th_onnx_name with_scalar(
-    struct th_onnx *x, const char *op, const char *a, double b)
-{
-    struct th_onnx_name c = write_scalar(x, b);
-    return th_onnx_node(x, op, (names){a, c.text, NULL}, NULL, NULL);
-}
-
-static struct th_onnx_name unary(struct th_onnx *x, const char *op, const char *a)
-{
-    return th_onnx_node(x, op, (names){a, NULL}, NULL, NULL);
 }
 
 /* Formulas: kernels/act.c. x sigmoid(1.702 x), or half of x (1 + bend), bend being
@@ -328,25 +246,25 @@ static thaw_status write_gelu(struct th_onnx *x, const struct th_node *n)
                         out = th_onnx_value(x, n->out[0]);
     struct th_onnx_name y;
     if (n->attr.act.kind == TH_GELU_QUICK) {
-        y = with_scalar(x, "Mul", in.text, 1.702);
-        y = unary(x, "Sigmoid", y.text);
+        y = th_onnx_with(x, "Mul", in.text, 1.702);
+        y = th_onnx_unary(x, "Sigmoid", y.text);
         th_onnx_node(x, "Mul", (names){in.text, y.text, NULL}, out.text, NULL);
         return THAW_OK;
     }
     if (n->attr.act.kind == TH_GELU_TANH) {
         y = th_onnx_node(x, "Mul", (names){in.text, in.text, NULL}, NULL, NULL);
-        y = with_scalar(x, "Mul", y.text, 0.044715);
-        y = with_scalar(x, "Add", y.text, 1);
+        y = th_onnx_with(x, "Mul", y.text, 0.044715);
+        y = th_onnx_with(x, "Add", y.text, 1);
         y = th_onnx_node(x, "Mul", (names){in.text, y.text, NULL}, NULL, NULL);
-        y = with_scalar(x, "Mul", y.text, 0.79788456080286535588);
-        y = unary(x, "Tanh", y.text);
+        y = th_onnx_with(x, "Mul", y.text, 0.79788456080286535588);
+        y = th_onnx_unary(x, "Tanh", y.text);
     } else {
-        y = with_scalar(x, "Div", in.text, 1.41421356237309504880);
-        y = unary(x, "Erf", y.text);
+        y = th_onnx_with(x, "Div", in.text, 1.41421356237309504880);
+        y = th_onnx_unary(x, "Erf", y.text);
     }
-    y = with_scalar(x, "Add", y.text, 1);
+    y = th_onnx_with(x, "Add", y.text, 1);
     y = th_onnx_node(x, "Mul", (names){in.text, y.text, NULL}, NULL, NULL);
-    struct th_onnx_name half = write_scalar(x, 0.5);
+    struct th_onnx_name half = th_onnx_scalar(x, 0.5);
     th_onnx_node(x, "Mul", (names){y.text, half.text, NULL}, out.text, NULL);
     return THAW_OK;
 }
@@ -359,8 +277,8 @@ static thaw_status write_layernorm(struct th_onnx *x, const struct th_node *n)
         {.name = "epsilon", .type = TH_ONNX_FLOAT, .f = n->attr.norm.eps}, {0}};
     struct th_onnx_name in = th_onnx_value(x, n->in[0]),
                         out = th_onnx_value(x, n->out[0]), gamma, beta;
-    TRY(write_state(x, n->in[1], &gamma));
-    TRY(write_state(x, n->in[2], &beta));
+    TRY(th_onnx_state(x, n->in[1], &gamma));
+    TRY(th_onnx_state(x, n->in[2], &beta));
     th_onnx_node(x, "LayerNormalization", (names){in.text, gamma.text, beta.text, NULL},
         out.text, attr);
     return THAW_OK;
@@ -371,14 +289,14 @@ static thaw_status write_transposed(
     struct th_onnx *x, int value, struct th_onnx_name *constant)
 {
     float *w = NULL;
-    struct th_shape s = shape_of(x, value), t = TH_SHAPE(s.dim[1], s.dim[0]);
-    TRY(read_state(x, value, &w));
+    struct th_shape s = th_onnx_shape(x, value), t = TH_SHAPE(s.dim[1], s.dim[0]);
+    TRY(th_onnx_read_state(x, value, &w));
     float *to = th_alloc((size_t)th_shape_count(&s), sizeof *to);
     for (int64_t o = 0; to && o < s.dim[0]; o++)
         for (int64_t i = 0; i < s.dim[1]; i++)
             to[i * s.dim[0] + o] = w[o * s.dim[1] + i];
     if (to)
-        *constant = th_onnx_f32(x, x->graph->values[value].name, &t, to);
+        *constant = th_onnx_put_state(x, value, &t, to);
     th_free(w);
     th_free(to);
     return to ? THAW_OK : THAW_E_MEMORY;
@@ -390,8 +308,8 @@ static const double LEAST_NORM = 1e-12; /* kernels/norm.c */
 static thaw_status write_unit_weights(struct th_onnx *x, const struct th_node *n)
 {
     float *w = NULL;
-    struct th_shape s = shape_of(x, n->in[0]);
-    TRY(read_state(x, n->in[0], &w));
+    struct th_shape s = th_onnx_shape(x, n->in[0]);
+    TRY(th_onnx_read_state(x, n->in[0], &w));
     for (int64_t r = 0, k = s.dim[1]; r < s.dim[0]; r++) {
         double sum = 0;
         for (int64_t i = r * k; i < (r + 1) * k; i++)
@@ -412,10 +330,10 @@ static thaw_status write_l2norm(struct th_onnx *x, const struct th_node *n)
     if (x->graph->values[n->in[0]].kind == TH_VALUE_STATE)
         return write_unit_weights(x, n);
     struct th_onnx_name in = th_onnx_value(x, n->in[0]), scale;
-    TRY(write_state(x, n->in[1], &scale));
+    TRY(th_onnx_state(x, n->in[1], &scale));
     struct th_onnx_name y =
         th_onnx_node(x, "ReduceL2", (names){in.text, NULL}, NULL, rows);
-    y = with_scalar(x, "Max", y.text, LEAST_NORM);
+    y = th_onnx_with(x, "Max", y.text, LEAST_NORM);
     y = th_onnx_node(x, "Div", (names){in.text, y.text, NULL}, NULL, NULL);
     th_onnx_node(x, "Mul", (names){y.text, scale.text, NULL},
         th_onnx_value(x, n->out[0]).text, NULL);
@@ -429,13 +347,13 @@ static thaw_status write_linear(struct th_onnx *x, const struct th_node *n)
         {.name = "transB", .type = TH_ONNX_INT, .i = 1}, {0}};
     struct th_onnx_name in = th_onnx_value(x, n->in[0]),
                         out = th_onnx_value(x, n->out[0]), w, b = {""}, y;
-    bool bias = n->in[2] >= 0, matrix = shape_of(x, n->in[0]).rank == 2;
+    bool bias = n->in[2] >= 0, matrix = th_onnx_shape(x, n->in[0]).rank == 2;
     if (bias)
-        TRY(write_state(x, n->in[2], &b));
+        TRY(th_onnx_state(x, n->in[2], &b));
     if (matrix) {
         w = th_onnx_value(x, n->in[1]);
         if (x->graph->values[n->in[1]].kind == TH_VALUE_STATE)
-            TRY(write_state(x, n->in[1], &w));
+            TRY(th_onnx_state(x, n->in[1], &w));
         th_onnx_node(x, "Gemm", (names){in.text, w.text, bias ? b.text : NULL, NULL},
             out.text, attr);
         return THAW_OK;
@@ -452,14 +370,14 @@ static thaw_status write_linear(struct th_onnx *x, const struct th_node *n)
 static struct th_onnx_name write_part(
     struct th_onnx *x, const struct th_node *n, int part)
 {
-    struct th_shape s = shape_of(x, n->in[0]);
+    struct th_shape s = th_onnx_shape(x, n->in[0]);
     int64_t d = s.dim[2] / 3, heads = n->attr.attention.heads;
     struct th_onnx_name in = th_onnx_value(x, n->in[0]);
-    struct th_onnx_name y = write_slice(x, in.text, 2, part * d, d);
-    y = write_reshape(
+    struct th_onnx_name y = th_onnx_slice(x, in.text, 2, part * d, d);
+    y = th_onnx_reshape(
         x, y.text, NULL, (int64_t[]){s.dim[0], s.dim[1], heads, d / heads}, 4);
     const int plain[4] = {0, 2, 1, 3}, turned[4] = {0, 2, 3, 1};
-    return write_transpose(x, y.text, NULL, part == 1 ? turned : plain, 4);
+    return th_onnx_transpose(x, y.text, NULL, part == 1 ? turned : plain, 4);
 }
 
 /* softmax(q k^T / sqrt e) v (kernels/attention.c). */
@@ -467,18 +385,18 @@ static thaw_status write_attention(struct th_onnx *x, const struct th_node *n)
 {
     const struct th_onnx_attr last[] = {
         {.name = "axis", .type = TH_ONNX_INT, .i = -1}, {0}};
-    struct th_shape s = shape_of(x, n->out[0]);
+    struct th_shape s = th_onnx_shape(x, n->out[0]);
     double e = (double)s.dim[2] / n->attr.attention.heads;
     struct th_onnx_name out = th_onnx_value(x, n->out[0]);
     struct th_onnx_name q = write_part(x, n, 0), k = write_part(x, n, 1),
                         v = write_part(x, n, 2);
-    q = with_scalar(x, "Mul", q.text, 1 / sqrt(e));
+    q = th_onnx_with(x, "Mul", q.text, 1 / sqrt(e));
     struct th_onnx_name p =
         th_onnx_node(x, "MatMul", (names){q.text, k.text, NULL}, NULL, NULL);
     p = th_onnx_node(x, "Softmax", (names){p.text, NULL}, NULL, last);
     p = th_onnx_node(x, "MatMul", (names){p.text, v.text, NULL}, NULL, NULL);
-    p = write_transpose(x, p.text, NULL, (int[]){0, 2, 1, 3}, 4);
-    write_reshape(x, p.text, out.text, s.dim, s.rank);
+    p = th_onnx_transpose(x, p.text, NULL, (int[]){0, 2, 1, 3}, 4);
+    th_onnx_reshape(x, p.text, out.text, s.dim, s.rank);
     return THAW_OK;
 }
 
@@ -487,15 +405,15 @@ static thaw_status write_token(
     struct th_onnx *x, int value, int64_t n, struct th_onnx_name *constant)
 {
     float *one = NULL;
-    struct th_shape s = shape_of(x, value);
+    struct th_shape s = th_onnx_shape(x, value);
     size_t count = (size_t)th_shape_count(&s);
-    TRY(read_state(x, value, &one));
+    TRY(th_onnx_read_state(x, value, &one));
     float *all = th_alloc((size_t)n * count, sizeof *all);
     for (int64_t i = 0; all && i < n; i++)
         memcpy(all + (size_t)i * count, one, count * sizeof *all);
     s.dim[0] = n;
     if (all)
-        *constant = th_onnx_f32(x, x->graph->values[value].name, &s, all);
+        *constant = th_onnx_put_state(x, value, &s, all);
     th_free(one);
     th_free(all);
     return all ? THAW_OK : THAW_E_MEMORY;
@@ -508,20 +426,20 @@ static thaw_status write_tokens(struct th_onnx *x, const struct th_node *n)
     enum { CLS = 1, MORE, POS };
     const struct th_onnx_attr axis[] = {
         {.name = "axis", .type = TH_ONNX_INT, .i = 1}, {0}};
-    struct th_shape s = shape_of(x, n->in[0]), y = shape_of(x, n->out[0]);
+    struct th_shape s = th_onnx_shape(x, n->in[0]), y = th_onnx_shape(x, n->out[0]);
     int64_t patches = s.dim[2] * s.dim[3];
     struct th_onnx_name v = th_onnx_value(x, n->in[0]),
                         out = th_onnx_value(x, n->out[0]), part[2], pos;
     const char *parts[4] = {0};
     int k = 0;
-    bool pos_first = n->in[POS] >= 0 && shape_of(x, n->in[POS]).dim[1] != y.dim[1];
+    bool pos_first = n->in[POS] >= 0 && th_onnx_shape(x, n->in[POS]).dim[1] != y.dim[1];
     bool pos_last = n->in[POS] >= 0 && !pos_first;
     bool joined = n->in[CLS] >= 0 || n->in[MORE] >= 0;
     if (n->in[POS] >= 0)
-        TRY(write_state(x, n->in[POS], &pos));
-    v = write_reshape(x, v.text, NULL, (int64_t[]){s.dim[0], s.dim[1], patches}, 3);
+        TRY(th_onnx_state(x, n->in[POS], &pos));
+    v = th_onnx_reshape(x, v.text, NULL, (int64_t[]){s.dim[0], s.dim[1], patches}, 3);
     bool ends = !joined && n->in[POS] < 0;
-    v = write_transpose(x, v.text, ends ? out.text : NULL, (int[]){0, 2, 1}, 3);
+    v = th_onnx_transpose(x, v.text, ends ? out.text : NULL, (int[]){0, 2, 1}, 3);
     if (pos_first)
         v = th_onnx_node(x, "Add", (names){v.text, pos.text, NULL}, NULL, NULL);
     for (int i = CLS; i <= MORE; i++)
@@ -548,7 +466,7 @@ static thaw_status write_token_mean(struct th_onnx *x, const struct th_node *n)
         {.name = "keepdims", .type = TH_ONNX_INT, .i = 0}, {0}};
     struct th_onnx_name in = th_onnx_value(x, n->in[0]),
                         out = th_onnx_value(x, n->out[0]);
-    struct th_onnx_name y = write_slice(x, in.text, 1, a->first, a->count);
+    struct th_onnx_name y = th_onnx_slice(x, in.text, 1, a->first, a->count);
     th_onnx_node(x, "ReduceMean", (names){y.text, NULL}, out.text, attr);
     return THAW_OK;
 }
@@ -577,6 +495,9 @@ static thaw_status (*const rows[TH_OP_COUNT])(
     [TH_OP_attention] = write_attention,
     [TH_OP_tokens] = write_tokens,
     [TH_OP_token_mean] = write_token_mean,
+    [TH_OP_groupnorm] = th_onnx_groupnorm,
+    [TH_OP_upsample] = th_onnx_upsample,
+    [TH_OP_map_rows] = th_onnx_map_rows,
 };
 
 thaw_status th_onnx_walk(struct th_onnx *x)

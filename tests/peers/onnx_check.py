@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX files of Thaw in other programs: onnx.checker (full, with shape inference), onnxruntime's logits
 within 1e-4 of `thaw predict`, with the preprocessing inside and outside, and the same classes in OpenCV's
-dnn. Weights are random, images are real where a folder of them is given.
+dnn. Weights are random, images are real where a folder of them is given. Of detectors the boxes in
+onnxruntime are those of `thaw predict`.
 
     python tests/peers/onnx_check.py build/thaw [NAME ...] [--images FOLDER]
 """
@@ -16,8 +17,12 @@ import torch
 import torchvision
 from PIL import Image
 
+import detect
 import files as shared
+import images as made
 from roundtrip import Work, shaken, tensors, verdict
+from safetensors.numpy import save_file
+from torchvision.ops import box_iou
 
 # Output deviations of random networks may be tiny, and classes then a matter of rounding: OpenCV's
 # class has to be one whose logit is within this of the largest.
@@ -126,6 +131,57 @@ def check(work, name, make, folder, n):
     return bool(good and same)
 
 
+def letterbox(picture, size, mean, std):
+    """What a detector's file wants, and the scale of its boxes (Pillow's resize, as Thaw's)."""
+    w, h = picture.size
+    to = [max(1, round(v * size / max(w, h))) for v in (w, h)]
+    pixels = np.array(picture.resize(to, Image.BILINEAR))[None]
+    x = np.zeros((1, 3, size, size), "float32")
+    x[:, :, :to[1], :to[0]] = tensors(pixels, mean, std).numpy()
+    return x, np.array([w / to[0], h / to[1]] * 2)
+
+
+def check_detector(work, name, head, size=128):
+    """Boxes in onnxruntime beside `thaw predict`: IoU >= 0.999 and the same label, scores to 1e-4."""
+    model = detect.HEADS[head]("resnet18", size)
+    detect.fill(model, 1)
+    square = made.pictures(3000, 3, size)
+    detect.moderate(model, square) if head != "fcos" else None
+    path = work.folder / f"{name}.safetensors"
+    save_file(detect.tensors(model), path)
+    out = work.convert(path, f"{name}.onnx")
+    onnx.checker.check_model(str(out), full_check=True)
+    meta = {p.key: json.loads(p.value) for p in onnx.load(out).metadata_props if p.key in ("input_size", "mean", "std")}
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    good, n, least, off = True, 0, 1.0, 0.0
+    for i, (pixels, h) in enumerate(zip(square, (size, size * 3 // 4, 2 * size))):
+        picture = Image.fromarray(pixels).resize((size * 2 if i == 1 else size, h))
+        file = work.folder / f"{name}-{i}.png"
+        picture.save(file)
+        said, _ = work.run("predict", path, file, "--json", "--quiet")
+        want = json.loads(said)["boxes"]
+        x, scale = letterbox(picture, meta["input_size"], meta["mean"], meta["std"])
+        boxes, scores, labels = session.run(None, {"image": x})
+        boxes = np.clip(boxes * scale, 0, [*picture.size, *picture.size])
+        if len(boxes) != len(want) or len(want) < 50:
+            good = print(f"FAIL {name}, picture {i}: {len(boxes)} boxes, {len(want)} by thaw predict")
+        theirs, ours = boxes, np.array([b["box"] for b in want])
+        overlap = box_iou(torch.tensor(theirs).double(), torch.tensor(ours)).numpy()
+        apart = np.abs(theirs[:, None] - ours).max(2)
+        overlap = np.where(np.isnan(overlap), apart < 1e-3, overlap)  # of boxes without an area
+        for k, b in enumerate(want):
+            fits = [j for j in range(len(boxes)) if overlap[j, k] >= 0.999 and f"class_{labels[j]}" == b["class"]]
+            if not fits:
+                good = print(f"FAIL {name}, picture {i}: no {b}; nearest {overlap[:, k].max():.5f}")
+            else:
+                j = min(fits, key=lambda j: abs(scores[j] - b["score"]))
+                least, off = min(least, overlap[j, k]), max(off, abs(scores[j] - b["score"]))
+        n += len(want)
+    good = bool(good and off <= 1e-4)
+    print(f"{'ok  ' if good else 'FAIL'} {name}: {n} boxes in 3 pictures, IoU from {least:.6f}, scores within {off:.1e}")
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("thaw")
@@ -137,9 +193,10 @@ def main():
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         work = Work(a.thaw, folder)
-        for name in a.names or CASES:
-            if not check(work, name, CASES[name], a.images, a.n):
-                failed.append(name)
+        for name in a.names or [*CASES, *detect.HEADS]:
+            good = check_detector(work, name, name) if name in detect.HEADS else \
+                check(work, name, CASES[name], a.images, a.n)
+            failed += [] if good else [name]
     print(f"failed: {', '.join(failed)}" if failed else "all hold")
     return 1 if failed else 0
 
