@@ -6,6 +6,10 @@ every tensor of backbone, pyramid and head; the loss is in metrics.jsonl. Truth 
 fp64; per tensor the bound is max(1e-4, 4 times PyTorch's own fp32 error), as in numerics.py.
 Then `thaw predict` on the same weights: boxes are matched by IoU >= 0.999 and equal label.
 The logits' and boxes' layers are scaled until detections survive.
+
+Where gradients differ by more, a ReLU may have been decided otherwise by rounding. Then the decisions that
+are nearest to a tie are turned over in fp64, one by one: if what some of them change together is the
+difference, to the same bound, they are named and the run has held; else it has failed.
 """
 import argparse
 import json
@@ -14,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import xml.sax.saxutils as xml
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,22 +26,24 @@ from PIL import Image
 from safetensors.numpy import save_file
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.fcos import FCOS
-from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 from torchvision.ops import box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 import files
 import images
+import ties
 from numerics import Check, check_series, check_tensor
 
 CLASSES = ["alpha", "beta", "gamma"]
+MOST_FLIPS, SKETCH = 32, 500  # decisions that are tried, by so many elements of a tensor
 
 
-def body(name: str) -> torch.nn.Module:
+def body(name: str, p6_of: int = 256) -> torch.nn.Module:
     return resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=FrozenBatchNorm2d,
                                trainable_layers=5, returned_layers=[2, 3, 4],
-                               extra_blocks=LastLevelP6P7(256, 256))
+                               extra_blocks=LastLevelP6P7(p6_of, 256))
 
 
 def fcos(name: str, size: int) -> torch.nn.Module:
@@ -47,7 +54,15 @@ def retinanet(name: str, size: int) -> torch.nn.Module:
     return RetinaNet(body(name), num_classes=len(CLASSES), min_size=size, max_size=size)
 
 
-HEADS = {"fcos": fcos, "retinanet": retinanet}
+def retinanet_v2(name: str, size: int) -> torch.nn.Module:
+    """As retinanet_resnet50_fpn_v2 builds it."""
+    last = 512 if name in ("resnet18", "resnet34") else 2048
+    head = RetinaNetHead(256, 9, len(CLASSES), norm_layer=partial(torch.nn.GroupNorm, 32))
+    head.regression_head._loss_type = "giou"
+    return RetinaNet(body(name, last), num_classes=len(CLASSES), head=head, min_size=size, max_size=size)
+
+
+HEADS = {"fcos": fcos, "retinanet": retinanet, "retinanet_v2": retinanet_v2}
 
 
 def fill(model: torch.nn.Module, seed: int) -> None:
@@ -122,14 +137,17 @@ def ours(name: str) -> str:
     return name.replace("backbone.body.", "").replace("backbone.fpn", "fpn")
 
 
-def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: torch.dtype):
+def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: torch.dtype,
+              relus: ties.Relus | None = None, keep: bool = False):
     """(loss by part, gradient by our name)"""
+    relus = relus or ties.Relus()
     model = model.to(dtype).train()
     model.zero_grad()
     batch = [torch.from_numpy(p).to(dtype).permute(2, 0, 1) / 255 for p in pixels]
     targets = [{"boxes": torch.from_numpy(b).reshape(-1, 4).to(dtype), "labels": torch.from_numpy(l)}
                for b, l in truth]
-    losses = model(batch, targets)
+    with relus.watch(keep):
+        losses = model(batch, targets)
     sum(losses.values()).backward()
     return ({k: float(v.detach()) for k, v in losses.items()},
             {ours(k): p.grad.detach().double().numpy() for k, p in model.named_parameters()})
@@ -140,6 +158,32 @@ def tensors(model: torch.nn.Module) -> dict[str, np.ndarray]:
             for k, v in model.state_dict().items() if "num_batches" not in k}
 
 
+def check_gradients(before: dict, got: dict, exact: dict, own: dict) -> list[Check]:
+    rows = []
+    for name, value in before.items():
+        zero = np.zeros(value.shape)
+        want = value.astype(np.float64) - exact.get(name, zero)
+        spread = [(value - own.get(name, zero)).astype(np.float32)]
+        rows.append(check_tensor(name, got.get(name), value, want, spread, 1e-4))
+    return rows
+
+
+def sketch(gradient: dict, exact: dict) -> np.ndarray:
+    """Some elements of every tensor, in units of the tensor's gradient."""
+    return np.concatenate([g.ravel()[::1 + g.size // SKETCH] / max(np.linalg.norm(exact[k]), 1e-30)
+                           for k, g in gradient.items()])
+
+
+def explain(got: dict, exact: dict, near: list, turn) -> tuple:
+    """Which of the decisions `near` a tie, turned over whole, make the difference."""
+    if not near:
+        return ()
+    zero = sketch(exact, exact)
+    effects = np.stack([sketch(turn((flip,)), exact) - zero for flip in near], 1)
+    share = np.linalg.lstsq(effects, sketch(got, exact) - zero, rcond=None)[0]
+    return tuple(flip for flip, s in zip(near, share) if s > 0.5)
+
+
 def check_step(args, model, weights, pixels, truth, folder: str) -> list[Check]:
     out = os.path.join(folder, "run")
     run(args.thaw, ["train", "voc:" + os.path.join(folder, "data"), "-o", out, "--weights",
@@ -148,18 +192,25 @@ def check_step(args, model, weights, pixels, truth, folder: str) -> list[Check]:
                     "--batch", str(len(pixels)), "--lr", "1", "--momentum", "0", "--weight-decay",
                     "0", "--lr-schedule", "constant", "--augment", "none", "--no-shuffle", "--val",
                     "0", "--image-size", str(args.size), "--log-every", "1", "--threads", "2"])
-    losses, exact = gradients(model, pixels, truth, torch.float64)
-    single, own = gradients(model, pixels, truth, torch.float32)
+    sites = [ties.Relus(), ties.Relus()]
+    losses, exact = gradients(model, pixels, truth, torch.float64, sites[0], True)
+    single, own = gradients(model, pixels, truth, torch.float32, sites[1], True)
     model.double()
     print("losses by torchvision", losses)
     before = {ours(k): v for k, v in weights.items()}
     got = files.read_model(os.path.join(out, "last.h5"), before)
-    rows = []
-    for name, value in before.items():
-        zero = np.zeros(value.shape)
-        want = value.astype(np.float64) - exact.get(name, zero)
-        spread = [(value - own.get(name, zero)).astype(np.float32)]
-        rows.append(check_tensor(name, got.get(name), value, want, spread, 1e-4))
+    rows = check_gradients(before, got, exact, own)
+    if not all(r.ok for r in rows):
+        near = ties.undecided(*sites, MOST_FLIPS)
+
+        def turn(flips):
+            return gradients(model, pixels, truth, torch.float64, ties.Relus(flips))[1]
+
+        flips = explain({k: before[k].astype(np.float64) - got[k] for k in exact}, exact, near, turn)
+        again = check_gradients(before, got, turn(flips), own)
+        print(f"{sum(not r.ok for r in rows)} gradients are off; with {len(flips)} of the {len(near)} ReLUs nearest to "
+              f"a tie decided otherwise {sum(not r.ok for r in again)}: (site, element) {flips}")
+        rows = again
     steps = files.read_events(out, "step")
     return rows + check_series("loss", [e["loss"] for e in steps], [sum(losses.values())],
                                [[sum(single.values())]], 1e-4)

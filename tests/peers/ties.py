@@ -4,6 +4,8 @@
 A ReLU whose input changes sign between two roundings changes a gradient by much more than the
 rounding: tests that promise 1e-4 choose inputs whose margin is well above 1.
 """
+import contextlib
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -48,3 +50,47 @@ def margin(exact: Watch, rounded: Watch) -> float:
         gap = pool_gap(a, module) if pool else smallest(a.abs()[a != 0])
         least = min(least, gap / error)
     return least
+
+
+class Relus:
+    """Every ReLU of a run, functional ones too, in order: its inputs are kept, and decisions (site,
+    element) can be turned over, which shows what a rounding that turned them over would have changed."""
+
+    def __init__(self, flips: tuple[tuple[int, int], ...] = ()) -> None:
+        self.flips, self.inputs, self.outputs = flips, [], []
+
+    @contextlib.contextmanager
+    def watch(self, keep: bool):
+        own = F.relu
+
+        def relu(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+            site = len(self.outputs)
+            mask = x > 0
+            for where, element in self.flips:
+                if where == site:
+                    mask.view(-1)[element] ^= True
+            y = torch.where(mask, x, torch.zeros_like(x))
+            self.outputs.append(y if keep else None)
+            if keep and y.requires_grad:
+                y.retain_grad()
+            self.inputs.append(x.detach().clone() if keep else None)
+            return y
+
+        F.relu = relu
+        try:
+            yield self
+        finally:
+            F.relu = own
+
+
+def undecided(exact: Relus, rounded: Relus, most: int, within: float = 2.0) -> list[tuple[int, int]]:
+    """Decisions (site, element) nearer to a tie than `within` times fp32's error there, those first
+    through which the largest gradient goes."""
+    found = []
+    for site, (a, b, y) in enumerate(zip(exact.inputs, rounded.inputs, exact.outputs)):
+        if y.grad is None:
+            continue
+        near = (a.abs() <= within * (a - b).abs().max()).view(-1).nonzero().view(-1)
+        size = y.grad.reshape(-1)[near].abs()
+        found += [(float(s), site, int(i)) for s, i in zip(size, near) if s > 0]
+    return [(site, i) for _, site, i in sorted(found, reverse=True)[:most]]

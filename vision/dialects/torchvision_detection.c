@@ -33,9 +33,11 @@ static thaw_status after(struct th_weights *w, const char *where)
     (void)where;
     bool fcos = th_weights_find(w, "head.regression_head.bbox_ctrness.weight");
     bool retinanet = th_weights_find(w, "head.classification_head.conv.0.0.weight");
+    bool normed = th_weights_find(w, "head.classification_head.conv.0.1.weight");
     if (th_weights_string(w, "head") || !(fcos || retinanet))
         return THAW_OK;
-    return th_weights_set_string(w, "head", fcos ? "fcos" : "retinanet");
+    return th_weights_set_string(
+        w, "head", fcos ? "fcos" : normed ? "retinanet_v2" : "retinanet");
 }
 
 const struct th_dialect th_dialect_torchvision_detection = {
