@@ -326,6 +326,42 @@ static void what_is_found_goes_to_files(void **state)
     thaw_model_free(m);
 }
 
+/* What to freeze, compared by AP. */
+static void strategies_are_compared_by_ap(void **state)
+{
+    (void)state;
+    const thaw_bench_result *r = NULL;
+    thaw_bench *b = NULL;
+    thaw_options *o = box_options("bench");
+    set(o, "thaw", "head");
+    set(o, "strategies", "freezeat2,bnfrozen");
+    set(o, "seeds", "2");
+    must(thaw_bench_new(o, THAW_BUILD_DIR "/thaw", NULL, &b));
+    must(thaw_bench_run(b, &r));
+    assert_true(r->boxes && r->winner == 0 && r->n_rows == 2);
+    assert_int_equal(r->test_images, IMAGES);
+    assert_true(r->test_top1 >= 0 && r->test_top1 <= 1);
+    for (int i = 0; i < 2; i++) {
+        const thaw_bench_row *row = &r->rows[i];
+        bool frozen = !strcmp(row->strategy, "freezeat2");
+        assert_string_equal(row->thaw, frozen ? "stage2,stage3,head" : "all");
+        assert_string_equal(row->bn, "frozen");
+        assert_int_equal(row->seeds, 2);
+        assert_true(row->top1 >= 0 && row->top1 <= 1 && isnan(row->images.low));
+        assert_true((i == 0) == (bool)isnan(row->difference));
+    }
+    char *text = read_text("bench", "bench.json");
+    assert_non_null(strstr(text, "\"ap\":"));
+    assert_null(strstr(text, "top1"));
+    th_free(text);
+    text = read_text("bench", "bench.html");
+    assert_non_null(strstr(text, "<th>AP</th>"));
+    assert_null(strstr(text, "nan"));
+    th_free(text);
+    thaw_bench_free(b);
+    thaw_options_free(o);
+}
+
 static void refused(thaw_options *o, const char *why)
 {
     thaw_trainer *t = NULL;
@@ -354,6 +390,7 @@ int main(void)
         cmocka_unit_test(a_cache_changes_nothing),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(retinanet_runs),
+        cmocka_unit_test(strategies_are_compared_by_ap),
         cmocka_unit_test(what_is_for_classifiers_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

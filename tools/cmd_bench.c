@@ -74,7 +74,10 @@ static void print_winner(const thaw_bench_result *r)
     fputs("\nmodel     ", stdout);
     th_print_text(stdout, r->model);
     putchar('\n');
-    if (r->test_images)
+    if (r->test_images && r->boxes)
+        printf("test      AP %.2f %% on %" PRId64 " images, with that model, once\n",
+            100 * r->test_top1, r->test_images);
+    else if (r->test_images)
         printf("test      %.2f %% (%.1f to %.1f) of %" PRId64
                " images, with that model, once\n",
             100 * r->test_top1, 100 * r->test_interval.low, 100 * r->test_interval.high,
@@ -83,9 +86,9 @@ static void print_winner(const thaw_bench_result *r)
 
 static void print_text(const thaw_bench_result *r, const char *out)
 {
-    printf("%-9s %6s %13s %6s %6s %14s %9s %8s %11s %5s\n", "strategy", "top-1",
-        "95 % images", "+-seed", "diff", "95 % paired", "seconds", "peak MB", "trained",
-        "seeds");
+    printf("%-9s %6s %13s %6s %6s %14s %9s %8s %11s %5s\n", "strategy",
+        r->boxes ? "AP" : "top-1", "95 % images", "+-seed", "diff", "95 % paired",
+        "seconds", "peak MB", "trained", "seeds");
     for (int i = 0; i < r->n_rows; i++)
         print_row(&r->rows[i]);
     print_winner(r);

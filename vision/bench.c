@@ -31,6 +31,7 @@ static thaw_status open_data(struct thaw_bench *b)
     const char *where = th_option_text(b->options, "data");
     TRY(th_head_find(th_option_text(b->options, "head"), &head));
     o.many = head->many; /* to be refused by look_at_network, not by a file's labels */
+    b->boxes = o.objects = head->detector != NULL;
     if (!where)
         return th_fail(THAW_E_USAGE, "no data was given: a folder of images");
     TRY(th_dataset_open(where, &o, &b->data));
@@ -92,7 +93,7 @@ static thaw_status look_at_network(struct thaw_bench *b)
         status = th_weights_read(path, &w);
     if (status == THAW_OK)
         status = th_pretrained_identify(path ? &w : NULL, b->options, &spec, &assumed);
-    if (status == THAW_OK && spec.head->many)
+    if (status == THAW_OK && spec.head->many && !b->boxes)
         status = th_fail(THAW_E_USAGE,
             "--head %s: strategies are compared by top-1, which images with any number "
             "of classes do not have: train each and compare val_map",
@@ -225,21 +226,25 @@ double th_bench_mean(const struct th_bench_entry *e)
 {
     double sum = 0;
     for (int s = 0; s < e->n_runs; s++)
-        sum += th_bench_accuracy(e->runs[s].marks);
+        sum += e->runs[s].score;
     return e->n_runs ? sum / e->n_runs : (double)NAN;
 }
 
-struct th_difference th_bench_difference(
-    const struct th_bench_entry *a, const struct th_bench_entry *b)
+struct th_difference th_bench_difference(const struct thaw_bench *b,
+    const struct th_bench_entry *x, const struct th_bench_entry *y)
 {
     enum { MOST_SEEDS = 64 };
-    th_marks x[MOST_SEEDS], y[MOST_SEEDS];
-    int k = a->n_runs < b->n_runs ? a->n_runs : b->n_runs;
+    th_marks marks[2][MOST_SEEDS];
+    double score[2][MOST_SEEDS];
+    int k = x->n_runs < y->n_runs ? x->n_runs : y->n_runs;
     for (int s = 0; s < k; s++) {
-        x[s] = a->runs[s].marks;
-        y[s] = b->runs[s].marks;
+        marks[0][s] = x->runs[s].marks;
+        marks[1][s] = y->runs[s].marks;
+        score[0][s] = x->runs[s].score;
+        score[1][s] = y->runs[s].score;
     }
-    return th_paired(x, y, k);
+    return b->boxes ? th_paired_scores(score[0], score[1], k)
+                    : th_paired(marks[0], marks[1], k);
 }
 
 struct th_bench_entry *th_bench_best(const struct thaw_bench *b)
@@ -282,7 +287,7 @@ static void drop_worse(struct thaw_bench *b, int trained)
         struct th_bench_entry *e = &b->entries[i];
         if (!is_left(e) || place[i] < (left + 1) / 2)
             continue;
-        struct th_difference d = th_bench_difference(e, best);
+        struct th_difference d = th_bench_difference(b, e, best);
         if (!(d.interval.high < 0))
             continue;
         e->dropped = trained;
@@ -372,16 +377,19 @@ static bool take_test(struct thaw_bench *b, const char *path)
         th_json_parse((const char *)text, n, path, &json) == THAW_OK) {
         const struct th_json *of = th_json_get(json, "of"),
                              *images = th_json_get(json, "images"),
-                             *top1 = th_json_get(json, "top1"),
+                             *top1 = th_json_get(json, b->boxes ? "ap" : "top1"),
                              *both = th_json_get(json, "top1_interval");
+        bool interval = both && both->n == 2;
         same = of && of->kind == TH_JSON_STRING && !strcmp(of->text, tested_model(b)) &&
-               images && images->is_whole && top1 && both && both->n == 2;
+               images && images->is_whole && top1 && (interval || b->boxes);
         if (same) {
             b->result.test_images = images->whole;
             b->result.test_top1 = top1->real;
+            b->result.test_interval = (thaw_interval){(double)NAN, (double)NAN};
+        }
+        if (same && interval)
             b->result.test_interval =
                 (thaw_interval){both->first->real, both->first->next->real};
-        }
     }
     th_json_free(json);
     th_free(text);
@@ -401,7 +409,7 @@ static thaw_status record_test(
         status = th_file_write_atomic(path, o.text, strlen(o.text), NULL);
     th_json_out_release(&o);
     b->result.test_images = e->images;
-    b->result.test_top1 = e->top1;
+    b->result.test_top1 = b->boxes ? e->coco[0] : e->top1;
     b->result.test_interval = e->top1_interval;
     return status;
 }

@@ -60,7 +60,9 @@ struct th_bench_run {
     bool done;      /* it ended; else not trained yet */
     int code;       /* exit code; 0: well */
     char *reason;   /* owned; why it failed */
-    char *marks;    /* owned; of best.h5 on the validation images, see th_marks */
+    char *marks;    /* owned; of best.h5 on the validation images, see th_marks; of a
+                       detector '1' is an image that was read */
+    double score;   /* the share of right images, or a detector's AP (COCO's) */
     double seconds; /* in training and validation */
     int64_t peak_bytes;
     bool warm; /* its features were kept by another training */
@@ -82,6 +84,7 @@ struct thaw_bench {
     thaw_events events;
     struct th_run_folder folder; /* path and lock */
     struct th_dataset data;
+    bool boxes; /* detectors, judged by AP */
     char fingerprint[TH_FINGERPRINT_TEXT];
     char *device, *backbone; /* owned */
     int64_t n_values;        /* of the network */
@@ -128,11 +131,11 @@ void th_bench_tie(long parent);
 
 /* ---- bench.c ---- */
 
-/* Mean accuracy over the seeds that ended well; NaN without any. */
+/* Mean score over the seeds that ended well; NaN without any. */
 double th_bench_mean(const struct th_bench_entry *e);
 /* a - b over the seeds that both have; at least one. */
-struct th_difference th_bench_difference(
-    const struct th_bench_entry *a, const struct th_bench_entry *b);
+struct th_difference th_bench_difference(const struct thaw_bench *b,
+    const struct th_bench_entry *x, const struct th_bench_entry *y);
 /* Of those that are left the one with most seeds, then with the highest mean; NULL. */
 struct th_bench_entry *th_bench_best(const struct thaw_bench *b);
 

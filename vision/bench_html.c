@@ -51,6 +51,21 @@ static void put_cheapest(struct th_html *h, const thaw_bench_result *r)
     th_html_put(h, "</p>\n");
 }
 
+static void put_test(struct th_html *h, const thaw_bench_result *r)
+{
+    if (!r->test_images)
+        return;
+    th_html_put(h,
+        "<p>Test, once, with that model: <strong>%s%.2f&nbsp;%%</strong> %s %" PRId64
+        " images",
+        r->boxes ? "AP " : "", 100 * r->test_top1, r->boxes ? "on" : "of",
+        r->test_images);
+    if (!r->boxes)
+        th_html_put(h, " (95&nbsp;%% interval %.1f to %.1f)",
+            100 * r->test_interval.low, 100 * r->test_interval.high);
+    th_html_put(h, ".</p>\n");
+}
+
 static void put_winner(struct th_html *h, const thaw_bench_result *r)
 {
     if (r->winner < 0) {
@@ -59,20 +74,16 @@ static void put_winner(struct th_html *h, const thaw_bench_result *r)
     }
     const thaw_bench_row *w = &r->rows[r->winner];
     th_html_put(h,
-        "<p class=\"big\">Winner: %s, %.2f&nbsp;%% of the validation "
+        "<p class=\"big\">Winner: %s, %s%.2f&nbsp;%% %s the validation "
         "images</p>\n<p>%s, "
         "trained again by (RUN: a new folder):<br>",
-        w->strategy, 100 * w->top1, w->about);
+        w->strategy, r->boxes ? "AP " : "", 100 * w->top1, r->boxes ? "on" : "of",
+        w->about);
     put_code(h, w->command);
     th_html_put(h, "</p>\n<p>Its best model: ");
     put_code(h, r->model);
     th_html_put(h, "</p>\n");
-    if (r->test_images)
-        th_html_put(h,
-            "<p>Test, once, with that model: <strong>%.2f&nbsp;%%</strong> of %" PRId64
-            " images (95&nbsp;%% interval %.1f to %.1f).</p>\n",
-            100 * r->test_top1, r->test_images, 100 * r->test_interval.low,
-            100 * r->test_interval.high);
+    put_test(h, r);
     put_cheapest(h, r);
 }
 
@@ -89,8 +100,8 @@ static int take_points(
         points[n++] = (struct th_point){.name = row->strategy,
             .x = memory ? (double)row->peak_bytes * 1e-6 : row->seconds,
             .y = row->top1,
-            .low = row->images.low,
-            .high = row->images.high,
+            .low = r->boxes ? row->top1 : row->images.low,
+            .high = r->boxes ? row->top1 : row->images.high,
             .front = memory ? row->small : row->fast,
             .marked = i == r->winner};
     }
@@ -100,9 +111,11 @@ static int take_points(
 static void put_fronts(struct th_html *h, const thaw_bench_result *r)
 {
     struct th_point points[TH_MOST_STRATEGIES];
-    struct th_scatter time = {.title =
-                                  "Accuracy against seconds of a training; dashed: "
-                                  "nothing is as good in less time",
+    struct th_scatter time = {
+        .title = r->boxes ? "AP against seconds of a training; dashed: "
+                            "nothing is as good in less time"
+                          : "Accuracy against seconds of a training; "
+                            "dashed: nothing is as good in less time",
         .x_name = "seconds",
         .points = points};
     time.n = take_points(r, false, points);
@@ -111,11 +124,16 @@ static void put_fronts(struct th_html *h, const thaw_bench_result *r)
     th_html_put(h, "<h2>What it costs</h2>\n");
     th_html_scatter(h, &time);
     struct th_scatter memory = {
-        .title = "Accuracy against peak memory; dashed: nothing is as good in less",
+        .title =
+            r->boxes
+                ? "AP against peak memory; dashed: nothing is as good in less"
+                : "Accuracy against peak memory; dashed: nothing is as good in less",
         .x_name = "MB",
         .points = points};
     memory.n = take_points(r, true, points);
     th_html_scatter(h, &memory);
+    if (r->boxes)
+        return;
     th_html_put(h,
         "<p class=\"dim\">Bars: Wilson's 95&nbsp;%% intervals for %" PRId64
         " validation images.</p>\n",
@@ -143,24 +161,38 @@ static void put_row(struct th_html *h, const thaw_bench_row *r)
         r->state);
 }
 
+/* What the columns are. */
+static void put_legend(struct th_html *h, const thaw_bench_result *r)
+{
+    static const char *const accuracy =
+        "(images): Wilson's interval. ± (seeds): half of Student's interval over "
+        "seeds. "
+        "To the winner: paired by image and seed, over the seeds that both have.";
+    static const char *const boxes =
+        "± (seeds): half of Student's interval over seeds. To the winner: paired by "
+        "seed, "
+        "over the seeds that both have; images vary, too, which no interval here says.";
+    th_html_put(h,
+        "<p class=\"dim\">%s: best.h5 on %" PRId64
+        " validation images, the same for all, mean over seeds; the best epoch was "
+        "chosen by them. %s Seconds: of training and validation, mean over seeds. Peak "
+        "memory: of the process, most over seeds. Trained: values, in the phase that "
+        "trains most.</p>\n",
+        r->boxes ? "AP" : "Right", r->val_images, r->boxes ? boxes : accuracy);
+}
+
 static void put_table(struct th_html *h, const thaw_bench_result *r)
 {
     th_html_put(h,
         "<h2>Strategies</h2>\n<div class=\"wide\"><table><thead><tr><th>Strategy</th>"
-        "<th>Right</th><th>95&nbsp;%% (images)</th><th>± (seeds)</th>"
+        "<th>%s</th><th>95&nbsp;%% (images)</th><th>± (seeds)</th>"
         "<th>To the winner</th><th>95&nbsp;%% (paired)</th><th>Seconds</th>"
-        "<th>Peak memory</th><th>Trained</th><th>Seeds</th><th></th></tr></thead>\n");
+        "<th>Peak memory</th><th>Trained</th><th>Seeds</th><th></th></tr></thead>\n",
+        r->boxes ? "AP" : "Right");
     for (int i = 0; i < r->n_rows; i++)
         put_row(h, &r->rows[i]);
-    th_html_put(h,
-        "</table></div>\n<p class=\"dim\">Right: best.h5 on %" PRId64
-        " validation images, the same for all, mean over seeds; the best epoch was "
-        "chosen by them. (images): Wilson's interval. ± (seeds): half of Student's "
-        "interval over seeds. To the winner: paired by image and seed, over the seeds "
-        "that both have. Seconds: of training and validation, mean over seeds. Peak "
-        "memory: of the process, most over seeds. Trained: values, in the phase that "
-        "trains most.</p>\n",
-        r->val_images);
+    th_html_put(h, "</table></div>\n");
+    put_legend(h, r);
 }
 
 static void put_notes(struct th_html *h, const thaw_bench_result *r)

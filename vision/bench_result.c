@@ -82,8 +82,7 @@ static int best_seed(const struct th_bench_entry *e)
 {
     int best = 0;
     for (int s = 1; s < e->n_runs; s++)
-        if (th_bench_accuracy(e->runs[s].marks) >
-            th_bench_accuracy(e->runs[best].marks))
+        if (e->runs[s].score > e->runs[best].score)
             best = s;
     return best;
 }
@@ -122,7 +121,7 @@ static double spread(const struct th_bench_entry *e)
     enum { MOST_SEEDS = 64 };
     double top1[MOST_SEEDS];
     for (int s = 0; s < e->n_runs; s++)
-        top1[s] = th_bench_accuracy(e->runs[s].marks);
+        top1[s] = e->runs[s].score;
     return th_spread(top1, e->n_runs);
 }
 
@@ -179,12 +178,12 @@ static char *note_of(const struct thaw_bench *b, const struct th_bench_entry *e)
                      : th_strdup("");
 }
 
-static void fill_numbers(thaw_bench_row *r, const struct th_bench_entry *e,
-    const struct th_bench_entry *best)
+static void fill_numbers(const struct thaw_bench *b, thaw_bench_row *r,
+    const struct th_bench_entry *e, const struct th_bench_entry *best)
 {
     r->seeds = e->n_runs;
     r->top1 = th_bench_mean(e);
-    r->images = th_wilson(r->top1, (double)images_of(e));
+    r->images = th_wilson(r->top1, b->boxes ? 0 : (double)images_of(e));
     r->spread = spread(e);
     r->trained = e->settings.trained;
     r->seconds = mean_seconds(e);
@@ -196,7 +195,7 @@ static void fill_numbers(thaw_bench_row *r, const struct th_bench_entry *e,
     r->difference = r->difference_interval.low = r->difference_interval.high =
         (double)NAN;
     if (best && e->n_runs && e != best) {
-        struct th_difference d = th_bench_difference(e, best);
+        struct th_difference d = th_bench_difference(b, e, best);
         r->difference = d.mean;
         r->difference_interval = d.interval;
     }
@@ -215,7 +214,7 @@ static thaw_status fill_row(struct thaw_bench *b, int i, thaw_bench_row *r)
         .bn = s->missing ? NULL
               : s->bn    ? s->bn
                          : th_option_text(b->options, "bn")};
-    fill_numbers(r, e, best);
+    fill_numbers(b, r, e, best);
     r->note = b->notes[i] = note_of(b, e);
     r->command = b->commands[i] =
         s->missing ? th_strdup("") : th_bench_command(b, e, best_seed(e));
@@ -289,6 +288,7 @@ thaw_status th_bench_result(struct thaw_bench *b)
     b->result = (thaw_bench_result){.rows = rows,
         .winner = -1,
         .cheapest = -1,
+        .boxes = b->boxes,
         .val_images = b->data.split[TH_SPLIT_VAL].n};
     if (!rows)
         return THAW_E_MEMORY;
@@ -346,7 +346,7 @@ static void put_text(struct th_json_out *o, const char *key, const char *text)
         th_json_null(o);
 }
 
-static void put_row(struct th_json_out *o, const thaw_bench_row *r)
+static void put_row(struct th_json_out *o, const thaw_bench_row *r, bool boxes)
 {
     th_json_open(o, '{');
     put_text(o, "strategy", r->strategy);
@@ -355,9 +355,10 @@ static void put_row(struct th_json_out *o, const thaw_bench_row *r)
     put_text(o, "thaw", r->thaw);
     put_text(o, "bn", r->bn);
     th_json_put_whole(o, "seeds", r->seeds);
-    th_json_put_real(o, "top1", r->top1);
-    put_interval(o, "top1_interval", r->images);
-    th_json_put_real(o, "top1_spread", r->spread);
+    th_json_put_real(o, boxes ? "ap" : "top1", r->top1);
+    if (!boxes)
+        put_interval(o, "top1_interval", r->images);
+    th_json_put_real(o, boxes ? "ap_spread" : "top1_spread", r->spread);
     th_json_put_real(o, "difference", r->difference);
     put_interval(o, "difference_interval", r->difference_interval);
     th_json_put_whole(o, "trained", r->trained);
@@ -376,8 +377,9 @@ static void put_test(struct th_json_out *o, const thaw_bench_result *r)
     th_json_key(o, "test");
     th_json_open(o, '{');
     th_json_put_whole(o, "images", r->test_images);
-    th_json_put_real(o, "top1", r->test_top1);
-    put_interval(o, "top1_interval", r->test_interval);
+    th_json_put_real(o, r->boxes ? "ap" : "top1", r->test_top1);
+    if (!r->boxes)
+        put_interval(o, "top1_interval", r->test_interval);
     th_json_close(o, '}');
 }
 
@@ -403,7 +405,7 @@ thaw_status th_bench_json(const struct thaw_bench *b, struct th_json_out *o)
     th_json_key(o, "rows");
     th_json_open(o, '[');
     for (int i = 0; i < r->n_rows; i++)
-        put_row(o, &r->rows[i]);
+        put_row(o, &r->rows[i], r->boxes);
     th_json_close(o, ']');
     th_json_close(o, '}');
     return th_json_out_status(o);

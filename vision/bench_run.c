@@ -189,6 +189,9 @@ static thaw_status take_record(const struct thaw_bench *b, const struct th_json 
     r->code = (int)code;
     r->reason = th_strdup(code > 0 ? reason : NULL);
     r->marks = th_strdup(code > 0 ? NULL : marks);
+    r->score = b->boxes ? real_of(json, "ap") : marks ? th_bench_accuracy(marks) : 0;
+    if (b->boxes && code <= 0 && !isfinite(r->score))
+        return th_fail(THAW_E_DATA, "%s: is damaged; remove it", path);
     r->seconds = real_of(json, "seconds");
     r->peak_bytes = (int64_t)peak;
     r->warm = real_of(json, "warm") > 0;
@@ -233,6 +236,8 @@ static thaw_status write_record(
     th_json_put_string(&o, "data", b->fingerprint);
     if (r->marks)
         th_json_put_string(&o, "marks", r->marks);
+    if (r->marks && b->boxes)
+        th_json_put_real(&o, "ap", r->score);
     th_json_put_real(&o, "seconds", r->seconds);
     th_json_put_whole(&o, "peak_bytes", r->peak_bytes);
     th_json_put_whole(&o, "warm", r->warm);
@@ -265,7 +270,7 @@ static char *marks_of(const struct th_samples *all, const enum th_verdict *verdi
 }
 
 static thaw_status evaluate(struct thaw_bench *b, thaw_model *m,
-    enum th_verdict *verdicts, int32_t *map, bool *stopped)
+    enum th_verdict *verdicts, int32_t *map, double *ap, bool *stopped)
 {
     struct th_metrics metrics;
     struct th_loader *loader = NULL;
@@ -278,34 +283,40 @@ static thaw_status evaluate(struct thaw_bench *b, thaw_model *m,
         m->net.model.n_classes, map);
     TRY(th_model_evaluator(m, m->batch));
     m->evaluator.verdicts = verdicts;
-    thaw_status status = th_metrics_init(&metrics, m->net.model.n_classes, false);
+    thaw_status status = th_network_metrics(&m->net, &metrics);
     if (status == THAW_OK)
         status = th_loader_open(&b->data, &o, &loader);
     if (status == THAW_OK)
         status = th_evaluate(&m->evaluator, loader, map, &b->stop, &metrics, stopped);
+    if (status == THAW_OK && !*stopped)
+        status = th_metrics_rank(&metrics);
+    *ap = metrics.map;
     th_loader_close(loader);
     th_metrics_release(&metrics);
     return status;
 }
 
-/* What the best model of a run makes of each validation image: *marks, fresh; NULL where
- * the bench was stopped. */
-static thaw_status judge(
-    struct thaw_bench *b, const char *run, const thaw_options *o, char **marks)
+/* What the best model of a run makes of each validation image, marks, and its score; no
+ * marks where the bench was stopped. */
+static thaw_status judge(struct thaw_bench *b, const char *run, const thaw_options *o,
+    struct th_bench_run *r)
 {
     const struct th_samples *val = &b->data.split[TH_SPLIT_VAL];
     thaw_model *m = NULL;
     bool stopped = false;
+    double ap = 0;
     TRY(thaw_model_open(run, o, &m));
     enum th_verdict *verdicts = th_alloc((size_t)largest_id(val) + 1, sizeof *verdicts);
     int32_t *map = th_alloc((size_t)b->data.n_classes, sizeof *map);
     thaw_status status = verdicts && map ? THAW_OK : THAW_E_MEMORY;
     if (status == THAW_OK)
-        status = evaluate(b, m, verdicts, map, &stopped);
+        status = evaluate(b, m, verdicts, map, &ap, &stopped);
     if (status == THAW_OK && !stopped) {
-        *marks = marks_of(val, verdicts);
-        status = *marks ? THAW_OK : THAW_E_MEMORY;
+        r->marks = marks_of(val, verdicts);
+        status = r->marks ? THAW_OK : THAW_E_MEMORY;
     }
+    if (status == THAW_OK && r->marks)
+        r->score = b->boxes ? ap : th_bench_accuracy(r->marks);
     th_free(map);
     th_free(verdicts);
     thaw_model_free(m);
@@ -434,9 +445,8 @@ static void say_run(
         th_say(&b->events, "bench", "%s: failed: %s", name, r->reason);
         return;
     }
-    th_say(&b->events, "bench", "%s: %.2f %%, %s, %s", name,
-        100 * th_bench_accuracy(r->marks),
-        th_text_seconds(r->seconds, took, sizeof took),
+    th_say(&b->events, "bench", "%s: %s%.2f %%, %s, %s", name, b->boxes ? "AP " : "",
+        100 * r->score, th_text_seconds(r->seconds, took, sizeof took),
         th_text_bytes((double)r->peak_bytes, peak, sizeof peak));
 }
 
@@ -448,7 +458,7 @@ static thaw_status bring_about(struct thaw_bench *b, const struct paths *p,
     if (!r->done) {
         TRY(train(b, p, r));
         if (!atomic_load(&b->stop) && !r->code)
-            TRY(judge(b, p->run, o, &r->marks));
+            TRY(judge(b, p->run, o, r));
         r->warm = was_warm(p->log);
         r->done = (r->code && r->reason) || r->marks;
         if (!r->done) /* stopped */

@@ -152,3 +152,20 @@ struct th_difference th_paired(const th_marks *a, const th_marks *b, int k)
     d.interval = (thaw_interval){fmax(-1, centre - half), fmin(1, centre + half)};
     return d;
 }
+
+struct th_difference th_paired_scores(const double *a, const double *b, int k)
+{
+    enum { MOST_SEEDS = 64 };
+    double by_seed[MOST_SEEDS];
+    struct th_difference d = {0};
+    k = k < MOST_SEEDS ? k : MOST_SEEDS;
+    for (int s = 0; s < k; s++) {
+        by_seed[s] = a[s] - b[s];
+        d.mean += by_seed[s] / k;
+    }
+    double half = th_spread(by_seed, k);
+    d.interval = (thaw_interval){fmax(-1, d.mean - half), fmin(1, d.mean + half)};
+    if (!isfinite(half))
+        d.interval = (thaw_interval){(double)NAN, (double)NAN};
+    return d;
+}

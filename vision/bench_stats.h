@@ -35,4 +35,8 @@ struct th_difference {
  * Student's with Welch and Satterthwaite's degrees of freedom. */
 struct th_difference th_paired(const th_marks *a, const th_marks *b, int k);
 
+/* Of scores that are no share of images, as average precision is none: seeds alone, Student's
+ * interval of the k differences; it is NaN for k < 2. */
+struct th_difference th_paired_scores(const double *a, const double *b, int k);
+
 #endif

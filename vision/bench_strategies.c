@@ -14,6 +14,9 @@
 
 static const char default_names[] =
     "head,bn,bias,lora,last1,last2,gradual,lpft,all,stats,first";
+/* Of detectors, whose batches are small: where frozen stages end, and what BatchNorms do. */
+static const char detector_names[] =
+    "head,stats,last1,last2,freezeat2,bnfrozen,bntrain,lpft";
 
 /* ---- What --thaw says, where that depends on the network or on --epochs ---- */
 
@@ -88,6 +91,16 @@ static char *thaw_first(const struct th_model *m, int epochs, int k, const char 
     return *why ? NULL : th_format("%s,%s,head", m->stages[0], m->stages[1]);
 }
 
+/* Detectron2's FREEZE_AT: 1 is the stem, 2 the first stage, too. */
+static char *thaw_freeze_at(
+    const struct th_model *m, int epochs, int k, const char **why)
+{
+    (void)epochs;
+    if (k > last_block(m))
+        *why = "the network has fewer stages";
+    return *why ? NULL : stages_from(m, k);
+}
+
 /* ---- The table ---- */
 
 static const struct strategy {
@@ -137,6 +150,24 @@ static const struct strategy {
         .about = "surgical: stem and first stage, and the head (Lee et al. 2023)",
         .make = thaw_first,
         .bn = "auto"},
+    {.name = "freezeat",
+        .about =
+            "Detectron2's FREEZE_AT: so many stages from the stem on are frozen, and "
+            "every BatchNorm",
+        .make = thaw_freeze_at,
+        .bn = "frozen",
+        .numbered = true,
+        .wants_bn = true},
+    {.name = "bnfrozen",
+        .about = "everything but BatchNorms, which are as pretrained",
+        .thaw = "all",
+        .bn = "frozen",
+        .wants_bn = true},
+    {.name = "bntrain",
+        .about = "everything, BatchNorms by the batch's statistics",
+        .thaw = "all",
+        .bn = "train",
+        .wants_bn = true},
     {.name = "own", .about = "--thaw, --bn and --lora as given"},
     {.name = "lora",
         .about =
@@ -175,8 +206,9 @@ static thaw_status unknown_name(const char *name)
         size_t used = strlen(all);
         if (!table[i].numbered)
             names[n++] = table[i].name;
-        snprintf(all + used, sizeof all - used, "%s%s%s", i ? ", " : "", table[i].name,
-            table[i].numbered ? "1, last2 ..." : "");
+        const char *form = table[i].numbered ? "%s%s1, %s2 ..." : "%s%s";
+        snprintf(all + used, sizeof all - used, form, i ? ", " : "", table[i].name,
+            table[i].name);
     }
     const char *near = thaw_nearest(name, names, n);
     return th_fail(THAW_E_USAGE, "--strategies: '%s' is none%s%s%s; there are %s", name,
@@ -204,10 +236,13 @@ static thaw_status add_name(char names[TH_MOST_STRATEGIES][TH_BENCH_NAME], int *
 thaw_status th_bench_names(
     const thaw_options *o, char names[TH_MOST_STRATEGIES][TH_BENCH_NAME], int *n)
 {
+    const struct th_head *head = NULL;
     const char *text = th_option_text(o, "strategies");
+    TRY(th_head_find(th_option_text(o, "head"), &head));
+    const char *usual = head->detector ? detector_names : default_names;
     bool own = thaw_options_is_set(o, "thaw") || thaw_options_is_set(o, "bn");
     *n = 0;
-    for (const char *at = text ? text : default_names; *(at += strspn(at, ", "));) {
+    for (const char *at = text ? text : usual; *(at += strspn(at, ", "));) {
         size_t length = strcspn(at, ", ");
         TRY(add_name(names, n, at, length));
         at += length;

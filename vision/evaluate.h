@@ -25,7 +25,8 @@ struct th_evaluator {
     float *output[TH_MAX_OUTPUTS]; /* a detector's others, likewise */
     struct th_reader reader;       /* of a detector; else zero */
     struct th_mistakes *mistakes;  /* the caller's, of th_evaluate; NULL: not wanted */
-    /* Likewise, by sample id, of each image that was judged. */
+    /* Likewise, by sample id, of each image that was judged; of a detector nothing but that
+     * it was: TH_RIGHT. */
     enum th_verdict { TH_UNSEEN, TH_WRONG, TH_RIGHT } * verdicts;
 };
 

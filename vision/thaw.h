@@ -361,11 +361,13 @@ typedef struct thaw_bench_row {
      * "failed", "left out", "not run" or "forecast"; and why, "" where there is nothing to say. */
     const char *state, *note;
     int seeds;            /* that ended well */
-    double top1;          /* validation, of best.h5, mean over seeds; NaN: none */
-    thaw_interval images; /* Wilson's 95 % for so many images */
+    double top1;          /* validation, of best.h5, mean over seeds; NaN: none; of
+                             detectors COCO's AP */
+    thaw_interval images; /* Wilson's 95 % for so many images; of detectors NaN */
     double spread;        /* over seeds: half of Student's 95 %; NaN below two */
     double difference;    /* to the winner, over the seeds that both have */
-    thaw_interval difference_interval; /* 95 %, paired by image and seed */
+    thaw_interval difference_interval; /* 95 %, paired by image and seed; of detectors by
+                                          seed, NaN below two */
     int64_t trained;                   /* values, in the phase that trains most */
     double seconds;                    /* of training and validation, mean over seeds */
     int64_t peak_bytes; /* of the process that trained, most over seeds */
@@ -376,6 +378,7 @@ typedef struct thaw_bench_result {
     const thaw_bench_row *rows; /* the best first, then what failed or was left out */
     int n_rows;
     int winner, cheapest; /* rows; -1: none. cheapest: the fastest not clearly worse */
+    bool boxes;           /* detectors: AP stands in place of top-1 */
     int64_t val_images;
     bool stopped;        /* by thaw_bench_stop; the same call goes on */
     const char *model;   /* the winner's best model by validation; NULL: no winner */
