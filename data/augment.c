@@ -7,6 +7,7 @@
 
 #include "affine.h"
 #include "colour.h"
+#include "draws.h"
 #include "error.h"
 #include "randaugment.h"
 #include "rng.h"
@@ -19,8 +20,7 @@ enum { CHANNELS = 3, TRIES = 10, ADJUSTMENTS = 4 };
 
 /* torchvision's defaults. */
 static const double SCALE = 0.08, MIN_RATIO = 3.0 / 4.0, MAX_RATIO = 4.0 / 3.0;
-static const double MIN_JITTER = 0.5, MAX_JITTER = 2; /* of a detector's scale */
-static const double COLOUR_JITTER = 0.2;              /* and colours */
+static const double COLOUR_JITTER = 0.2; /* a detector's */
 static const double ERASE_MIN_AREA = 0.02, ERASE_MAX_AREA = 0.33, ERASE_MIN_RATIO = 0.3,
                     ERASE_MAX_RATIO = 3.3;
 
@@ -52,28 +52,11 @@ uint64_t th_view_key(const struct th_view *v)
     return th_rng_mix(key, (uint64_t)v->occurrence);
 }
 
-static double between(uint64_t key, uint64_t counter, double low, double high)
-{
-    return low + (high - low) * (double)th_rng_uniform(key, counter);
-}
-
-/* An offset in 0..room. */
-static int place(uint64_t key, uint64_t counter, int room)
-{
-    return (int)((double)th_rng_uniform(key, counter) * (room + 1));
-}
-
-/* Whether something of probability p happens. */
-static bool happens(uint64_t key, const char *what, double p)
-{
-    return between(th_rng_mix_name(key, what), 0, 0, 1) < p;
-}
-
 /* A rectangle of the given area and of a ratio w/h drawn evenly in its logarithm. */
 static struct th_box rectangle(
     uint64_t key, uint64_t counter, double area, double min_ratio, double max_ratio)
 {
-    double ratio = exp(between(key, counter, log(min_ratio), log(max_ratio)));
+    double ratio = exp(th_draw_between(key, counter, log(min_ratio), log(max_ratio)));
     return (struct th_box){
         .w = (int)lrint(sqrt(area * ratio)), .h = (int)lrint(sqrt(area / ratio))};
 }
@@ -97,12 +80,12 @@ struct th_box th_augment_crop(uint64_t key, double scale, int w, int h)
     scale = scale > 0 ? scale : SCALE;
     key = th_rng_mix_name(key, "crop");
     for (uint64_t i = 0; i < TRIES; i++) {
-        double area = (double)w * h * between(key, i * 4, scale, 1.0);
+        double area = (double)w * h * th_draw_between(key, i * 4, scale, 1.0);
         struct th_box box = rectangle(key, i * 4 + 1, area, MIN_RATIO, MAX_RATIO);
         if (box.w < 1 || box.w > w || box.h < 1 || box.h > h)
             continue;
-        box.y = place(key, i * 4 + 2, h - box.h);
-        box.x = place(key, i * 4 + 3, w - box.w);
+        box.y = th_draw_offset(key, i * 4 + 2, h - box.h);
+        box.x = th_draw_offset(key, i * 4 + 3, w - box.w);
         return box;
     }
     return central(w, h);
@@ -117,7 +100,7 @@ static void jitter(uint64_t key, const struct th_augment *a, struct th_image *im
     for (int i = 0; i < ADJUSTMENTS; i++) {
         bool hue = order[i] == 3;
         double by = hue ? a->hue : a->jitter, least = hue || by < 1 ? -by : -1;
-        double change = between(key, (uint64_t)order[i], least, by);
+        double change = th_draw_between(key, (uint64_t)order[i], least, by);
         if (by <= 0)
             continue;
         if (order[i] == 0)
@@ -135,14 +118,14 @@ static void jitter(uint64_t key, const struct th_augment *a, struct th_image *im
 static void erase(uint64_t key, size_t n, float *out)
 {
     for (uint64_t i = 1; i <= TRIES; i++) {
-        double area =
-            (double)(n * n) * between(key, i * 4, ERASE_MIN_AREA, ERASE_MAX_AREA);
+        double area = (double)(n * n) *
+                      th_draw_between(key, i * 4, ERASE_MIN_AREA, ERASE_MAX_AREA);
         struct th_box box =
             rectangle(key, i * 4 + 1, area, 1 / ERASE_MAX_RATIO, 1 / ERASE_MIN_RATIO);
         if ((size_t)box.w >= n || (size_t)box.h >= n)
             continue;
-        box.y = place(key, i * 4 + 2, (int)n - box.h);
-        box.x = place(key, i * 4 + 3, (int)n - box.w);
+        box.y = th_draw_offset(key, i * 4 + 2, (int)n - box.h);
+        box.x = th_draw_offset(key, i * 4 + 3, (int)n - box.w);
         for (size_t row = 0; row < CHANNELS * (size_t)box.h; row++) {
             size_t c = row / (size_t)box.h, y = (size_t)box.y + row % (size_t)box.h;
             memset(
@@ -150,36 +133,6 @@ static void erase(uint64_t key, size_t n, float *out)
         }
         return;
     }
-}
-
-/* In one axis: `size` pixels of a picture as `wanted` pixels of n, cropped or anywhere. */
-static void place_axis(uint64_t key, uint64_t counter, int size, int wanted, int n,
-    int *from, int *from_size, int *to, int *to_size)
-{
-    bool larger = wanted > n;
-    int shown = larger ? (int)fmax(1, rint((double)size * n / wanted)) : size;
-    *from_size = shown;
-    *to_size = larger ? n : wanted;
-    *from = place(key, counter, size - shown);
-    *to = place(key, counter + 1, n - *to_size);
-}
-
-struct th_placement th_example_place(const struct th_example *example, int w, int h)
-{
-    const struct th_augment *a = example->augment;
-    int n = example->preprocess->size;
-    uint64_t key = th_view_key(&example->view), draw = th_rng_mix_name(key, "scale");
-    struct th_placement p = th_placement_whole(w, h, n);
-    if (a->n_ops > 0) {
-        double by = exp(between(draw, 0, log(MIN_JITTER), log(MAX_JITTER)));
-        int wide = (int)fmax(1, rint(p.to.w * by)),
-            high = (int)fmax(1, rint(p.to.h * by));
-        place_axis(draw, 1, w, wide, n, &p.from.x, &p.from.w, &p.to.x, &p.to.w);
-        place_axis(draw, 3, h, high, n, &p.from.y, &p.from.h, &p.to.y, &p.to.h);
-    }
-    p.mirror = happens(key, "mirror", a->mirror);
-    p.flip = happens(key, "flip", a->flip);
-    return p;
 }
 
 /* The resize that the input's pixels are: torchvision's RandomResizedCrop, or what
@@ -237,8 +190,8 @@ static int within(int v, int least, int most)
 static void shift(uint64_t key, int pad, int n, uint8_t *rgb)
 {
     key = th_rng_mix_name(key, "shift");
-    int dy = within(place(key, 0, 2 * pad) - pad, -n, n);
-    int dx = within(place(key, 1, 2 * pad) - pad, -n, n);
+    int dy = within(th_draw_offset(key, 0, 2 * pad) - pad, -n, n);
+    int dx = within(th_draw_offset(key, 1, 2 * pad) - pad, -n, n);
     size_t row = (size_t)n * CHANNELS, gap = (size_t)abs(dx) * CHANNELS;
     for (int i = 0; i < n; i++) {
         int y = dy > 0 ? i : n - 1 - i;
@@ -259,7 +212,7 @@ static void change(uint64_t key, const struct th_augment *a, struct th_image *im
 {
     if (mirror)
         th_mirror(image);
-    if (a->flip > 0 && happens(key, "flip", a->flip))
+    if (a->flip > 0 && th_draw_happens(key, "flip", a->flip))
         th_flip(image);
     if (a->n_ops > 0)
         th_randaugment(
@@ -321,10 +274,10 @@ thaw_status th_example_make(struct th_example_maker *maker,
     if (a->pad)
         shift(key, a->pad, p->size, rgb);
     /* Only RandAugment sees left and right; otherwise normalising mirrors for nothing. */
-    bool mirror = happens(key, "mirror", a->mirror), waits = a->n_ops == 0;
+    bool mirror = th_draw_happens(key, "mirror", a->mirror), waits = a->n_ops == 0;
     change(key, a, &image, rgb + bytes, mirror && !waits);
     th_preprocess_normalise(p, rgb, mirror && waits, out);
-    if (a->erase > 0 && happens(key, "erase?", a->erase))
+    if (a->erase > 0 && th_draw_happens(key, "erase?", a->erase))
         erase(th_rng_mix_name(key, "erase"), n, out);
     return THAW_OK;
 }

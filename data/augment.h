@@ -11,7 +11,9 @@
  * strong also enlarges or shrinks it, by a factor of 0.5 to 2 drawn evenly in its logarithm
  * (what is too large is cropped, what is too small lies anywhere; Ghiasi et al. 2021,
  * arXiv:2012.07177, "large scale jittering"), and jitters colours. RandAugment, erasing and
- * shifting do not know boxes and are left out.
+ * shifting do not know boxes and are left out. Beside both, torchvision's RandomIoUCrop, and
+ * a mosaic of four pictures around a point (Bochkovskiy et al. 2020, arXiv:2004.10934),
+ * which are neither cropped nor resized otherwise.
  *
  * In this order: crop (or evaluation pixels, perhaps shifted), mirror, flip, RandAugment,
  * colour jitter, normalise, erase: timm's order. */
@@ -31,6 +33,7 @@ struct th_augment {
     double jitter, hue;  /* brightness, contrast, saturation by 1 +- jitter (not below
                             0), hue by +- so much of the circle; in random order */
     double erase;        /* probability: Zhong et al., "Random Erasing", 2017 */
+    double iou_crop, mosaic; /* probabilities, of a detector's inputs */
 };
 
 /* Which variant of which sample. */
@@ -47,12 +50,28 @@ thaw_status th_augment_named(const char *name, struct th_augment *out);
 struct th_box th_augment_crop(uint64_t key, double scale, int w, int h);
 uint64_t th_view_key(const struct th_view *v);
 
+/* One of the four pictures of a mosaic: 0 to 3 by rows, and the point of the input where
+ * they meet. All zero: none. */
+enum { TH_MOSAIC = 4 };
+struct th_mosaic {
+    bool on;
+    int quadrant, x, y;
+};
+
 /* An input to be made: which variant of which sample, and how. */
 struct th_example {
     const struct th_preprocess *preprocess;
     const struct th_augment *augment;
     struct th_view view;
+    const struct th_object *objects; /* [n_objects], by which a crop is chosen */
+    int32_t n_objects;
+    struct th_mosaic mosaic;
 };
+
+/* Whether the variant is a mosaic on an input of this size: where its pictures meet, and the
+ * places in a listing of n of those beside its own, which is the first. */
+bool th_mosaic_draw(const struct th_augment *a, const struct th_view *v, int size,
+    int64_t n, struct th_mosaic *m, int64_t other[TH_MOSAIC - 1]);
 
 /* Memory in which inputs are made one after the other; zero at first. */
 struct th_example_maker {

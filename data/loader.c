@@ -118,6 +118,7 @@ static void *run_worker(void *argument)
     th_image_reader_release(&bench.reader);
     th_example_maker_release(&bench.maker);
     th_block_release(&bench.objects);
+    th_block_release(&bench.one);
     return NULL;
 }
 

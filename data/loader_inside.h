@@ -70,6 +70,7 @@ struct th_bench {
     struct th_image_reader reader;
     struct th_example_maker maker;
     struct th_block objects;
+    struct th_block one; /* of a mosaic, an input with one of its pictures */
 };
 
 /* Make an item of a batch, or what stands in for it; in a worker. */

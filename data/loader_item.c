@@ -7,6 +7,8 @@
 #include "mem.h"
 #include "rng.h"
 
+#include <string.h>
+
 static thaw_status note_problem(
     struct th_problem **list, int64_t sample, bool replaced, const char *reason)
 {
@@ -50,23 +52,117 @@ static void label_item(const struct th_loader *l, struct th_slot *slot, int64_t 
     slot->occurrence[item] = occurrence;
 }
 
-/* What a detector is to predict of the item. */
-static thaw_status make_targets(struct th_loader *l, struct th_slot *slot, int64_t item,
-    const struct th_example *input, const struct th_sample *s, struct th_bench *bench)
+static struct th_example example_of(
+    const struct th_loader *l, int64_t sample, int64_t occurrence)
+{
+    const struct th_sample *s = &l->samples->sample[sample];
+    return (struct th_example){.preprocess = &l->o.preprocess,
+        .augment = &l->o.augment,
+        .view = variant_of(l, sample, occurrence),
+        .objects = s->objects,
+        .n_objects = s->n_objects};
+}
+
+/* What a detector is to predict of the item, from what it shows. */
+static void give_targets(struct th_loader *l, struct th_slot *slot, int64_t item,
+    const struct th_object *shown, int32_t n)
 {
     void *part[TH_MAX_PARTS] = {0};
+    for (int k = 0; k < l->o.n_parts; k++)
+        part[k] = (char *)slot->part[k] + (size_t)item * l->o.part_bytes[k];
+    l->o.targets(l->o.targets_context, shown, n, part);
+}
+
+/* The same of one picture. */
+static thaw_status make_targets(struct th_loader *l, struct th_slot *slot, int64_t item,
+    const struct th_example *input, struct th_bench *bench)
+{
     struct th_size size = slot->size[item];
     if (l->o.n_parts == 0)
         return THAW_OK;
     struct th_object *shown =
-        th_block_take(&bench->objects, ((size_t)s->n_objects + 1) * sizeof *shown);
+        th_block_take(&bench->objects, ((size_t)input->n_objects + 1) * sizeof *shown);
     if (!shown)
         return THAW_E_MEMORY;
     struct th_placement place = th_example_place(input, size.w, size.h);
-    int32_t n = th_placement_objects(&place, s->objects, s->n_objects, shown);
-    for (int k = 0; k < l->o.n_parts; k++)
-        part[k] = (char *)slot->part[k] + (size_t)item * l->o.part_bytes[k];
-    l->o.targets(l->o.targets_context, shown, n, part);
+    int32_t n = th_placement_objects(&place, input->objects, input->n_objects, shown);
+    give_targets(l, slot, item, shown, n);
+    return THAW_OK;
+}
+
+/* Decode a sample and make an input of it: out[3][N][N]. */
+static thaw_status read_picture(struct th_loader *l, struct th_slot *slot, int64_t item,
+    int64_t sample, const struct th_example *input, float *out, struct th_bench *bench)
+{
+    struct th_wanted wanted = th_example_wants(input);
+    bool damaged = false;
+    wanted.sound = atomic_load(&l->sound[sample]);
+    thaw_status status = th_sample_read_part(
+        &l->samples->sample[sample], &bench->reader, &wanted, &damaged);
+    atomic_store(&l->sound[sample], status == THAW_OK && !damaged);
+    if (status == THAW_OK && damaged)
+        status = note_problem(&slot->problem[item], sample, false,
+            "damaged near its end; used all the same");
+    if (status == THAW_OK)
+        status = th_example_make(&bench->maker, input, &bench->reader.picture, out);
+    return status;
+}
+
+static void copy_part(const float *from, int n, struct th_box part, float *to)
+{
+    for (int c = 0; c < CHANNELS; c++)
+        for (int y = part.y; y < part.y + part.h; y++) {
+            size_t at =
+                ((size_t)c * (size_t)n + (size_t)y) * (size_t)n + (size_t)part.x;
+            memcpy(to + at, from + at, (size_t)part.w * sizeof *to);
+        }
+}
+
+/* One picture of a mosaic on the item, and its objects behind the n that are there. */
+static thaw_status add_quadrant(struct th_loader *l, struct th_slot *slot, int64_t item,
+    int64_t sample, const struct th_example *input, struct th_bench *bench, int32_t *n)
+{
+    int size = l->o.preprocess.size;
+    size_t values = (size_t)CHANNELS * (size_t)size * (size_t)size;
+    float *one = th_block_take(&bench->one, values * sizeof *one);
+    if (!one)
+        return THAW_E_MEMORY;
+    TRY(read_picture(l, slot, item, sample, input, one, bench));
+    int w = bench->reader.picture.w, h = bench->reader.picture.h;
+    struct th_placement place = th_example_place(input, w, h);
+    copy_part(one, size, place.to, slot->images + (size_t)item * values);
+    struct th_object *shown = bench->objects.p;
+    *n += th_placement_objects(&place, input->objects, input->n_objects, shown + *n);
+    if (input->mosaic.quadrant == 0)
+        slot->size[item] = (struct th_size){w, h};
+    return THAW_OK;
+}
+
+/* Four pictures; where one of the others cannot be read its place stays empty. */
+static thaw_status make_mosaic(struct th_loader *l, struct th_slot *slot, int64_t item,
+    const struct th_example *own, const int64_t sample[TH_MOSAIC], int64_t occurrence,
+    struct th_bench *bench)
+{
+    size_t side = (size_t)l->o.preprocess.size, room = 1;
+    int32_t n = 0;
+    for (int i = 0; i < TH_MOSAIC; i++)
+        room += (size_t)l->samples->sample[sample[i]].n_objects;
+    if (!th_block_take(&bench->objects, room * sizeof(struct th_object)))
+        return THAW_E_MEMORY;
+    memset(slot->images + (size_t)item * CHANNELS * side * side, 0,
+        CHANNELS * side * side * sizeof *slot->images);
+    for (int i = 0; i < TH_MOSAIC; i++) {
+        struct th_example input = example_of(l, sample[i], occurrence);
+        input.mosaic = own->mosaic;
+        input.mosaic.quadrant = i;
+        thaw_status status = add_quadrant(l, slot, item, sample[i], &input, bench, &n);
+        if (status == THAW_E_MEMORY || (status != THAW_OK && i == 0))
+            return status;
+        if (status != THAW_OK)
+            TRY(note_problem(&slot->problem[item], sample[i], true, thaw_error()));
+    }
+    if (l->o.n_parts)
+        give_targets(l, slot, item, bench->objects.p, n);
     return THAW_OK;
 }
 
@@ -74,28 +170,19 @@ static thaw_status make_targets(struct th_loader *l, struct th_slot *slot, int64
 static thaw_status make_input(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, int64_t occurrence, struct th_bench *bench)
 {
-    const struct th_sample *s = &l->samples->sample[sample];
     size_t n = (size_t)l->o.preprocess.size;
-    const struct th_example input = {
-        &l->o.preprocess, &l->o.augment, variant_of(l, sample, occurrence)};
-    struct th_wanted wanted = th_example_wants(&input);
-    bool damaged = false;
-    wanted.sound = atomic_load(&l->sound[sample]);
-    thaw_status status = th_sample_read_part(s, &bench->reader, &wanted, &damaged);
-    atomic_store(&l->sound[sample], status == THAW_OK && !damaged);
-    if (status == THAW_OK && damaged)
-        status = note_problem(&slot->problem[item], sample, false,
-            "damaged near its end; used all the same");
-    if (status == THAW_OK)
-        status = th_example_make(&bench->maker, &input, &bench->reader.picture,
-            slot->images + (size_t)item * CHANNELS * n * n);
+    struct th_example input = example_of(l, sample, occurrence);
+    int64_t all[TH_MOSAIC] = {sample};
     label_item(l, slot, item, sample, occurrence);
-    if (status != THAW_OK)
-        return status;
+    if (l->o.preprocess.fit && th_mosaic_draw(&l->o.augment, &input.view, (int)n,
+                                   l->samples->n, &input.mosaic, all + 1))
+        return make_mosaic(l, slot, item, &input, all, occurrence, bench);
+    TRY(read_picture(l, slot, item, sample, &input,
+        slot->images + (size_t)item * CHANNELS * n * n, bench));
     slot->size[item] =
         (struct th_size){bench->reader.picture.w, bench->reader.picture.h};
     atomic_store(&l->sizes[sample], slot->size[item]);
-    return make_targets(l, slot, item, &input, s, bench);
+    return make_targets(l, slot, item, &input, bench);
 }
 
 /* The caller knows what it wants of the image; its targets go by its size, which was read
@@ -103,11 +190,10 @@ static thaw_status make_input(struct th_loader *l, struct th_slot *slot, int64_t
 static thaw_status label_known(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, int64_t occurrence, struct th_bench *bench)
 {
-    const struct th_example input = {
-        &l->o.preprocess, &l->o.augment, variant_of(l, sample, occurrence)};
+    const struct th_example input = example_of(l, sample, occurrence);
     label_item(l, slot, item, sample, occurrence);
     slot->size[item] = atomic_load(&l->sizes[sample]);
-    return make_targets(l, slot, item, &input, &l->samples->sample[sample], bench);
+    return make_targets(l, slot, item, &input, bench);
 }
 
 /* Another image of the same class: the first readable one from a drawn place on. */

@@ -50,6 +50,13 @@ static float forward(struct axis a, float *low, float *high)
     return (*high - *low) / (right - left);
 }
 
+bool th_box_shows_centre(const struct th_box *part, const float box[4])
+{
+    float x = (box[0] + box[2]) / 2, y = (box[1] + box[3]) / 2;
+    return x > (float)part->x && x < (float)(part->x + part->w) && y > (float)part->y &&
+           y < (float)(part->y + part->h);
+}
+
 int32_t th_placement_objects(const struct th_placement *p,
     const struct th_object *objects, int32_t n, struct th_object *out)
 {
@@ -57,6 +64,8 @@ int32_t th_placement_objects(const struct th_placement *p,
     for (int32_t i = 0; i < n; i++) {
         struct th_object o = objects[i];
         float shown = 1;
+        if (p->by_centre && !th_box_shows_centre(&p->from, o.box))
+            continue;
         for (int k = 0; k < 2; k++)
             shown *= forward(axis_of(p, k), &o.box[k], &o.box[2 + k]);
         bool empty = !(o.box[2] > o.box[0] && o.box[3] > o.box[1]);

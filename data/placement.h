@@ -13,10 +13,14 @@
 struct th_placement {
     struct th_box from, to; /* of the picture; of the input */
     bool mirror, flip;      /* left and right, up and down: within `to` */
+    bool by_centre;         /* objects whose centre is not shown are left out, too */
 };
 
 /* The whole of a w x h picture at the upper left of an n x n input. */
 struct th_placement th_placement_whole(int w, int h, int n);
+
+/* Whether the centre of x0, y0, x1, y1 lies in that part. */
+bool th_box_shows_centre(const struct th_box *part, const float box[4]);
 
 /* Objects of the picture as objects of the input: cut at the edges of what is shown. Left
  * out: crowds, what is not shown, and of what was cut, that of which less than a tenth is

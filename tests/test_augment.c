@@ -198,7 +198,8 @@ static void make_input(const struct th_augment *a, int64_t sample, float *out)
     uint8_t rgb[N * N * 3];
     struct th_image image = {.w = N, .h = N, .rgb = rgb};
     const struct th_picture whole = {N, N, 0, 0, image};
-    const struct th_example example = {&plain, a, {.seed = 3, .sample = sample}};
+    const struct th_example example = {
+        .preprocess = &plain, .augment = a, .view = {.seed = 3, .sample = sample}};
     struct th_example_maker maker = {0};
     paint(&image);
     assert_int_equal(th_example_make(&maker, &example, &whole, out), THAW_OK);

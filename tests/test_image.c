@@ -291,7 +291,7 @@ static void random_crops_lie_inside_and_depend_on_the_key_alone(void **state)
 static thaw_status make(const struct th_preprocess *p, const struct th_augment *a,
     const struct th_view *v, const struct th_image *image, uint8_t *rgb, float *out)
 {
-    const struct th_example input = {p, a, *v};
+    const struct th_example input = {.preprocess = p, .augment = a, .view = *v};
     const struct th_picture whole = th_picture_of(image);
     struct th_example_maker maker = {0};
     thaw_status status = th_example_make(&maker, &input, &whole, out);

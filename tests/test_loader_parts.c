@@ -48,8 +48,9 @@ static struct th_batch next_ok(struct th_loader *loader)
 static void input_of(const struct th_loader_options *o, const struct th_sample *s,
     int64_t epoch, float *out)
 {
-    const struct th_example e = {&o->preprocess, &o->augment,
-        {.seed = o->seed, .epoch = epoch, .sample = s->id}};
+    const struct th_example e = {.preprocess = &o->preprocess,
+        .augment = &o->augment,
+        .view = {.seed = o->seed, .epoch = epoch, .sample = s->id}};
     struct th_example_maker maker = {0};
     struct th_image image;
     assert_int_equal(th_sample_read(s, &image, NULL), THAW_OK);

@@ -67,9 +67,6 @@ struct th_detector {
 
 /* ---- Boxes ---- */
 
-/* Intersection over union; 0 where both are empty. */
-float th_box_iou(const float a[4], const float b[4]);
-
 /* The values of a code that are this box at this anchor, and the box of such values. */
 void th_box_encode(
     enum th_box_code code, const float anchor[4], const float box[4], float out[4]);

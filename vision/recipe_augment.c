@@ -48,6 +48,8 @@ thaw_status th_recipe_augment(const thaw_options *o, struct th_augment *out)
     out->flip = th_option_real(o, "vflip");
     out->jitter = th_option_real(o, "color-jitter");
     out->hue = th_option_real(o, "hue");
+    out->iou_crop = th_option_real(o, "iou-crop");
+    out->mosaic = th_option_real(o, "mosaic");
     if (thaw_options_is_set(o, "flip"))
         out->mirror = th_option_real(o, "flip");
     if (thaw_options_is_set(o, "erase"))

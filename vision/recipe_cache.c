@@ -10,7 +10,8 @@
 bool th_augment_is_random(const struct th_augment *a)
 {
     return a->crop || a->pad > 0 || a->n_ops > 0 || a->mirror > 0 || a->flip > 0 ||
-           a->jitter > 0 || a->hue > 0 || a->erase > 0;
+           a->jitter > 0 || a->hue > 0 || a->erase > 0 || a->iou_crop > 0 ||
+           a->mosaic > 0;
 }
 
 /* "500M" */
@@ -46,6 +47,10 @@ thaw_status th_recipe_cache(const thaw_options *o, struct th_recipe *r)
     const char *place = th_option_text(o, "cache");
     bool mixes = r->mix.mixup > 0 || r->mix.cutmix > 0;
     r->views = th_augment_is_random(&r->augment) ? th_option_int(o, "views") : 1;
+    if (r->augment.mosaic > 0 && r->views)
+        return th_fail(THAW_E_USAGE, "--mosaic draws three other images for each, anew "
+                                     "in every epoch, and --views "
+                                     "would show the same ones again: leave one out");
     r->cache = read_place(place);
     r->cache_half = !strcmp(th_option_text(o, "cache-dtype"), "fp16");
     r->cache_dir = th_option_text(o, "cache-dir");

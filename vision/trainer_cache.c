@@ -4,6 +4,7 @@
  * computed again, and where a cache cannot be opened the run goes on without. */
 #include "trainer.h"
 
+#include "labels.h"
 #include "mem.h"
 #include "report.h"
 
@@ -114,8 +115,8 @@ static void add_augment(struct key *k, const struct th_recipe *r)
     add_integer(k, a->pad);
     add_integer(k, a->n_ops);
     add_integer(k, a->bin);
-    const double numbers[] = {
-        a->scale, a->mirror, a->flip, a->jitter, a->hue, a->erase};
+    const double numbers[] = {a->scale, a->mirror, a->flip, a->jitter, a->hue, a->erase,
+        a->iou_crop, a->mosaic};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         add_number(k, numbers[i]);
 }
@@ -125,6 +126,8 @@ static void add_images(struct key *k, const struct thaw_trainer *t, enum th_spli
 {
     const struct th_preprocess p = th_network_preprocess(&t->net);
     const struct th_samples *all = &t->data.split[split];
+    if (t->recipe.augment.iou_crop > 0) /* a crop goes by the objects */
+        add_integer(k, th_dataset_hash(&t->data));
     add_integer(k, p.size);
     add_number(k, p.crop);
     add_integer(k, p.filter);

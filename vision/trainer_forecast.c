@@ -37,8 +37,11 @@ struct worker {
 static bool make_input(const struct th_loader_options *o, const struct th_sample *s,
     struct worker *worker, int64_t *bytes)
 {
-    const struct th_example input = {
-        &o->preprocess, &o->augment, {.seed = o->seed, .sample = s->id}};
+    const struct th_example input = {.preprocess = &o->preprocess,
+        .augment = &o->augment,
+        .view = {.seed = o->seed, .sample = s->id},
+        .objects = s->objects,
+        .n_objects = s->n_objects};
     const struct th_wanted wanted = th_example_wants(&input);
     struct th_picture *picture = &worker->reader.picture;
     bool unused;
@@ -61,6 +64,7 @@ static void time_images(const struct th_samples *all, const struct th_loader_opt
         took = th_seconds() - began;
     }
     cost->seconds = read ? took / (double)read : 0;
+    cost->seconds *= 1 + (TH_MOSAIC - 1) * o->augment.mosaic;
 }
 
 static thaw_status measure_image(struct thaw_trainer *t, struct image_cost *cost)

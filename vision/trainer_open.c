@@ -42,6 +42,14 @@ static thaw_status check_detector(const struct thaw_trainer *t)
                 : THAW_OK;
 }
 
+static thaw_status check_classifier(const struct thaw_trainer *t)
+{
+    const struct th_augment *a = &t->recipe.augment;
+    const char *what = a->iou_crop > 0 ? "iou-crop" : a->mosaic > 0 ? "mosaic" : NULL;
+    return what ? th_fail(THAW_E_USAGE, "--%s is for detectors: leave it out", what)
+                : THAW_OK;
+}
+
 static thaw_status open_data(struct thaw_trainer *t, const struct th_head *head)
 {
     struct th_dataset_options o = th_recipe_data(t->options);
@@ -53,8 +61,7 @@ static thaw_status open_data(struct thaw_trainer *t, const struct th_head *head)
     o.objects = head->detector != NULL;
     if (o.many)
         TRY(check_many(t));
-    if (o.objects)
-        TRY(check_detector(t));
+    TRY(o.objects ? check_detector(t) : check_classifier(t));
     TRY(th_dataset_open(where, &o, &t->data));
     for (int64_t i = 0; i < t->data.warnings.n; i++)
         th_say(&t->events, "warning", "%s", t->data.warnings.name[i]);
