@@ -41,8 +41,21 @@ static void put_row(struct th_html *h, const char *name, const char *value)
 
 /* ---- Summary ---- */
 
+/* What the score is, before its number. */
+static const char *score_words(const struct th_report_facts *f)
+{
+    return f->boxes ? "AP of boxes " : f->many ? "mean average precision " : "";
+}
+
 static void put_scores(struct th_html *h, const char *of, const thaw_evaluation *e)
 {
+    if (e->boxes) {
+        th_html_put(h,
+            "<p>%s: AP of boxes <strong>%.2f&nbsp;%%</strong>, AP50 %.2f&nbsp;%%, AP75 "
+            "%.2f&nbsp;%% on %" PRId64 " images.</p>\n",
+            of, 100 * e->coco[0], 100 * e->coco[1], 100 * e->coco[2], e->images);
+        return;
+    }
     if (e->many) {
         th_html_put(h,
             "<p>%s: mean average precision <strong>%.2f&nbsp;%%</strong> on %" PRId64
@@ -71,17 +84,18 @@ static void put_summary(struct th_html *h, const struct th_report_facts *f)
         f->n_classes, f->epochs_done, f->epochs, f->finished ? "" : "; not at its end");
     if (f->best_epoch >= 0)
         th_html_put(h, "<p class=\"big\">Best: %s%.2f&nbsp;%%%s, in epoch %d</p>\n",
-            f->many ? "mean average precision " : "", 100 * f->best_top1,
+            score_words(f), 100 * f->best_top1,
             f->many ? "" : " of the validation images", f->best_epoch + 1);
     if (f->val && f->val->images)
         put_scores(h, "Validation after the last epoch", f->val);
     if (isfinite(f->history->test_top1))
         th_html_put(h,
-            "<p>Test, once, with the best model: %s<strong>%.2f&nbsp;%%</strong>%s, "
-            "loss "
-            "%.4f.</p>\n",
-            f->many ? "mean average precision " : "", 100 * f->history->test_top1,
-            f->many ? "" : " right", f->history->test_loss);
+            "<p>Test, once, with the best model: %s<strong>%.2f&nbsp;%%</strong>%s",
+            score_words(f), 100 * f->history->test_top1, f->many ? "" : " right");
+    if (isfinite(f->history->test_top1) && isfinite(f->history->test_loss))
+        th_html_put(h, ", loss %.4f", f->history->test_loss);
+    if (isfinite(f->history->test_top1))
+        th_html_put(h, ".</p>\n");
 }
 
 /* ---- Curves ---- */
@@ -106,21 +120,24 @@ static int find_marks(
     return n;
 }
 
-static const char *score_name(bool many)
+static const char *score_name(const struct th_report_facts *f)
 {
-    return many ? "Mean average precision" : "Right predictions";
+    return f->boxes  ? "AP of boxes"
+           : f->many ? "Mean average precision"
+                     : "Right predictions";
 }
 
-static void put_epoch_curves(struct th_html *h, const struct th_run_history *r,
-    bool many, const double *mark, int n_marks)
+static void put_epoch_curves(
+    struct th_html *h, const struct th_report_facts *f, const double *mark, int n_marks)
 {
+    const struct th_run_history *r = f->history;
     const struct th_epoch_history *e = &r->epochs;
     const struct th_series loss[] = {{"training", e->epoch, e->train_loss, e->n, 0},
         {"validation", e->epoch, e->val_loss, e->n, 1}};
     const struct th_series top1[] = {{"validation", e->epoch, e->val_top1, e->n, 2}};
     const struct th_chart charts[] = {
         {"Loss", "epoch", loss, 2, mark, n_marks, false, false},
-        {score_name(many), "epoch", top1, 1, mark, n_marks, true, true}};
+        {score_name(f), "epoch", top1, 1, mark, n_marks, true, true}};
     for (int i = 0; i < 2; i++)
         th_html_chart(h, &charts[i]);
 }
@@ -138,15 +155,17 @@ static void put_step_curves(
         th_html_chart(h, &charts[i]);
 }
 
-static void put_epoch_table(
-    struct th_html *h, const struct th_epoch_history *e, bool many)
+static void put_epoch_table(struct th_html *h, const struct th_report_facts *f)
 {
+    const struct th_epoch_history *e = &f->history->epochs;
     th_html_put(h,
         "<details><summary>The numbers, by epoch</summary><div class=\"wide\">"
         "<table><thead><tr><th>Epoch</th><th>Trains</th><th>Training loss</th>"
         "<th>Validation loss</th><th>%s</th><th>Images/s</th><th>Seconds</th>"
         "</tr></thead>\n",
-        many ? "mAP" : "Right");
+        f->boxes  ? "AP"
+        : f->many ? "mAP"
+                  : "Right");
     for (int i = 0; i < e->n; i++) {
         th_html_put(h, "<tr><td>%.0f</td><td>", e->epoch[i]);
         th_html_name(h, e->thawed[i]);
@@ -168,9 +187,9 @@ static void put_curves(struct th_html *h, const struct th_report_facts *f)
     if (r->epochs.n == 0 && r->steps.n == 0)
         return;
     th_html_put(h, "<h2>Training</h2>\n");
-    put_epoch_curves(h, r, f->many, mark, find_marks(r, false, mark, 32));
+    put_epoch_curves(h, f, mark, find_marks(r, false, mark, 32));
     put_step_curves(h, r, mark, find_marks(r, true, mark, 32));
-    put_epoch_table(h, &r->epochs, f->many);
+    put_epoch_table(h, f);
 }
 
 /* ---- Certificate ---- */
@@ -203,8 +222,32 @@ static void put_certificate(struct th_html *h, const struct th_report_facts *f)
 
 /* ---- Classes ---- */
 
+static void put_box_table(struct th_html *h, const thaw_evaluation *e)
+{
+    th_html_put(h,
+        "<h2>Validation by class</h2>\n<div class=\"wide\"><table><thead><tr>"
+        "<th>Class</th><th>AP</th><th>AP50</th><th>Best threshold</th><th>F1 there</th>"
+        "<th>Objects</th></tr></thead>\n");
+    for (int c = 0; c < e->n_classes; c++) {
+        const thaw_class_scores *s = &e->classes[c];
+        th_html_put(h, "<tr><td>");
+        th_html_name(h, s->name);
+        th_html_put(h, "</td>");
+        put_percent(h, "td", s->ap);
+        put_percent(h, "td", s->ap50);
+        put_number(h, "td", s->threshold);
+        put_percent(h, "td", s->best_f1);
+        th_html_put(h, "<td>%" PRId64 "</td></tr>\n", s->images);
+    }
+    th_html_put(h, "</table></div>\n");
+}
+
 static void put_class_table(struct th_html *h, const thaw_evaluation *e)
 {
+    if (e->boxes) {
+        put_box_table(h, e);
+        return;
+    }
     th_html_put(h,
         "<h2>Validation by class</h2>\n<div class=\"wide\"><table><thead><tr>"
         "<th>Class</th>%s<th>Precision</th><th>Recall</th><th>F1</th>%s<th>Images</th>"

@@ -32,8 +32,9 @@ struct th_report_facts {
     int epochs_done, epochs; /* of all */
     int best_epoch;          /* from 0; -1: none */
     double best_top1;
-    bool many; /* images have any number of classes: mean average precision in place of
+    bool many;  /* images have any number of classes: mean average precision in place of
                   top-1, no confusions, no mistakes */
+    bool boxes; /* a detector, which has `many`: COCO's AP in its place */
     const thaw_evaluation *val; /* after the last epoch; NULL: none */
     const struct th_report_mistake *mistakes;
     int n_mistakes;

@@ -83,6 +83,8 @@ static thaw_status add_epoch(struct th_epoch_history *e, const struct th_json *l
         (*columns[c])[e->n] = number(line, keys[c]);
     if (isnan(e->val_top1[e->n])) /* what judges where an image has many classes */
         e->val_top1[e->n] = number(line, "val_map");
+    if (isnan(e->val_top1[e->n])) /* or boxes */
+        e->val_top1[e->n] = number(line, "val_ap");
     e->epoch[e->n]++;
     e->thawed[e->n] =
         th_strdup(thawed && thawed->kind == TH_JSON_STRING ? thawed->text : "");
@@ -108,6 +110,8 @@ static thaw_status add_line(
         h->test_top1 = number(line, "test_top1");
         if (isnan(h->test_top1))
             h->test_top1 = number(line, "test_map");
+        if (isnan(h->test_top1))
+            h->test_top1 = number(line, "test_ap");
         h->test_loss = number(line, "test_loss");
     }
     th_json_free(line);

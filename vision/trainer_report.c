@@ -136,6 +136,7 @@ static void take_plain_facts(
     f->epochs = t->recipe.epochs;
     f->best_epoch = (int)t->at.best_epoch;
     f->many = t->val.many;
+    f->boxes = t->val.boxes;
     f->best_top1 = t->at.best_score;
     f->finished = frozen_tensors >= 0;
     f->frozen_tensors = frozen_tensors;

@@ -37,7 +37,7 @@ import ties
 from numerics import Check, check_series, check_tensor
 
 CLASSES = ["alpha", "beta", "gamma"]
-MOST_FLIPS, SKETCH = 32, 500  # decisions that are tried, by so many elements of a tensor
+MOST_FLIPS, SKETCH = 16, 500  # decisions that are tried, by so many elements of a tensor
 
 
 def body(name: str, p6_of: int = 256) -> torch.nn.Module:
