@@ -7,7 +7,8 @@ enum {
     TH_LANES = 8,
     TH_PRODUCT_ROWS = 6,
     TH_PRODUCT_COLUMNS = 2,
-    TH_PRODUCT_DW_ROWS = 4
+    TH_PRODUCT_DW_ROWS = 4,
+    TH_TILE_ROWS = 6
 };
 
 typedef float th_vf __attribute__((vector_size(32)));

@@ -6,7 +6,8 @@ enum {
     TH_LANES = 16,
     TH_PRODUCT_ROWS = 12,
     TH_PRODUCT_COLUMNS = 2,
-    TH_PRODUCT_DW_ROWS = 8
+    TH_PRODUCT_DW_ROWS = 8,
+    TH_TILE_ROWS = 14
 };
 
 typedef float th_vf __attribute__((vector_size(64)));

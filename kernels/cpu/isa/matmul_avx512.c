@@ -7,9 +7,10 @@
  * A tile's rows of a meet one panel after the other: every sum reads them, from the first
  * cache; a vector of b serves 14 sums and comes from the second. A tile is [k][M] there. */
 #include "matmul_share.h"
+#include "tile.h"
 
 enum {
-    M = 14,
+    M = TILE,
     TILES = 4, /* in a block: of a whose columns are contiguous, 224 bytes of a row */
     STRIP = 1 << 18, /* floats of panels: half of a second cache of 2 MB */
     B_ROWS = 16,     /* rows of b in a part of its copy */
@@ -115,104 +116,25 @@ static void copy_block(const struct th_matmul *p, const struct th_matmul_args *a
 
 /* ---- products ---- */
 
-/* By name of register: from C, gcc 12 keeps the sums in memory beside the registers, and
- * broadcasts values of a by instructions of their own; a core whose other thread is busy
- * cannot issue that many. Of 32 registers, 28 are sums: of row r, zmm(r) and zmm(14 + r). */
-_Static_assert((int)M == 14 && (int)PANEL == 32, "the registers below");
-
-/* clang-format off */
-#define COLUMN_0 "0,1,2,3,4,5,6,7,8,9,10,11,12,13"
-#define COLUMN_1 "14,15,16,17,18,19,20,21,22,23,24,25,26,27"
-
-/* The same for every sum of a column; \\s is the sum's register. */
-#define EACH(column, instructions) ".irp s," column "\n" instructions ".endr\n"
-
-/* Products of k, counted from where a and b point: [k][14] floats by [k][32]. */
-#define STEP(k)                                                                        \
-    "vmovups 128*" #k "(%[b]), %%zmm28\n"                                              \
-    "vmovups 128*" #k "+64(%[b]), %%zmm29\n" EACH(COLUMN_0,                            \
-        "vfmadd231ps 56*" #k "+4*\\s(%[a])%{1to16%}, %%zmm28, %%zmm\\s\n")             \
-        EACH(COLUMN_1,                                                                 \
-            "vfmadd231ps 56*" #k "+4*(\\s-14)(%[a])%{1to16%}, %%zmm29, %%zmm\\s\n")
-#define NEXT(n) "add $56*" #n ", %[a]\nadd $128*" #n ", %[b]\n"
-
-/* c[M][PANEL], rows `apart`: a tile of a [n][M] by a panel of b [n][PANEL]. The sums begin with
- * `start` [PANEL] in every row, NULL: with zero, and are added to c where `more`. c is asked
- * for a row at a time, so that its lines do not hold up those of b. */
-static void tile(const float *a, const float *b, int64_t n, const float *start,
-    bool more, int64_t apart, float *c)
-{
-    static const float zero[PANEL];
-    const float *first = start ? start : zero;
-    float *at = c; /* walks down c */
-    int64_t asking = smaller(n / 4, M), fours = n / 4 - asking, ones = n % 4;
-    __asm__ volatile(
-        EACH(COLUMN_0, "vmovups (%[first]), %%zmm\\s\n")
-        EACH(COLUMN_1, "vmovups 64(%[first]), %%zmm\\s\n")
-        "test %[asking], %[asking]\n"
-        "jz 2f\n"
-        ".p2align 6\n"
-        "1:\n" STEP(0) STEP(1) "prefetcht0 (%[at])\n"
-        STEP(2) STEP(3) "prefetcht0 64(%[at])\n"
-        "add %[apart], %[at]\n" NEXT(4)
-        "dec %[asking]\n"
-        "jnz 1b\n"
-        "2:\n"
-        "test %[fours], %[fours]\n"
-        "jz 4f\n"
-        ".p2align 6\n"
-        "3:\n" STEP(0) STEP(1) STEP(2) STEP(3) NEXT(4)
-        "dec %[fours]\n"
-        "jnz 3b\n"
-        "4:\n"
-        "test %[ones], %[ones]\n"
-        "jz 6f\n"
-        "5:\n" STEP(0) NEXT(1)
-        "dec %[ones]\n"
-        "jnz 5b\n"
-        "6:\n"
-        "cmpb $0, %[more]\n"
-        "je 7f\n"
-        "mov %[c], %[at]\n"
-        EACH(COLUMN_0, "vaddps (%[at]), %%zmm\\s, %%zmm\\s\nadd %[apart], %[at]\n")
-        "lea 64(%[c]), %[at]\n"
-        EACH(COLUMN_1, "vaddps (%[at]), %%zmm\\s, %%zmm\\s\nadd %[apart], %[at]\n")
-        "7:\n"
-        "mov %[c], %[at]\n"
-        EACH(COLUMN_0, "vmovups %%zmm\\s, (%[at])\nadd %[apart], %[at]\n")
-        "lea 64(%[c]), %[at]\n"
-        EACH(COLUMN_1, "vmovups %%zmm\\s, (%[at])\nadd %[apart], %[at]\n")
-        : [a] "+&r"(a), [b] "+&r"(b), [at] "+&r"(at), [asking] "+&r"(asking),
-        [fours] "+&r"(fours), [ones] "+&r"(ones)
-        : [c] "r"(c), [first] "r"(first), [apart] "r"(4 * apart), [more] "m"(more)
-        : "cc", "memory", "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6",
-        "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", "zmm14", "zmm15",
-        "zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21", "zmm22", "zmm23",
-        "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29");
-}
-/* clang-format on */
-
 /* The tile at a row and a column of c: a tile of a by the column's panel. */
 static void product(const struct th_matmul *p, const struct th_matmul_args *a,
     const float *l, int64_t row, int64_t column)
 {
-    int64_t rows = smaller(M, p->m - row), columns = smaller(PANEL, p->n - column);
-    const float *panel = a->scratch + column * p->k_part;
-    const float *start = a->bias && a->from == 0 ? a->bias + column : NULL;
-    float *c = a->c + row * p->n + column;
-    bool more = a->from > 0;
-    if (rows == M && columns == PANEL) {
-        tile(l, panel, part_of(p, a), start, more, p->n, c);
-        return;
-    }
-    float out[M * PANEL], bias[PANEL] = {0};
-    if (start)
-        start = memcpy(bias, start, sizeof *bias * (size_t)columns);
-    tile(l, panel, part_of(p, a), start, false, PANEL, out);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = 0; j < columns; j++)
-            c[r * p->n + j] =
-                more ? c[r * p->n + j] + out[r * PANEL + j] : out[r * PANEL + j];
+    struct tile t = {.left = TILE_PACKED,
+        .a = l,
+        .b = a->scratch + column * p->k_part,
+        .n = part_of(p, a),
+        .more = a->from > 0,
+        .rows = smaller(M, p->m - row),
+        .columns = smaller(PANEL, p->n - column),
+        .apart = p->n,
+        .c = a->c + row * p->n + column};
+    float bias[PANEL] = {0};
+    if (a->bias && a->from == 0)
+        t.start = t.columns == PANEL ? a->bias + column
+                                     : memcpy(bias, a->bias + column,
+                                           sizeof *bias * (size_t)t.columns);
+    TH_ISA_NAME(th_tile)(&t);
 }
 
 /* Rows [row, end) of a block by panels [first, last). */

@@ -5,11 +5,6 @@
 
 #include "product.h"
 
-TH_INLINE int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 TH_INLINE int64_t part_of(const struct th_matmul *p, const struct th_matmul_args *a)
 {
     return smaller(p->k_part, p->k - a->from);

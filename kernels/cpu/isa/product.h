@@ -15,6 +15,11 @@ enum {
 
 typedef th_vf registers[ROWS][COLUMNS];
 
+TH_INLINE int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* acc += a b: a[row][k] is a[row*row_step + k*k_step], b a panel [n][PANEL]. Unrolled
  * along k, loads of the next products are ahead of the sums: a twentieth of the time. */
 TH_INLINE void multiply(int rows, int columns, registers acc, const float *a,
