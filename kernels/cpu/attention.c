@@ -15,16 +15,23 @@ int64_t th_attention_workers(const struct th_call *call)
     return heads < call->device->threads ? heads : call->device->threads;
 }
 
-/* Forward: two copies of a head's [t][e] (k, v) and a block's q and scores; dx: k and v
- * across and along, dk, dv; q and dy as rows and panels; p and ds. */
+/* Floats of a matrix's `rows` in slabs. */
+static int64_t slabs(int64_t rows, int64_t columns)
+{
+    return th_parts(columns, TH_ATTENTION_SLAB_USED) * rows * TH_ATTENTION_SLAB;
+}
+
+/* Forward: two copies of a head's [t][e] (k, v), a tile's q and scores; dx: k and v across, k
+ * along; a tile's q and dy; panels of a block's; p and ds. */
 static thaw_status attention_prepare(struct th_call *call)
 {
     const int64_t *d = qkv_of(call)->shape.dim;
-    int64_t t = d[1] + 2 * TH_ATTENTION_PAD;
-    int64_t e = d[2] / 3 / call->attr.attention.heads + TH_ATTENTION_PAD;
     bool dx = call->op == TH_OP_attention_dx;
-    int64_t head = (dx ? 5 : 2) * t * e, rows = (dx ? 4 : 1) * e + (dx ? 2 : 1) * t;
-    int64_t floats = th_parts(head + rows * TH_ATTENTION_ROWS, 1024) * 1024 + 16;
+    int64_t e = d[2] / 3 / call->attr.attention.heads, pad = TH_ATTENTION_PAD;
+    int64_t head = (d[1] + pad) * (e + pad), rows = TH_ATTENTION_ROWS;
+    int64_t floats = dx ? 3 * head + 2 * rows * (e + pad) : 2 * head;
+    floats += (dx ? 2 : 1) * (slabs(pad, e) + slabs(dx ? rows + pad : pad, d[1]));
+    floats = th_parts(floats, 1024) * 1024 + 16; /* workers in other sets of a cache */
     call->scratch_bytes = sizeof(float) * (size_t)(floats * th_attention_workers(call));
     return THAW_OK;
 }

@@ -58,9 +58,14 @@ static inline int64_t th_focal_rows(int64_t width)
     return th_parts(TH_FLAT_PART, width);
 }
 
-/* attention: tokens whose scores are in memory at once, and values by which a worker's
- * memory for a head may be padded in each direction. */
-enum { TH_ATTENTION_ROWS = 96, TH_ATTENTION_PAD = 32 };
+/* attention: tokens whose scores are in memory at once for the gradient; a bound of a tile's
+ * rows and of a panel's columns; a slab of a matrix, and how much of it is used (isa/tile.h). */
+enum {
+    TH_ATTENTION_ROWS = 112,
+    TH_ATTENTION_PAD = 32,
+    TH_ATTENTION_SLAB = 272,
+    TH_ATTENTION_SLAB_USED = 256
+};
 int64_t th_attention_workers(const struct th_call *call);
 
 /* The best instruction set of this machine. In level_x86.c or level_other.c. */

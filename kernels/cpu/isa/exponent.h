@@ -79,6 +79,15 @@ TH_INLINE th_vf vf_log1p(th_vf x)
     return q * t;
 }
 
+/* log x of normal x > 0: x = 2^n (1 + f). */
+TH_INLINE th_vf vf_log(th_vf x)
+{
+    th_vi bits = (th_vi)x;
+    th_vf fraction = (th_vf)((bits & 0x007fffff) | 0x3f800000) - 1.0F;
+    th_vf n = __builtin_convertvector((bits >> 23) - 127, th_vf);
+    return vf_fma(n, vf_all(0.693147181F), vf_log1p(fraction));
+}
+
 /* 1/(1 + exp(-x)) */
 TH_INLINE th_vf vf_logistic(th_vf x)
 {
