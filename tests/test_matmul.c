@@ -110,6 +110,109 @@ static void products_are_right_and_do_not_depend_on_threads(void **state)
     }
 }
 
+/* linear_dw and bias_grad of one dy, as a plan has them. */
+struct both {
+    struct value v[4]; /* x, dy, dw, db */
+    struct th_call calls[2];
+};
+
+static struct both both_of(struct th_device *device, int64_t rows, int64_t o, int64_t i)
+{
+    struct both b = {.v = {normal(1, TH_SHAPE(rows, i)), normal(2, TH_SHAPE(rows, o)),
+                         empty(TH_F32, TH_SHAPE(o, i)), empty(TH_F32, TH_SHAPE(o))}};
+    b.calls[0] = (struct th_call){.op = TH_OP_linear_dw,
+        .device = device,
+        .in = {b.v[0].o, b.v[1].o},
+        .out = {b.v[2].o},
+        .args = {b.v[0].data, b.v[1].data, b.v[2].data}};
+    b.calls[1] = (struct th_call){.op = TH_OP_bias_grad,
+        .device = device,
+        .in = {b.v[1].o},
+        .out = {b.v[3].o},
+        .args = {b.v[1].data, b.v[3].data}};
+    return b;
+}
+
+static void run_pair(struct both *b)
+{
+    const struct th_kernel *kernel = b->calls[0].device->backend->pair_kernel;
+    struct th_call *call = &b->calls[0];
+    call->second = &b->calls[1];
+    assert_int_equal(kernel->prepare(call), THAW_OK);
+    assert_non_null(call->second);
+    struct value scratch =
+        empty(TH_F32, TH_SHAPE((int64_t)(call->scratch_bytes / sizeof(float))));
+    for (int64_t i = 0; i < count(&scratch); i++)
+        ((float *)scratch.data)[i] = NAN;
+    call->scratch = scratch.data;
+    assert_int_equal(kernel->run(call), THAW_OK);
+    kernel->release(call);
+    release(&scratch, 1);
+}
+
+/* Sums by columns of dy; the same bits with any number of threads. */
+static void check_pair(int64_t rows, int64_t o, int64_t i)
+{
+    static const int threads[] = {1, 2, 3, 8};
+    float *first = th_alloc((size_t)o, sizeof *first);
+    assert_non_null(first);
+    for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+        struct th_device *device;
+        assert_int_equal(th_device_open("cpu:avx512", threads[t], &device), THAW_OK);
+        struct both b = both_of(device, rows, o, i);
+        run_pair(&b);
+        for (int64_t c = 0; t == 0 && c < o; c++) {
+            double sum = 0, size = 0;
+            for (int64_t r = 0; r < rows; r++) {
+                sum += (double)at(&b.v[1], r * o + c);
+                size += fabs((double)at(&b.v[1], r * o + c));
+            }
+            assert_true(fabs((double)at(&b.v[3], c) - sum) <= 1e-7 * size);
+        }
+        if (t == 0)
+            memcpy(first, b.v[3].data, sizeof *first * (size_t)o);
+        assert_memory_equal(first, b.v[3].data, sizeof *first * (size_t)o);
+        release(b.v, 4);
+        th_device_close(device);
+    }
+    th_free(first);
+}
+
+static void a_bias_is_summed_while_dy_is_copied(void **state)
+{
+    (void)state;
+    struct th_device *device = NULL;
+    if (th_device_open("cpu:avx512", 1, &device) != THAW_OK)
+        skip();
+    th_device_close(device);
+    check_pair(1201, 70, 100);
+    check_pair(83, 257, 33);
+    check_pair(515, 64, 1100);
+}
+
+/* Which steps are a pair: those of one dy, wherever the second stands. */
+static void dw_and_bias_grad_of_one_dy_are_a_pair(void **state)
+{
+    (void)state;
+    struct th_device *device;
+    assert_int_equal(th_device_open("cpu", 1, &device), THAW_OK);
+    struct both b = both_of(device, 8, 8, 8);
+    struct th_pair_step steps[3] = {
+        {.call = &b.calls[0], .in = {0, 1}, .out = {2}, .partner = -1},
+        {.call = &b.calls[1], .in = {3}, .out = {4}, .partner = -1},
+        {.call = &b.calls[1], .in = {1}, .out = {5}, .partner = -1}};
+    device->backend->pair(steps, 3);
+    assert_int_equal(steps[0].partner, 2);
+    assert_int_equal(steps[2].partner, 0);
+    assert_true(steps[2].second && steps[0].early && steps[2].early);
+    assert_int_equal(steps[1].partner, -1);
+    b.calls[0].second = &b.calls[1]; /* too small: they run apart */
+    assert_int_equal(device->backend->pair_kernel->prepare(&b.calls[0]), THAW_OK);
+    assert_null(b.calls[0].second);
+    release(b.v, 4);
+    th_device_close(device);
+}
+
 static void small_products_are_left_to_others(void **state)
 {
     (void)state;
@@ -124,6 +227,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_right_and_do_not_depend_on_threads),
+        cmocka_unit_test(a_bias_is_summed_while_dy_is_copied),
+        cmocka_unit_test(dw_and_bias_grad_of_one_dy_are_a_pair),
         cmocka_unit_test(small_products_are_left_to_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,6 +157,8 @@ static const struct th_kernel *cpu_kernel(enum th_op op)
 const struct th_backend th_backend_cpu = {
     .name = "cpu",
     .kernel = cpu_kernel,
+    .pair = th_cpu_pair,
+    .pair_kernel = &th_cpu_linear_dw_db,
     .open = cpu_open,
     .close = cpu_close,
     .alloc = th_host_alloc,

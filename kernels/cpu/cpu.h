@@ -80,6 +80,8 @@ thaw_status th_cpu_run_own(const struct th_call *call);
 
 extern const struct th_kernel th_cpu_conv, th_cpu_conv_dx, th_cpu_conv_dw;
 extern const struct th_kernel th_cpu_linear, th_cpu_linear_dx, th_cpu_linear_dw;
+extern const struct th_kernel th_cpu_linear_dw_db; /* of a pair */
+void th_cpu_pair(struct th_pair_step *steps, int n);
 extern const struct th_kernel th_cpu_bn_stats, th_cpu_bn_reduce, th_cpu_bias_grad;
 extern const struct th_kernel th_cpu_sum_squares, th_cpu_reorder;
 extern const struct th_kernel th_cpu_attention, th_cpu_attention_dx;

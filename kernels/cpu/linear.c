@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns linear, linear_dx and linear_dw, matrix products on row-major memory: own kernels
- * where they are faster, else oneDNN's with weights as they are, else plain C. */
+ * where they are faster, else oneDNN's with weights as they are, else plain C; and the pairs
+ * of a linear_dw and a bias_grad that run as one. */
 #include "cpu.h"
 
 #include "mem.h"
@@ -48,17 +49,22 @@ static void linear_release(struct th_call *call)
     call->state = NULL;
 }
 
+static struct th_matmul sizes_of(const struct th_dnnl_matmul *mm)
+{
+    return (struct th_matmul){.m = mm->m,
+        .n = mm->n,
+        .k = mm->k,
+        .a_row = mm->x_transposed ? 1 : mm->k,
+        .a_k = mm->x_transposed ? mm->m : 1,
+        .b_k = mm->w_transposed ? 1 : mm->n,
+        .b_column = mm->w_transposed ? mm->k : 1};
+}
+
 static thaw_status linear_prepare(struct th_call *call)
 {
     struct th_cpu *cpu = th_cpu(call);
     struct th_dnnl_matmul mm = describe(call);
-    struct th_matmul p = {.m = mm.m,
-        .n = mm.n,
-        .k = mm.k,
-        .a_row = mm.x_transposed ? 1 : mm.k,
-        .a_k = mm.x_transposed ? mm.m : 1,
-        .b_k = mm.w_transposed ? 1 : mm.n,
-        .b_column = mm.w_transposed ? mm.k : 1};
+    struct th_matmul p = sizes_of(&mm);
     struct state *s = call->state = th_alloc(1, sizeof *s);
     if (!s)
         return THAW_E_MEMORY;
@@ -113,6 +119,8 @@ static thaw_status linear_run(const struct th_call *call)
         .bias = ptr[TH_DNNL_B],
         .c = ptr[TH_DNNL_Y],
         .scratch = call->scratch};
+    if (call->second)
+        s->own.args.sums = ((const struct th_args_bias_grad *)call->second->args)->db;
     th_matmul_run(call, &s->own);
     return THAW_OK;
 }
@@ -135,3 +143,48 @@ const struct th_kernel th_cpu_linear_dw = {
     .run = linear_run,
     .release = linear_release,
 };
+
+/* linear_dw with the bias_grad of the same dy, which is summed while it is copied. */
+static thaw_status linear_dw_db_prepare(struct th_call *call)
+{
+    struct th_cpu *cpu = th_cpu(call);
+    struct th_dnnl_matmul mm = describe(call);
+    struct th_matmul p = sizes_of(&mm);
+    if (prefers_own(cpu, &p) && cpu->isa->matmul->sums)
+        return linear_prepare(call);
+    call->second = NULL; /* they run apart */
+    return THAW_OK;
+}
+
+const struct th_kernel th_cpu_linear_dw_db = {
+    .layout = th_layout_plain,
+    .prepare = linear_dw_db_prepare,
+    .run = linear_run,
+    .release = linear_release,
+};
+
+static int bias_grad_of(const struct th_pair_step *steps, int n, int dw)
+{
+    for (int j = dw + 1; j < n; j++)
+        if (steps[j].call->op == TH_OP_bias_grad && steps[j].partner < 0 &&
+            !steps[j].alone && steps[j].in[0] == steps[dw].in[1])
+            return j;
+    return -1;
+}
+
+/* A pair runs where the first stands: all that bias_grad reads, the first reads, too. */
+void th_cpu_pair(struct th_pair_step *steps, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (steps[i].call->op != TH_OP_linear_dw || steps[i].alone)
+            continue;
+        int j = bias_grad_of(steps, n, i);
+        if (j < 0)
+            continue;
+        steps[i].partner = j;
+        steps[j].partner = i;
+        steps[j].second = true;
+        steps[i].early = steps[j].early = true;
+        steps[i].keep = steps[j].keep = true;
+    }
+}

@@ -44,7 +44,11 @@ void th_matmul_init(struct th_matmul *p, const struct th_matmul_isa *isa, int th
     share(p, th_parts(p->m, isa->rows), panels, threads);
     p->worker_floats = p->block * (p->k_part + TH_MATMUL_SKEW);
     p->n_packed = panels * isa->panel * p->k_part;
-    p->n_scratch = p->n_packed + p->row_workers * p->column_workers * p->worker_floats;
+    p->sums_at = p->n_packed + p->row_workers * p->column_workers * p->worker_floats;
+    p->sums_at = th_parts(p->sums_at, 16) * 16;
+    p->n_scratch = p->sums_at;
+    if (isa->sums)
+        p->n_scratch += th_parts(p->m, isa->rows) * 16 * 2;
 }
 
 /* The call's state begins with it. */

@@ -30,12 +30,15 @@ struct th_matmul {
     int row_workers, column_workers;
     int64_t n_packed, worker_floats,
         n_scratch; /* floats of b's panels; a worker's; all */
+    int64_t
+        sums_at; /* in scratch, doubles [m rounded up to tiles][16]; only if summed */
 };
 
 struct th_matmul_args {
     const float *a, *b, *bias; /* bias or NULL */
     float *c;                  /* rows n apart */
     float *scratch;
+    float *sums;  /* [m] of a's rows over k, where the instruction set can; or NULL */
     int64_t from; /* first k of the part */
 };
 
@@ -46,6 +49,7 @@ struct th_matmul_isa {
     int strip;       /* floats of b that are worked on at once */
     int b_rows;      /* a part of a copy of b has so many of its rows where they are
                       * contiguous; 0, or else: a panel */
+    bool sums; /* can sum a, where its columns are contiguous, while it is copied */
     void (*pack)(
         const struct th_matmul *p, const struct th_matmul_args *a, int64_t part);
     void (*multiply)(

@@ -11,10 +11,10 @@
 
 enum {
     M = TILE,
-    TILES = 4, /* in a block: of a whose columns are contiguous, 224 bytes of a row */
+    TILES = 16, /* in a block: of a whose columns are contiguous, 896 bytes of a row */
     STRIP = 1 << 18, /* floats of panels: half of a second cache of 2 MB */
     B_ROWS = 16,     /* rows of b in a part of its copy */
-    TAKEN = 32,      /* rows of a's memory that a tile takes from at once */
+    TAKEN = 16,      /* rows of a's memory that a tile takes from at once */
 };
 
 /* ---- copies of b ---- */
@@ -66,45 +66,64 @@ static void turn(
             to[k * M + r] = r < rows ? from[r * p->a_row + k] : 0;
 }
 
-/* n floats of a tile's columns, likewise. */
-static void take(const struct th_matmul *p, const float *from, int64_t n, float *to)
+/* n floats of a tile's columns, likewise. Returns their sums. */
+static th_vf take(const struct th_matmul *p, const float *from, int64_t n, float *to)
 {
-    for (int64_t k = 0; k < n; k++)
-        vf_store(to + k * M, vf_load(from + k * p->a_k));
+    th_vf sum = vf_all(0);
+    for (int64_t k = 0; k < n; k++) {
+        th_vf v = vf_load(from + k * p->a_k);
+        vf_store(to + k * M, v);
+        sum += v;
+    }
+    return sum;
 }
 
-static void take_some(
+static th_vf take_some(
     const struct th_matmul *p, const float *from, int64_t rows, int64_t n, float *to)
 {
+    float sum[TH_LANES] = {0};
     for (int64_t k = 0; k < n; k++)
-        for (int64_t r = 0; r < M; r++)
+        for (int64_t r = 0; r < M; r++) {
             to[k * M + r] = r < rows ? from[k * p->a_k + r] : 0;
+            sum[r] += to[k * M + r];
+        }
+    return vf_load(sum);
+}
+
+/* Adds a tile's sums to what there is of it after the first. */
+static void add_up(th_vf v, bool first, double *sums)
+{
+    for (int l = 0; l < TH_LANES; l++)
+        sums[l] = (double)v[l] + (first ? 0 : sums[l]);
 }
 
 /* Tiles of a block whose columns are contiguous. Rows of memory that are far apart are read
- * a few at a time by all tiles: neighbours share lines of the cache. */
+ * a few at a time by all tiles: neighbours share lines of the cache. Sums, or NULL, are
+ * [tile][TH_LANES]. */
 static void take_block(const struct th_matmul *p, const struct th_matmul_args *a,
-    int64_t row, int64_t rows, float *copy)
+    int64_t row, int64_t rows, float *copy, double *sums)
 {
     int64_t n = part_of(p, a);
     for (int64_t k = 0; k < n; k += TAKEN)
         for (int64_t r = 0; r < rows; r += M) {
             const float *from = a->a + (a->from + k) * p->a_k + row + r;
             float *to = copy + r * (n + TH_MATMUL_SKEW) + k * M;
-            if (row + r + TH_LANES <= p->m)
-                take(p, from, smaller(TAKEN, n - k), to);
-            else
-                take_some(p, from, smaller(M, rows - r), smaller(TAKEN, n - k), to);
+            int64_t some = smaller(TAKEN, n - k);
+            th_vf sum = row + r + TH_LANES <= p->m
+                            ? take(p, from, some, to)
+                            : take_some(p, from, smaller(M, rows - r), some, to);
+            if (sums)
+                add_up(sum, a->from + k == 0, sums + r / M * TH_LANES);
         }
 }
 
 /* Rows [row, row + rows) of a, in tiles; what is left of the last one is zero. */
 static void copy_block(const struct th_matmul *p, const struct th_matmul_args *a,
-    int64_t row, int64_t rows, float *copy)
+    int64_t row, int64_t rows, float *copy, double *sums)
 {
     int64_t n = part_of(p, a);
     if (p->a_k != 1) {
-        take_block(p, a, row, rows, copy);
+        take_block(p, a, row, rows, copy, sums);
         return;
     }
     for (int64_t r = 0; r < rows; r += M) {
@@ -137,12 +156,32 @@ static void product(const struct th_matmul *p, const struct th_matmul_args *a,
     TH_ISA_NAME(th_tile)(&t);
 }
 
+/* Where a block's sums are, for the one pass of the one worker that makes them; or NULL. */
+static double *sums_of(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t row, int64_t first)
+{
+    return a->sums && first == 0
+               ? (double *)(void *)(a->scratch + p->sums_at) + row / M * TH_LANES
+               : NULL;
+}
+
+/* Of a block whose last part has been summed. */
+static void put_sums(
+    const struct th_matmul_args *a, int64_t row, int64_t end, const double *sums)
+{
+    for (int64_t r = row; r < end; r++)
+        a->sums[r] = (float)sums[(r - row) / M * TH_LANES + (r - row) % M];
+}
+
 /* Rows [row, end) of a block by panels [first, last). */
 static void block(const struct th_matmul *p, const struct th_matmul_args *a,
     int64_t row, int64_t end, int64_t first, int64_t last, float *copy)
 {
     int64_t apart = part_of(p, a) + TH_MATMUL_SKEW;
-    copy_block(p, a, row, end - row, copy);
+    double *sums = sums_of(p, a, row, first);
+    copy_block(p, a, row, end - row, copy, sums);
+    if (sums && a->from + part_of(p, a) == p->k)
+        put_sums(a, row, end, sums);
     for (int64_t r = row; r < end; r += M)
         for (int64_t j = first; j < last; j++)
             product(p, a, copy + (r - row) * apart, r, j * PANEL);
@@ -166,6 +205,7 @@ const struct th_matmul_isa TH_ISA_NAME(th_matmul) = {
     .tiles = TILES,
     .strip = STRIP,
     .b_rows = B_ROWS,
+    .sums = true,
     .pack = pack,
     .multiply = worker,
 };
