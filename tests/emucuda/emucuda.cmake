@@ -7,16 +7,19 @@ list(FILTER emu_sources EXCLUDE REGEX "/test_[a-z_]+\\.c$")
 # Whole trainings run through these.
 set_source_files_properties(${emucuda}/dnn_product.c ${emucuda}/dnn_pointwise.c
   ${emucuda}/dnn_pool.c PROPERTIES COMPILE_OPTIONS "-O3")
-function(emu_library name kind)
+function(emu_library name kind interpreter)
   add_library(${name} ${kind} ${emu_sources})
   target_compile_definitions(${name} PRIVATE _GNU_SOURCE CUDNN_WARN_DEPRECATED)
   target_include_directories(${name} PUBLIC ${emucuda})
   target_include_directories(${name} SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_INCLUDE_DIR})
-  target_link_libraries(${name} PUBLIC ptx Threads::Threads m)
+  target_link_libraries(${name} PUBLIC ${interpreter} Threads::Threads m)
 endfunction()
-emu_library(emucuda STATIC)
+emu_library(emucuda STATIC ptx)
 # For programs and plugins: one device in the process, whoever asks.
-emu_library(emucuda_shared SHARED)
+emu_library(emucuda_shared SHARED ptx_unwatched)
+if(THAW_SANITIZE) # as the interpreter: the double is watched in its own tests
+  target_compile_options(emucuda_shared PRIVATE -fno-sanitize=all)
+endif()
 set_target_properties(emucuda_shared PROPERTIES OUTPUT_NAME emucuda C_VISIBILITY_PRESET default)
 target_link_options(emucuda_shared PRIVATE -Wl,-z,nodelete)
 

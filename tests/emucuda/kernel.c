@@ -9,9 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A text that was parsed: for all devices after it, too. */
+struct parsed {
+    char *text;
+    struct ptx_module *module;
+    struct parsed *next;
+};
+
 /* What a cudaLibrary_t is. */
 struct library {
-    struct ptx_module *module;
+    struct ptx_module *module; /* borrowed */
     bool live;
     int pending; /* launches that have not run */
 };
@@ -28,13 +35,13 @@ static struct {
     struct kernel **kernels;
     int n_libraries, n_kernels;
 } loaded;
+static struct parsed *parsed; /* the process's */
 
 void emu_kernels_close(void)
 {
     for (int i = 0; i < loaded.n_libraries; i++) {
         if (loaded.libraries[i]->live)
             emu_find("leak: a library of device code was not unloaded");
-        ptx_free(loaded.libraries[i]->module);
         free(loaded.libraries[i]);
     }
     for (int i = 0; i < loaded.n_kernels; i++)
@@ -45,6 +52,23 @@ void emu_kernels_close(void)
 }
 
 /* ---- libraries ---- */
+
+/* Parsing takes longer than most devices live. */
+static struct ptx_module *parse(const char *text, char *why, size_t size)
+{
+    for (const struct parsed *p = parsed; p; p = p->next)
+        if (strcmp(p->text, text) == 0)
+            return p->module;
+    struct ptx_module *module = ptx_parse(text, strlen(text), why, size);
+    struct parsed *p = module ? calloc(1, sizeof *p) : NULL;
+    if (!module)
+        return NULL;
+    if (!p || !(p->text = strdup(text)))
+        abort();
+    p->module = module;
+    p->next = parsed;
+    return (parsed = p)->module;
+}
 
 cudaError_t cudaLibraryLoadData(cudaLibrary_t *out, const void *code,
     enum cudaJitOption *jit_options, void **jit_values, unsigned n_jit,
@@ -62,7 +86,7 @@ cudaError_t cudaLibraryLoadData(cudaLibrary_t *out, const void *code,
     struct library *l = calloc(1, sizeof *l);
     if (!l)
         abort();
-    l->module = ptx_parse(code, strlen(code), why, sizeof why);
+    l->module = parse(code, why, sizeof why);
     if (!l->module) {
         free(l);
         emu_find("ptx: %s", why);

@@ -12,7 +12,62 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, FRESH = 0xFF, ZONE = 0xA5 };
+enum { PAGE = 4096, FRESH = 0xFF, ZONE = 0xA5, FRESH_BYTES = 1 << 20 };
+
+static int file_of(size_t bytes)
+{
+    int fd = memfd_create("emulated device", MFD_CLOEXEC);
+    if (fd >= 0 && ftruncate(fd, (off_t)bytes) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Fresh bytes that are there once for the whole process, so that memory of which little is
+ * used costs little. -1: cannot. */
+static int fresh_file(void)
+{
+    static int file = -1;
+    if (file >= 0 || (file = file_of(FRESH_BYTES)) < 0)
+        return file;
+    char *p = mmap(NULL, FRESH_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (p == MAP_FAILED)
+        abort();
+    memset(p, FRESH, FRESH_BYTES);
+    munmap(p, FRESH_BYTES);
+    return file;
+}
+
+/* Copies of the fresh bytes, page by page as they are written. */
+static bool map_pinned(struct emu_block *b)
+{
+    int fd = fresh_file();
+    for (size_t at = 0, n; at < b->mapped; at += n) {
+        n = b->mapped - at < FRESH_BYTES ? b->mapped - at : FRESH_BYTES;
+        if (mmap(b->view + at, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
+                0) == MAP_FAILED)
+            return false;
+    }
+    b->memory = b->view;
+    return true;
+}
+
+static bool map_device(struct emu_block *b)
+{
+    int fd = file_of(b->mapped);
+    bool good = fd >= 0 && mmap(b->view, b->mapped, PROT_NONE, MAP_SHARED | MAP_FIXED,
+                               fd, 0) != MAP_FAILED;
+    b->memory = MAP_FAILED;
+    if (good)
+        b->memory = mmap(NULL, b->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    if (b->memory == MAP_FAILED)
+        return false;
+    memset(b->memory, FRESH, b->bytes);
+    return true;
+}
 
 static bool map(struct emu_block *b)
 {
@@ -21,17 +76,7 @@ static bool map(struct emu_block *b)
         NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (b->view == MAP_FAILED)
         return false;
-    int fd = memfd_create("emulated device", MFD_CLOEXEC);
-    int access = PROT_READ | PROT_WRITE;
-    bool good = fd >= 0 && ftruncate(fd, (off_t)b->mapped) == 0 &&
-                mmap(b->view, b->mapped, b->pinned ? access : PROT_NONE,
-                    MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
-    b->memory = b->pinned ? b->view : MAP_FAILED;
-    if (good && !b->pinned)
-        b->memory = mmap(NULL, b->mapped, access, MAP_SHARED, fd, 0);
-    if (fd >= 0)
-        close(fd);
-    if (b->memory != MAP_FAILED && good)
+    if (b->pinned ? map_pinned(b) : map_device(b))
         return true;
     munmap(b->view, whole);
     return false;
@@ -51,7 +96,6 @@ static struct emu_block *block_new(size_t bytes, bool pinned)
         free(b);
         return NULL;
     }
-    memset(b->memory, FRESH, bytes);
     memset(b->memory + bytes, ZONE, b->mapped - bytes);
     emu.blocks = emu_grow(emu.blocks, emu.n_blocks, sizeof *emu.blocks);
     emu.blocks[emu.n_blocks++] = b;
@@ -84,6 +128,10 @@ void *emu_translate(const void *p, size_t bytes)
 
 static void check_zone(const struct emu_block *b, const char *when)
 {
+    const char *zone = b->memory + b->bytes;
+    size_t n = b->mapped - b->bytes; /* each byte like the one before it */
+    if (n > 0 && (unsigned char)zone[0] == ZONE && memcmp(zone, zone + 1, n - 1) == 0)
+        return;
     for (size_t i = b->bytes; i < b->mapped; i++)
         if ((unsigned char)b->memory[i] != ZONE) {
             emu_find(

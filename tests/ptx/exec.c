@@ -163,7 +163,7 @@ static void run_group(struct warp *w, int g, bool last)
         uint32_t active = guarded(w, in, group->lanes);
         if (active)
             run->kernel->seen[group->pc].reached = true;
-        run->executed += (unsigned)__builtin_popcount(active);
+        run->executed += active == ALL ? LANES : (unsigned)__builtin_popcount(active);
         if (in->kind == BRANCH) {
             branch(w, g, in, active);
             return;

@@ -12,6 +12,8 @@
 
 enum { LANES = 32, MAX_SOURCES = 6, MAX_RESULTS = 4 };
 
+static const uint32_t ALL = 0xffffffff; /* lanes */
+
 typedef uint32_t lane32 __attribute__((may_alias));
 typedef uint64_t lane64 __attribute__((may_alias));
 typedef float lane_float __attribute__((may_alias));

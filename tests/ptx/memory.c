@@ -266,11 +266,50 @@ static char *access(struct warp *w, const struct insn *in, int lane, bool writes
                                : global_at(w, lane, address, bytes, in->width, writes);
 }
 
+/* A copy of so many bytes would go through memory, and be waited for. */
+static uint64_t read_value(const char *p, int width)
+{
+    uint64_t d;
+    uint32_t r;
+    uint16_t h;
+    switch (width) {
+    case 8:
+        memcpy(&d, p, sizeof d);
+        return d;
+    case 4:
+        memcpy(&r, p, sizeof r);
+        return r;
+    case 2:
+        memcpy(&h, p, sizeof h);
+        return h;
+    default:
+        return *(const unsigned char *)p;
+    }
+}
+
+static void write_value(char *p, int width, uint64_t value)
+{
+    const uint32_t r = (uint32_t)value;
+    const uint16_t h = (uint16_t)value;
+    switch (width) {
+    case 8:
+        memcpy(p, &value, sizeof value);
+        return;
+    case 4:
+        memcpy(p, &r, sizeof r);
+        return;
+    case 2:
+        memcpy(p, &h, sizeof h);
+        return;
+    default:
+        *p = (char)value;
+    }
+}
+
 static void put(struct warp *w, const struct insn *in, int v, int lane, const char *p)
 {
     lane_unit *to = &w->units[in->result[v]];
-    uint64_t value = 0;
-    memcpy(&value, p + v * in->width, in->width);
+    uint64_t value = read_value(p + v * in->width, in->width);
     if (in->sign && in->width < 8) {
         int shift = 64 - 8 * in->width;
         value = (uint64_t)((int64_t)(value << shift) >> shift);
@@ -304,7 +343,7 @@ void ptx_store(struct warp *w, const struct insn *in, uint32_t active)
             const lane_unit *from = &w->units[in->source[1 + v]];
             uint64_t value =
                 in->wide ? ((const lane64 *)(const void *)from)[lane] : (*from)[lane];
-            memcpy(p + v * in->width, &value, in->width);
+            write_value(p + v * in->width, in->width, value);
         }
     }
 }
@@ -348,32 +387,55 @@ void ptx_load_param(struct warp *w, const struct insn *in, uint32_t active)
 
 /* ---- the end of a launch ---- */
 
+/* The interval that is being told of, and what there is to say of its end. */
+struct interval {
+    uint64_t begin, end;
+};
+
+static void tell_one(const struct run *run, const struct interval *i, bool writes)
+{
+    if (i->end > i->begin)
+        run->host->touched(run->host->context, i->begin, i->end - i->begin, writes);
+}
+
+/* n bytes more. */
+static void extend(
+    const struct run *run, struct interval *i, uint64_t at, unsigned n, bool writes)
+{
+    if (at != i->end) {
+        tell_one(run, i, writes);
+        i->begin = at;
+    }
+    i->end = at + n;
+}
+
+/* Of 64 bytes, those whose bit is set. */
+static void tell_bits(
+    const struct run *run, struct interval *i, uint64_t at, uint64_t bits, bool writes)
+{
+    while (bits) {
+        unsigned first = (unsigned)__builtin_ctzll(bits);
+        uint64_t rest = ~(bits >> first);
+        unsigned n = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+        extend(run, i, at + first, n, writes);
+        if (first + n >= 64)
+            return;
+        bits &= ~0ULL << (first + n);
+    }
+}
+
 /* Merged intervals of the bits, told as they end. */
 static void tell(const struct run *run, const struct region *r, bool writes)
 {
-    uint64_t begin = 0, end = 0;
+    struct interval i = {0};
     for (size_t p = 0; p <= r->bytes / PAGE; p++) {
         const uint64_t *bits = !r->pages[p] ? NULL
                                : writes     ? r->pages[p]->wrote
                                             : r->pages[p]->read;
-        for (size_t i = 0; bits && i < PAGE; i++) {
-            if (bits[i / 64] == 0) {
-                i += 63;
-                continue;
-            }
-            if (!(bits[i / 64] >> (i % 64) & 1))
-                continue;
-            uint64_t at = r->start + p * PAGE + i;
-            if (at != end) {
-                if (end > begin)
-                    run->host->touched(run->host->context, begin, end - begin, writes);
-                begin = at;
-            }
-            end = at + 1;
-        }
+        for (size_t k = 0; bits && k < PAGE / 64; k++)
+            tell_bits(run, &i, r->start + p * PAGE + k * 64, bits[k], writes);
     }
-    if (end > begin)
-        run->host->touched(run->host->context, begin, end - begin, writes);
+    tell_one(run, &i, writes);
 }
 
 static void release_pages(struct page **pages, size_t n)
