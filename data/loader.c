@@ -158,6 +158,38 @@ static thaw_status report_problems(struct th_loader *l, const struct th_slot *sl
         (long long)l->max_unreadable, l->first_unreadable);
 }
 
+static struct th_batch batch_of(
+    const struct th_loader *l, const struct th_slot *slot, int64_t index)
+{
+    struct th_batch b = {.n = slot->n,
+        .index = index,
+        .n_replaced = slot->n_replaced,
+        .images = slot->images,
+        .labels = slot->labels,
+        .samples = slot->samples,
+        .ids = slot->ids,
+        .occurrence = slot->occurrence,
+        .entry = slot->entry,
+        .known = slot->known,
+        .size = slot->size};
+    for (int k = 0; k < l->o.n_parts; k++)
+        b.part[k] = slot->part[k];
+    return b;
+}
+
+bool th_loader_peek(struct th_loader *l, struct th_batch *out)
+{
+    pthread_mutex_lock(&l->mutex);
+    int64_t batch = l->to_give;
+    const struct th_slot *slot = &l->slot[batch % l->n_slots];
+    bool whole = batch < l->end && l->next_batch > batch && slot->n_done == slot->n &&
+                 slot->status == THAW_OK;
+    pthread_mutex_unlock(&l->mutex);
+    if (whole)
+        *out = batch_of(l, slot, batch);
+    return whole;
+}
+
 thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
 {
     *out = (struct th_batch){0};
@@ -177,19 +209,7 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
     if (slot->status != THAW_OK)
         return th_fail(slot->status, "%s", slot->error ? slot->error : "out of memory");
     l->to_give++;
-    *out = (struct th_batch){.n = slot->n,
-        .index = batch,
-        .n_replaced = slot->n_replaced,
-        .images = slot->images,
-        .labels = slot->labels,
-        .samples = slot->samples,
-        .ids = slot->ids,
-        .occurrence = slot->occurrence,
-        .entry = slot->entry,
-        .known = slot->known,
-        .size = slot->size};
-    for (int k = 0; k < l->o.n_parts; k++)
-        out->part[k] = slot->part[k];
+    *out = batch_of(l, slot, batch);
     return THAW_OK;
 }
 

@@ -101,6 +101,10 @@ thaw_status th_loader_start(
  * and the first), THAW_E_MEMORY. */
 thaw_status th_loader_next(struct th_loader *loader, struct th_batch *out);
 
+/* Whether the batch that th_loader_next would give is whole: nothing is waited for, nor
+ * reported. It is valid until the call of th_loader_next after that one. */
+bool th_loader_peek(struct th_loader *loader, struct th_batch *out);
+
 int64_t th_loader_n_batches(const struct th_loader *loader);    /* an epoch */
 int64_t th_loader_max_batch(const struct th_loader *loader);    /* images, at most */
 int64_t th_loader_n_unreadable(const struct th_loader *loader); /* so far */

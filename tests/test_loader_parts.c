@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The loader over JPEGs, which it decodes in part: its inputs are those of whole files. */
+ * The loader over JPEGs, which it decodes in part: its inputs are those of whole files; and
+ * what it has ready, seen before it is given. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -97,10 +99,48 @@ static void inputs_from_parts_equal_inputs_from_whole_files(void **state)
     th_dataset_close(&d);
 }
 
+/* The next batch is looked at while the one before it is in use; none is there at the end. */
+static void a_whole_batch_is_seen_before_it_is_given(void **state)
+{
+    (void)state;
+    struct th_dataset d = open_jpegs();
+    const struct th_loader_options o = {
+        .batch = 3, .seed = 7, .preprocess = th_preprocess_imagenet(SIDE)};
+    struct th_loader *loader;
+    assert_int_equal(th_loader_open(&d, &o, &loader), THAW_OK);
+    for (int64_t epoch = 0; epoch < 2; epoch++) {
+        struct th_batch seen, again;
+        assert_int_equal(th_loader_start(loader, epoch, 1), THAW_OK);
+        struct th_batch b = next_ok(loader);
+        for (int64_t k = 2; k < th_loader_n_batches(loader); k++) {
+            float first = b.images[0];
+            while (!th_loader_peek(loader, &seen))
+                sched_yield();
+            assert_true(th_loader_peek(loader, &again) && again.images == seen.images);
+            assert_true(b.images != seen.images && b.images[0] == first);
+            assert_int_equal(seen.index, k);
+            float sum = 0, given = 0;
+            for (int64_t i = 0; i < seen.n * 3 * SIDE * SIDE; i++)
+                sum += seen.images[i];
+            b = next_ok(loader);
+            for (int64_t i = 0; i < b.n * 3 * SIDE * SIDE; i++)
+                given += b.images[i];
+            assert_int_equal(b.index, k);
+            assert_int_equal(b.n, seen.n);
+            assert_true(b.images == seen.images && given == sum);
+        }
+        assert_false(th_loader_peek(loader, &seen));
+        assert_int_equal(next_ok(loader).n, 0);
+    }
+    th_loader_close(loader);
+    th_dataset_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inputs_from_parts_equal_inputs_from_whole_files),
+        cmocka_unit_test(a_whole_batch_is_seen_before_it_is_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
