@@ -127,6 +127,11 @@ thaw_status th_device_open(const char *asked, int threads, struct th_device **ou
     return status;
 }
 
+thaw_status th_device_wait(struct th_device *device)
+{
+    return device->backend->wait ? device->backend->wait(device) : THAW_OK;
+}
+
 void th_device_close(struct th_device *device)
 {
     if (device == NULL)

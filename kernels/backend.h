@@ -112,6 +112,7 @@ struct th_backend {
     const struct th_kernel *pair_kernel;
     thaw_status (*open)(struct th_device *device);
     void (*close)(struct th_device *device);
+    thaw_status (*wait)(struct th_device *device); /* NULL: nothing to wait for */
     /* Page-aligned, zeroed; NULL with a sentence on failure. */
     void *(*alloc)(struct th_device *device, size_t bytes);
     void (*free)(struct th_device *device, void *p, size_t bytes);
@@ -119,6 +120,13 @@ struct th_backend {
         struct th_device *device, void *dst, const void *host, size_t bytes);
     thaw_status (*download)(
         struct th_device *device, void *host, const void *src, size_t bytes);
+    /* send: host bytes go to the device beside what runs, into memory of the device's own;
+     * one lot at a time, a later one in the place of an earlier one that nobody took. *sent
+     * false: there is no room. take: they go to dst, as if uploaded now; THAW_E_USAGE where so
+     * many bytes were not sent. NULL members: no such way. */
+    thaw_status (*send)(
+        struct th_device *device, const void *host, size_t bytes, bool *sent);
+    thaw_status (*take)(struct th_device *device, void *dst, size_t bytes);
     /* What is enqueued between `record` and `recorded` does not run, but becomes a recording
      * that `replay` enqueues, any number of times: the same kernels on the same arguments.
      * `recorded` with NULL gives it up. NULL members: cannot. */
@@ -169,6 +177,9 @@ extern const struct th_backend th_backend_ref, th_backend_far, th_backend_cpu;
  * precision that the device does not have; THAW_E_FAIL where there is no such device. */
 thaw_status th_device_open(const char *name, int threads, struct th_device **out);
 void th_device_close(struct th_device *device); /* NULL is fine */
+/* Until all that was enqueued is done, with the error of what failed and nobody has heard of:
+ * closing could not say it. */
+thaw_status th_device_wait(struct th_device *device);
 
 /* Bytes that an operand occupies: blocked or not, the element count is the same. */
 size_t th_operand_bytes(const struct th_operand *o);

@@ -237,14 +237,41 @@ bool th_plan_has(const struct th_plan *p, const char *name)
     return port(p, name, true) >= 0 || port(p, name, false) >= 0;
 }
 
+static thaw_status input(const struct th_plan *p, const char *name, int *value)
+{
+    *value = port(p, name, true);
+    return *value >= 0 ? THAW_OK
+                       : th_fail(THAW_E_USAGE, "this plan has no input '%s'", name);
+}
+
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host)
 {
-    int v = port(p, name, true);
-    if (v < 0)
-        return th_fail(THAW_E_USAGE, "this plan has no input '%s'", name);
     struct th_device *device = p->store->device;
+    int v;
+    TRY(input(p, name, &v));
     take_arena(p);
     return device->backend->upload(device, address(p, v), host, p->places[v].bytes);
+}
+
+thaw_status th_plan_send(
+    struct th_plan *p, const char *name, const void *host, bool *sent)
+{
+    struct th_device *device = p->store->device;
+    int v;
+    *sent = false;
+    TRY(input(p, name, &v));
+    return device->backend->send
+               ? device->backend->send(device, host, p->places[v].bytes, sent)
+               : THAW_OK;
+}
+
+thaw_status th_plan_take(struct th_plan *p, const char *name)
+{
+    struct th_device *device = p->store->device;
+    int v;
+    TRY(input(p, name, &v));
+    take_arena(p);
+    return device->backend->take(device, address(p, v), p->places[v].bytes);
 }
 
 thaw_status th_plan_get(struct th_plan *p, const char *name, void *host)

@@ -104,6 +104,12 @@ void th_plan_free(struct th_plan *p);
 bool th_plan_has(const struct th_plan *p, const char *name);
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host);
 thaw_status th_plan_get(struct th_plan *p, const char *name, void *host);
+/* While a run is under way: an input of the next one sets out for the device. *sent false: the
+ * device has no way or no room for it, and th_plan_set is left. What was sent becomes the input
+ * by th_plan_take, in the place of th_plan_set. One input at a time. */
+thaw_status th_plan_send(
+    struct th_plan *p, const char *name, const void *host, bool *sent);
+thaw_status th_plan_take(struct th_plan *p, const char *name);
 thaw_status th_plan_run(struct th_plan *p);
 /* Calls `after` (NULL: not) after each step that ran. */
 thaw_status th_plan_run_watched(

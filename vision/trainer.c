@@ -313,6 +313,8 @@ thaw_status thaw_trainer_run(thaw_trainer *t, thaw_result *result)
 {
     *result = (thaw_result){0};
     thaw_status status = run(t, result);
+    if (status == THAW_OK)
+        status = th_device_wait(t->net.device);
     return status == THAW_E_DIVERGED ? diverged(t) : status;
 }
 

@@ -63,6 +63,7 @@ struct thaw_trainer {
     struct th_reader reader; /* of a detector; else zero */
     float *weight;           /* [batch], of a detector's loss */
     struct th_mixer mixer;
+    int64_t sent; /* the epoch's batch whose images were sent ahead; -1: none */
 
     /* Validation, on the network's values or on `shadow`. */
     struct th_store shadow; /* EMA's copy; device NULL: none */

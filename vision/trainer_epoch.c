@@ -59,6 +59,8 @@ static thaw_status set_images(struct thaw_trainer *t, const struct th_train_plan
     const struct th_batch *b, const float *images, bool *again)
 {
     *again = false;
+    if (!p->above && b->index == t->sent)
+        return th_plan_take(p->plan, "image");
     if (!p->above)
         return th_plan_set(p->plan, "image", images);
     TRY(th_cut_run(&t->cut, b, images, &t->events, again));
@@ -124,6 +126,23 @@ static thaw_status set_inputs(struct thaw_trainer *t, const struct th_train_plan
         return THAW_OK;
     make_keys(t, b);
     return th_plan_set(plan, "keys", t->keys);
+}
+
+/* While the device works: the images of the next batch, where they are ready and nothing is
+ * mixed into them. */
+static thaw_status send_next(struct thaw_trainer *t)
+{
+    struct th_batch next;
+    bool sent;
+    t->sent = -1;
+    if (t->mixer.images || !th_loader_peek(t->loader, &next))
+        return THAW_OK;
+    const struct th_train_plan *p = plan_for(t, next.n);
+    if (!p || p->above)
+        return THAW_OK;
+    TRY(th_plan_send(p->plan, "image", next.images, &sent));
+    t->sent = sent ? next.index : -1;
+    return THAW_OK;
 }
 
 /* The scalars' state on the device; absent where nothing is updated. */
@@ -208,6 +227,7 @@ static thaw_status run_batch(
         return THAW_OK;
     TRY(put_scalars(t, g, t->update ? weight : 1, 1));
     TRY(th_plan_run(p->plan));
+    TRY(send_next(t));
     TRY(th_plan_get(p->plan, "loss", &loss));
     TRY(get_skipped(t, (double)loss, &g->skipped));
     g->batches++;
@@ -278,6 +298,7 @@ thaw_status th_trainer_steps(struct thaw_trainer *t)
     if (t->step_limit && t->step_limit < steps)
         steps = t->step_limit;
     bool more = t->at.step < steps;
+    t->sent = -1;
     t->train_seconds = 0;
     t->timed_images = t->timed_steps = 0;
     if (t->cut.cache)

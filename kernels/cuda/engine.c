@@ -78,16 +78,28 @@ static thaw_status open_libraries(struct th_cuda *cuda, int number)
     TRY(check_blas(cublasLtCreate(&cuda->blas), "opening cuBLASLt"));
     TRY(th_cudnn_present(cuda->dnn, &cuda->target));
     TRY(th_cuda_kernels_open(cuda));
-    TRY(th_cuda_slots_open(cuda));
+    TRY(th_cuda_ring_open(&cuda->ring, TH_CUDA_SLOTS, cuda->stream));
+    TRY(th_cuda_ahead_open(cuda));
     return describe(cuda, number);
+}
+
+static thaw_status cuda_wait(struct th_device *device)
+{
+    const struct th_cuda *cuda = th_cuda(device);
+    const char *what = "work on the device";
+    TRY(th_cuda_check(cudaStreamSynchronize(cuda->ahead.stream), what));
+    return th_cuda_check(cudaStreamSynchronize(cuda->stream), what);
 }
 
 static void cuda_close(struct th_device *device)
 {
     struct th_cuda *cuda = th_cuda(device);
+    if (cuda->ahead.stream)
+        cudaStreamSynchronize(cuda->ahead.stream);
     if (cuda->stream)
         cudaStreamSynchronize(cuda->stream);
-    th_cuda_slots_close(cuda);
+    th_cuda_ahead_close(cuda);
+    th_cuda_ring_close(&cuda->ring);
     th_cuda_kernels_close(cuda);
     th_cudnn_forget(&cuda->target);
     if (cuda->blas)
@@ -180,10 +192,11 @@ static thaw_status cuda_open(struct th_device *device);
 /* All but what the precision decides. */
 #define CUDA                                                                           \
     .name = "cuda", .pair = cuda_pair, .pair_kernel = &th_cuda_pair_kernel,            \
-    .open = cuda_open, .close = cuda_close, .alloc = th_cuda_alloc,                    \
+    .open = cuda_open, .close = cuda_close, .wait = cuda_wait, .alloc = th_cuda_alloc, \
     .free = th_cuda_free, .upload = th_cuda_upload, .download = th_cuda_download,      \
-    .record = th_cuda_record, .recorded = th_cuda_recorded, .replay = th_cuda_replay,  \
-    .forget = th_cuda_forget, .describe = cuda_describe
+    .send = th_cuda_send, .take = th_cuda_take, .record = th_cuda_record,              \
+    .recorded = th_cuda_recorded, .replay = th_cuda_replay, .forget = th_cuda_forget,  \
+    .describe = cuda_describe
 
 static const struct th_backend backend = {CUDA, .kernel = cuda_kernel};
 static const struct th_backend half_backend = {

@@ -2,7 +2,8 @@
  * The device "cuda:N": its state, and what the engine's files share.
  *
  * Invariants: one host thread; work is enqueued on one stream, in the order of the calls, so
- * that memory needs no events between steps; nothing but `download` (and opening, closing,
+ * that memory needs no events between steps; only what is sent ahead goes by a second stream,
+ * into memory that nothing else touches; nothing but `download` (and opening, closing,
  * alloc, free) waits for the device; running a step allocates no device memory. */
 #ifndef TH_CUDA_ENGINE_H
 #define TH_CUDA_ENGINE_H
@@ -14,12 +15,30 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
-/* Pinned memory for copies, used in turn; a slot is free again when its event is done. */
+/* Pinned memory for the copies of one stream, used in turn; a slot is free again when its event
+ * is done. */
 enum { TH_CUDA_SLOTS = 4, TH_CUDA_SLOT_BYTES = 4 << 20, TH_CUDA_LIBRARIES = 32 };
 struct th_cuda_slot {
     void *p;
     cudaEvent_t free;
     bool used;
+};
+struct th_cuda_ring {
+    cudaStream_t stream; /* borrowed */
+    struct th_cuda_slot slots[TH_CUDA_SLOTS];
+    int n, next;
+};
+
+/* What is sent ahead (ahead.c). */
+struct th_cuda_ahead {
+    cudaStream_t stream;
+    struct th_cuda_ring ring;
+    cudaEvent_t arrived; /* on this stream: all of it is on the device */
+    cudaEvent_t copied;  /* on the other: what was taken last is where it was wanted */
+    void *p;             /* room bytes of device memory */
+    size_t room, bytes;  /* bytes: sent and not taken */
+    size_t refused;      /* so many the device has no memory for; 0: not known */
+    bool taken;          /* copied has been recorded */
 };
 
 struct th_cuda {
@@ -32,8 +51,8 @@ struct th_cuda {
     cudaLibrary_t libraries[TH_CUDA_LIBRARIES]; /* of our kernels */
     int n_libraries;
     cudaKernel_t kernels[TH_K_COUNT];
-    struct th_cuda_slot slots[TH_CUDA_SLOTS];
-    int next; /* slot */
+    struct th_cuda_ring ring;
+    struct th_cuda_ahead ahead;
     char text[320];
 };
 
@@ -52,14 +71,25 @@ thaw_status th_cuda_upload(
     struct th_device *device, void *dst, const void *host, size_t bytes);
 thaw_status th_cuda_download(
     struct th_device *device, void *host, const void *src, size_t bytes);
+/* ... (ahead.c). */
+thaw_status th_cuda_send(
+    struct th_device *device, const void *host, size_t bytes, bool *sent);
+thaw_status th_cuda_take(struct th_device *device, void *dst, size_t bytes);
 /* ... (record.c). */
 thaw_status th_cuda_record(struct th_device *device);
 thaw_status th_cuda_recorded(struct th_device *device, void **recording);
 thaw_status th_cuda_replay(struct th_device *device, void *recording);
 void th_cuda_forget(struct th_device *device, void *recording);
 
-thaw_status th_cuda_slots_open(struct th_cuda *cuda);
-void th_cuda_slots_close(struct th_cuda *cuda);
+/* n slots. */
+thaw_status th_cuda_ring_open(struct th_cuda_ring *ring, int n, cudaStream_t stream);
+void th_cuda_ring_close(struct th_cuda_ring *ring);
+/* Returns when the host's bytes are in pinned memory. */
+thaw_status th_cuda_ring_put(
+    struct th_cuda_ring *ring, void *dst, const void *host, size_t bytes);
+
+thaw_status th_cuda_ahead_open(struct th_cuda *cuda);
+void th_cuda_ahead_close(struct th_cuda *cuda);
 
 /* Own kernels (launch.c). */
 thaw_status th_cuda_kernels_open(struct th_cuda *cuda);

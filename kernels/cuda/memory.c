@@ -31,10 +31,11 @@ void th_cuda_free(struct th_device *device, void *p, size_t bytes)
         cudaFree(p); /* waits for the device */
 }
 
-thaw_status th_cuda_slots_open(struct th_cuda *cuda)
+thaw_status th_cuda_ring_open(struct th_cuda_ring *ring, int n, cudaStream_t stream)
 {
-    for (int i = 0; i < TH_CUDA_SLOTS; i++) {
-        struct th_cuda_slot *s = &cuda->slots[i];
+    ring->stream = stream;
+    for (ring->n = 0; ring->n < n; ring->n++) {
+        struct th_cuda_slot *s = &ring->slots[ring->n];
         TRY(th_cuda_check(
             cudaMallocHost(&s->p, TH_CUDA_SLOT_BYTES), "pinned memory for copies"));
         TRY(th_cuda_check(
@@ -43,10 +44,10 @@ thaw_status th_cuda_slots_open(struct th_cuda *cuda)
     return THAW_OK;
 }
 
-void th_cuda_slots_close(struct th_cuda *cuda)
+void th_cuda_ring_close(struct th_cuda_ring *ring)
 {
     for (int i = 0; i < TH_CUDA_SLOTS; i++) {
-        struct th_cuda_slot *s = &cuda->slots[i];
+        struct th_cuda_slot *s = &ring->slots[i];
         if (s->free)
             cudaEventDestroy(s->free);
         if (s->p)
@@ -55,10 +56,10 @@ void th_cuda_slots_close(struct th_cuda *cuda)
 }
 
 /* The next slot, when no copy reads it any more. */
-static thaw_status take(struct th_cuda *cuda, struct th_cuda_slot **out)
+static thaw_status next_slot(struct th_cuda_ring *ring, struct th_cuda_slot **out)
 {
-    struct th_cuda_slot *s = &cuda->slots[cuda->next];
-    cuda->next = (cuda->next + 1) % TH_CUDA_SLOTS;
+    struct th_cuda_slot *s = &ring->slots[ring->next];
+    ring->next = (ring->next + 1) % ring->n;
     *out = s;
     if (!s->used)
         return THAW_OK;
@@ -69,22 +70,27 @@ static thaw_status take(struct th_cuda *cuda, struct th_cuda_slot **out)
     return th_cuda_check(state, "work on the device");
 }
 
-thaw_status th_cuda_upload(
-    struct th_device *device, void *dst, const void *host, size_t bytes)
+thaw_status th_cuda_ring_put(
+    struct th_cuda_ring *ring, void *dst, const void *host, size_t bytes)
 {
-    struct th_cuda *cuda = th_cuda(device);
     for (size_t at = 0, n; at < bytes; at += n) {
         struct th_cuda_slot *s = NULL;
         n = bytes - at < TH_CUDA_SLOT_BYTES ? bytes - at : TH_CUDA_SLOT_BYTES;
-        TRY(take(cuda, &s));
+        TRY(next_slot(ring, &s));
         memcpy(s->p, (const char *)host + at, n);
         TRY(th_cuda_check(cudaMemcpyAsync((char *)dst + at, s->p, n,
-                              cudaMemcpyHostToDevice, cuda->stream),
+                              cudaMemcpyHostToDevice, ring->stream),
             "a copy to the device"));
-        TRY(th_cuda_check(cudaEventRecord(s->free, cuda->stream), "an event"));
+        TRY(th_cuda_check(cudaEventRecord(s->free, ring->stream), "an event"));
         s->used = true;
     }
     return THAW_OK;
+}
+
+thaw_status th_cuda_upload(
+    struct th_device *device, void *dst, const void *host, size_t bytes)
+{
+    return th_cuda_ring_put(&th_cuda(device)->ring, dst, host, bytes);
 }
 
 thaw_status th_cuda_download(
@@ -94,7 +100,7 @@ thaw_status th_cuda_download(
     for (size_t at = 0, n; at < bytes; at += n) {
         struct th_cuda_slot *s = NULL;
         n = bytes - at < TH_CUDA_SLOT_BYTES ? bytes - at : TH_CUDA_SLOT_BYTES;
-        TRY(take(cuda, &s));
+        TRY(next_slot(&cuda->ring, &s));
         TRY(th_cuda_check(cudaMemcpyAsync(s->p, (const char *)src + at, n,
                               cudaMemcpyDeviceToHost, cuda->stream),
             "a copy from the device"));

@@ -111,6 +111,8 @@ struct emu_device {
     struct emu_counters counters;
     int fail_in[EMU_CLASSES];
     bool failed;
+    int forget_in[EMU_WAITS];
+    bool forgotten;
 };
 extern struct emu_device emu;
 
@@ -122,6 +124,7 @@ void *emu_grow(void *array, int n, size_t size); /* room for one more */
 cudaError_t emu_enter(enum emu_class class, const char *name);
 cudaError_t emu_visit(const char *name); /* of a call that is never asked to fail */
 bool emu_fails(enum emu_class class);    /* whether this is the call that is asked to */
+bool emu_forgets(enum emu_wait wait);    /* whether this is the wait that is left out */
 cudaError_t emu_return(cudaError_t error); /* keeps it for cudaGetLastError */
 
 /* memory.c */

@@ -80,8 +80,17 @@ enum emu_class {
     EMU_CLASSES
 };
 void emu_fail(enum emu_class class, int n);
+/* How many calls of the class are left until that one. */
+int emu_fails_in(enum emu_class class);
 /* Whether the failure that was asked for has happened. */
 bool emu_failed(void);
+
+/* The n-th wait for an event from now on, of a stream or of the host, is left out, as if its
+ * caller had forgotten it: a planted mistake. 0: none. */
+enum emu_wait { EMU_STREAM_WAIT, EMU_HOST_WAIT, EMU_WAITS };
+void emu_forget(enum emu_wait wait, int n);
+/* Whether the wait that was to be left out has been. */
+bool emu_forgotten(void);
 
 int emu_findings(void);
 const char *emu_finding(int i);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns failures: those that are asked for, and those that stay. */
+ * Owns failures, those that are asked for and those that stay, and waits that are left out. */
 #include "emu.h"
 
 #include <string.h>
@@ -11,9 +11,33 @@ void emu_fail(enum emu_class class, int n)
     emu.failed = false;
 }
 
+int emu_fails_in(enum emu_class class)
+{
+    return emu.fail_in[class];
+}
+
 bool emu_failed(void)
 {
     return emu.failed;
+}
+
+void emu_forget(enum emu_wait wait, int n)
+{
+    memset(emu.forget_in, 0, sizeof emu.forget_in);
+    emu.forget_in[wait] = n;
+    emu.forgotten = false;
+}
+
+bool emu_forgotten(void)
+{
+    return emu.forgotten;
+}
+
+bool emu_forgets(enum emu_wait wait)
+{
+    bool now = emu.forget_in[wait] > 0 && --emu.forget_in[wait] == 0;
+    emu.forgotten = emu.forgotten || now;
+    return now;
 }
 
 static cudaError_t error_of(enum emu_class class)
