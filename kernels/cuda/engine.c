@@ -170,16 +170,6 @@ static const struct th_kernel *cuda_kernel(enum th_op op)
     return op == TH_OP_batchnorm ? NULL : &th_hosted_kernel; /* int8's */
 }
 
-/* Statistics of a batch by kernels of ours: cuDNN's graph of them keeps 1 / sqrt(var + eps)
- * in the place of the variance, which bn_update wants. */
-static void cuda_pair(struct th_pair_step *steps, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (steps[i].call->op == TH_OP_bn_stats || steps[i].call->op == TH_OP_bn_reduce)
-            steps[i].alone = true;
-    th_cuda_group_steps(steps, n);
-}
-
 /* cuDNN has attention in bf16. */
 static const struct th_kernel *half_kernel(enum th_op op)
 {
@@ -191,7 +181,7 @@ static thaw_status cuda_open(struct th_device *device);
 
 /* All but what the precision decides. */
 #define CUDA                                                                           \
-    .name = "cuda", .pair = cuda_pair, .pair_kernel = &th_cuda_pair_kernel,            \
+    .name = "cuda", .pair = th_cuda_pair_steps, .pair_kernel = &th_cuda_pair_kernel,   \
     .open = cuda_open, .close = cuda_close, .wait = cuda_wait, .alloc = th_cuda_alloc, \
     .free = th_cuda_free, .upload = th_cuda_upload, .download = th_cuda_download,      \
     .send = th_cuda_send, .take = th_cuda_take, .record = th_cuda_record,              \

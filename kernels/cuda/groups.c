@@ -107,6 +107,14 @@ void th_cuda_group_steps(struct th_pair_step *steps, int n)
                 find_partner(steps, n, i, &pairs[p]);
 }
 
+void th_cuda_pair_steps(struct th_pair_step *steps, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (steps[i].call->op == TH_OP_bn_stats || steps[i].call->op == TH_OP_bn_reduce)
+            steps[i].alone = true;
+    th_cuda_group_steps(steps, n);
+}
+
 bool th_cuda_group_of(
     const struct th_pair_step *steps, int i, struct th_cuda_group *group)
 {

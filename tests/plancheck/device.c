@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the device that plans are made for: the CUDA engine's layouts, memory that nobody
+ * Owns the device that plans are made for: the CUDA engine's layouts and pairs, memory that nobody
  * touches, and no kernel that runs. */
 #include "calls.h"
 
@@ -15,6 +15,14 @@ static thaw_status run(const struct th_call *call)
     (void)call;
     return refuse();
 }
+
+static thaw_status prepare_pair(struct th_call *call)
+{
+    (void)call;
+    return THAW_OK;
+}
+
+static const struct th_kernel pair_kernel = {.prepare = prepare_pair, .run = run};
 
 static const struct th_kernel *kernel(enum th_op op)
 {
@@ -74,6 +82,8 @@ static const char *describe(struct th_device *device)
 
 static const struct th_backend backend = {.name = "plancheck",
     .kernel = kernel,
+    .pair = th_cuda_pair_steps,
+    .pair_kernel = &pair_kernel,
     .open = open,
     .close = close,
     .alloc = alloc,

@@ -8,15 +8,13 @@
  *
  * Bytes: each operand once; activations 2 bytes a value, optimizer steps fp32; what lies
  * between two steps that run as one, not at all. What is derived from frozen tensors is no
- * part of a step. BatchNorms on batch statistics are two launches of ours, as the engine has it. */
+ * part of a step. Pairs are the planner's, which asks the engine. */
 #include "calls.h"
 
-#include "mem.h"
 #include "pass.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { H100, A100, DEVICES };
 static const struct {
@@ -29,47 +27,39 @@ struct cost {
     double macs, bytes, seconds[DEVICES];
 };
 
+/* What lies between the two of a pair is nowhere. */
 static double operand_bytes(const struct th_plan *p, int value)
 {
-    return value < 0 ? 0 : (double)p->places[value].bytes;
+    return value < 0 || p->places[value].nowhere ? 0 : (double)p->places[value].bytes;
 }
 
-/* Of one step, in fp32, without the value `between`. */
-static double bytes_of(const struct th_plan *p, int step, int between)
+/* Of one step, in fp32. */
+static double bytes_of(const struct th_plan *p, int step)
 {
     const struct th_step *s = &p->steps[step];
     double bytes = 0;
     for (int k = 0; k < TH_MAX_IN; k++)
-        if (s->in[k] != between)
-            bytes += operand_bytes(p, s->in[k]);
+        bytes += operand_bytes(p, s->in[k]);
     for (int k = 0; k < TH_MAX_OUT; k++)
-        if (s->out[k] != between)
-            bytes += operand_bytes(p, s->out[k]);
+        bytes += operand_bytes(p, s->out[k]);
     return bytes;
 }
 
-/* What the second of a pair gets from the first, where nobody else reads it; -2. */
-static int value_between(const struct th_plan *p, const struct th_pair_step *s, int i)
-{
-    for (int k = 0; s[i].partner >= 0 && !s[i].keep && k < TH_MAX_OUT; k++)
-        for (int j = 0; j < TH_MAX_IN; j++)
-            if (p->steps[i].out[k] >= 0 &&
-                p->steps[i].out[k] == p->steps[s[i].partner].in[j])
-                return p->steps[i].out[k];
-    return -2;
-}
-
-static void add_launch(
-    struct cost *c, const struct th_plan *p, const struct th_pair_step *s, int i)
+static double macs_of(const struct th_plan *p, int step)
 {
     struct th_step_info info;
-    int between = value_between(p, s, i);
-    th_plan_step(p, i, &info);
-    double macs = (double)info.macs, bytes = bytes_of(p, i, between);
-    if (s[i].partner >= 0) {
-        th_plan_step(p, s[i].partner, &info);
-        macs += (double)info.macs;
-        bytes += bytes_of(p, s[i].partner, between);
+    th_plan_step(p, step, &info);
+    return (double)info.macs;
+}
+
+/* Of what runs in place i: that step, or a pair. */
+static void add_launch(struct cost *c, const struct th_plan *p, int i)
+{
+    int other = p->steps[i].partner;
+    double macs = macs_of(p, i), bytes = bytes_of(p, i);
+    if (other >= 0) {
+        macs += macs_of(p, other);
+        bytes += bytes_of(p, other);
     }
     bytes *= p->steps[i].phase == TH_COMMIT ? 1 : 0.5;
     c->launches++;
@@ -85,21 +75,9 @@ static void add_launch(
 static thaw_status add_up(void *context, const struct th_plan *p)
 {
     struct cost *c = context;
-    struct th_pair_step *s = plan_steps(p);
-    if (!s)
-        return THAW_E_MEMORY;
-    for (int i = 0; i < p->n_steps; i++) {
-        bool batch =
-            s[i].call->op == TH_OP_bn_stats || s[i].call->op == TH_OP_bn_reduce;
-        if (batch && s[i].partner >= 0) { /* apart: see the engine */
-            s[s[i].partner].partner = -1;
-            s[s[i].partner].second = false;
-            s[i].partner = -1;
-        }
-        if (!s[i].second && (!p->steps[i].derived || p->steps[i].moves))
-            add_launch(c, p, s, i);
-    }
-    th_free(s);
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].runs_at == i && (!p->steps[i].derived || p->steps[i].moves))
+            add_launch(c, p, i);
     return THAW_OK;
 }
 
