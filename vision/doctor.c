@@ -10,7 +10,6 @@
 #include "recipe.h"
 #include "report.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,76 +24,62 @@ struct findings {
     struct th_timed_step steps[TH_TIMED_STEPS];
 };
 
-struct lines {
-    void (*write)(void *context, const char *text);
-    void *context;
-};
-
 /* ---- Lines ---- */
 
-static void put(const struct lines *l, const char *fmt, ...) TH_PRINTF(2, 3);
-static void put(const struct lines *l, const char *fmt, ...)
+static void put_machine(const struct th_lines *l, const struct th_machine *m)
 {
-    char line[640];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    l->write(l->context, line);
-}
-
-static void put_machine(const struct lines *l, const struct th_machine *m)
-{
-    put(l, "thaw     %s", thaw_version());
-    put(l, "machine  %s, %ld cores, %.1f GB", m->cpu, m->cores, m->memory / 1e9);
-    put(l, "system   %s", m->system);
-    put(l, "cpu      %s", *m->features ? m->features : "its features are not known");
-    put(l, "with     %s", m->libraries);
-    put(l, "device   %s", m->device);
+    th_line(l, "thaw     %s", thaw_version());
+    th_line(l, "machine  %s, %ld cores, %.1f GB", m->cpu, m->cores, m->memory / 1e9);
+    th_line(l, "system   %s", m->system);
+    th_line(
+        l, "cpu      %s", *m->features ? m->features : "its features are not known");
+    th_line(l, "with     %s", m->libraries);
+    th_line(l, "device   %s", m->device);
     if (*m->cpu_engine)
-        put(l, "beside   %s", m->cpu_engine);
+        th_line(l, "beside   %s", m->cpu_engine);
     if (*m->cuda)
-        put(l, "%s   %s", m->has_cuda ? "beside" : "absent", m->cuda);
-    put(l,
+        th_line(l, "%s   %s", m->has_cuda ? "beside" : "absent", m->cuda);
+    th_line(l,
         "speed    matrix product %.0f GF/s (one thread %.0f), memory %.1f GB/s "
         "(one thread %.1f)",
         2 * m->macs / 1e9, 2 * m->macs_one / 1e9, m->bytes / 1e9, m->bytes_one / 1e9);
 }
 
-static void put_ops(const struct lines *l, const struct th_check *c)
+static void put_ops(const struct th_lines *l, const struct th_check *c)
 {
-    put(l, "op                runs  worst error    bound");
+    th_line(l, "op                runs  worst error    bound");
     for (int op = 0; op < TH_OP_COUNT; op++) {
         const struct th_check_row *row = &c->row[op];
         const char *name = th_op_rule((enum th_op)op)->name;
         if (row->failed)
-            put(l, "%-16s %5d  %11.2g %8.0e  FAILED %d: %s", name, row->cases,
+            th_line(l, "%-16s %5d  %11.2g %8.0e  FAILED %d: %s", name, row->cases,
                 row->worst, row->bound, row->failed, row->why);
         else if (row->cases)
-            put(l, "%-16s %5d  %11.2g %8.0e  ok", name, row->cases, row->worst,
+            th_line(l, "%-16s %5d  %11.2g %8.0e  ok", name, row->cases, row->worst,
                 row->bound);
     }
-    put(l, "%d ops in %d runs, %d FAILED%s", c->n_ops, c->cases, c->n_failed,
+    th_line(l, "%d ops in %d runs, %d FAILED%s", c->n_ops, c->cases, c->n_failed,
         c->left_out ? "; no time was left for some cases" : "");
 }
 
-static void put_steps(const struct lines *l, const struct th_timed_step *steps, int n)
+static void put_steps(
+    const struct th_lines *l, const struct th_timed_step *steps, int n)
 {
-    put(l, "training step          input batch trains                   time   "
-           "images/s    arena");
+    th_line(l, "training step          input batch trains                   time   "
+               "images/s    arena");
     for (int i = 0; i < n; i++) {
         const struct th_timed_step *s = &steps[i];
         char bytes[32];
         if (*s->why)
-            put(l, "%-22s %5d %5d %-18s FAILED: %s", s->network, s->size, s->batch,
+            th_line(l, "%-22s %5d %5d %-18s FAILED: %s", s->network, s->size, s->batch,
                 s->thaw, s->why);
         else
-            put(l, "%-22s %5d %5d %-18s %7.1f ms %10.1f %8s", s->network, s->size,
+            th_line(l, "%-22s %5d %5d %-18s %7.1f ms %10.1f %8s", s->network, s->size,
                 s->batch, s->thaw, 1e3 * s->seconds, s->batch / s->seconds,
                 th_text_bytes((double)s->arena_bytes, bytes, sizeof bytes));
     }
     if (n < TH_TIMED_STEPS)
-        put(l, "no time was left for %d steps", TH_TIMED_STEPS - n);
+        th_line(l, "no time was left for %d steps", TH_TIMED_STEPS - n);
 }
 
 /* ---- JSON ---- */
@@ -169,7 +154,7 @@ static void json_steps(struct th_json_out *j, const struct th_timed_step *steps,
     th_json_close(j, ']');
 }
 
-static thaw_status write_json(const struct findings *f, const struct lines *l)
+static thaw_status write_json(const struct findings *f, const struct th_lines *l)
 {
     struct th_json_out j = {0};
     th_json_open(&j, '{');
@@ -201,7 +186,7 @@ static thaw_status check_ops(
 
 /* What is found is written as soon as it is: a device may take the process with it. */
 static thaw_status check(const char *device, double seconds, struct findings *f,
-    const struct lines *l, bool json)
+    const struct th_lines *l, bool json)
 {
     double began = th_seconds(), end = began + seconds;
     TRY(check_ops(device, f->threads, began + ops_share * seconds, &f->ops));
@@ -234,7 +219,7 @@ static thaw_status judge(const struct findings *f)
 }
 
 static thaw_status examine(
-    const thaw_options *o, struct findings *f, const struct lines *l)
+    const thaw_options *o, struct findings *f, const struct th_lines *l)
 {
     const struct th_device_name name = th_option_device(o);
     bool json = th_option_flag(o, "json");
@@ -254,7 +239,7 @@ static thaw_status examine(
 thaw_status thaw_doctor(const thaw_options *o,
     void (*write)(void *context, const char *text), void *context)
 {
-    const struct lines lines = {write, context};
+    const struct th_lines lines = {write, context};
     struct findings *f =
         th_alloc(1, sizeof *f); /* with its rows, too much for a stack */
     thaw_status status = f ? examine(o, f, &lines) : THAW_E_MEMORY;

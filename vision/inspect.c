@@ -11,13 +11,11 @@
 #include "report.h"
 #include "schedule.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 struct output {
-    void (*write)(void *context, const char *text);
-    void *context;
+    struct th_lines lines;
     struct th_json_out *json; /* takes everything instead; NULL: lines */
 };
 
@@ -32,22 +30,11 @@ struct phase {
 
 /* ---- Lines ---- */
 
-static void put(const struct output *out, const char *fmt, ...) TH_PRINTF(2, 3);
-static void put(const struct output *out, const char *fmt, ...)
-{
-    char line[512];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    out->write(out->context, line);
-}
-
 /* Lines of a text, which is cut up. */
 static void put_lines(const struct output *out, char *text)
 {
     for (char *line; (line = th_next_line(&text)) && *line;)
-        out->write(out->context, line);
+        out->lines.write(out->lines.context, line);
 }
 
 static void put_stages(const struct output *out, const struct th_model *m)
@@ -62,7 +49,7 @@ static void put_stages(const struct output *out, const struct th_model *m)
             values += th_shape_count(&m->params[i].shape);
             tensors++;
         }
-        put(out, "  %-8s %4d tensors %14s values", m->stages[s], tensors,
+        th_line(&out->lines, "  %-8s %4d tensors %14s values", m->stages[s], tensors,
             th_text_count(values, text, sizeof text));
     }
 }
@@ -72,13 +59,14 @@ static void put_origin(const struct output *out, const struct th_model *m)
     const struct th_fingerprint *f = &m->trained_on;
     char text[TH_FINGERPRINT_TEXT], train[32], val[32], test[32];
     if (f->images[TH_SPLIT_TRAIN])
-        put(out, "data %s: trained on %s images, %s to validate, %s to test",
+        th_line(&out->lines,
+            "data %s: trained on %s images, %s to validate, %s to test",
             th_fingerprint_text(f, text),
             th_text_count(f->images[TH_SPLIT_TRAIN], train, sizeof train),
             th_text_count(f->images[TH_SPLIT_VAL], val, sizeof val),
             th_text_count(f->images[TH_SPLIT_TEST], test, sizeof test));
     if (*m->adapted_on)
-        put(out, "BatchNorm statistics adapted to data %s", m->adapted_on);
+        th_line(&out->lines, "BatchNorm statistics adapted to data %s", m->adapted_on);
 }
 
 static void put_model(const struct output *out, const thaw_model *m)
@@ -86,17 +74,18 @@ static void put_model(const struct output *out, const thaw_model *m)
     const struct th_model *model = &m->net.model;
     const struct th_input *in = &model->input;
     char values[32];
-    put(out, "%s: %s, head %s, %d classes (%s ... %s)", m->path, model->variant->name,
-        model->head->name, model->n_classes, model->classes[0],
+    th_line(&out->lines, "%s: %s, head %s, %d classes (%s ... %s)", m->path,
+        model->variant->name, model->head->name, model->n_classes, model->classes[0],
         model->classes[model->n_classes - 1]);
-    put(out, "input %d x %d, crop %.3g, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g",
+    th_line(&out->lines,
+        "input %d x %d, crop %.3g, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g",
         in->size, in->size, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
         (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
         (double)in->std[0], (double)in->std[1], (double)in->std[2]);
     if (m->notes)
-        put(out, "as read: %s", m->notes);
+        th_line(&out->lines, "as read: %s", m->notes);
     put_origin(out, model);
-    put(out, "%s values in %d stages:",
+    th_line(&out->lines, "%s values in %d stages:",
         th_text_count(th_model_values(model), values, sizeof values), model->n_stages);
     put_stages(out, model);
 }
@@ -106,13 +95,13 @@ static void put_stats(const struct output *out, const struct th_plan *plan)
     struct th_plan_stats s;
     char macs[32], arena[32], saved[32];
     th_plan_stats(plan, &s);
-    put(out,
+    th_line(&out->lines,
         "  %d steps: %d forward (%d below the cut), %d backward, %d commit; %d "
         "derived; "
         "%d gradients never built",
         s.n_steps, s.n_forward, s.n_cut, s.n_backward, s.n_commit, s.n_derived,
         s.n_dead);
-    put(out, "  %sMAC a step, arena %s, saved for backward %s",
+    th_line(&out->lines, "  %sMAC a step, arena %s, saved for backward %s",
         th_text_short((double)s.macs, macs, sizeof macs),
         th_text_bytes((double)s.arena_bytes, arena, sizeof arena),
         th_text_bytes((double)s.saved_bytes, saved, sizeof saved));
@@ -136,7 +125,8 @@ static void put_op(const struct output *out, const struct th_plan *plan, enum th
         bytes += (double)s.bytes;
     }
     if (n)
-        put(out, "  %-14s %4d steps %10.3f ms %5.1f %% %8.1f GFLOP/s %7.1f GB/s",
+        th_line(&out->lines,
+            "  %-14s %4d steps %10.3f ms %5.1f %% %8.1f GFLOP/s %7.1f GB/s",
             th_op_rule(op)->name, n, 1e3 * took, 100 * took / all, 2e-9 * macs / took,
             1e-9 * bytes / took);
 }
@@ -150,7 +140,7 @@ static void put_times(
     th_plan_stats(plan, &s);
     for (int i = 0; i < s.n_steps; i++)
         all += seconds[i];
-    put(out,
+    th_line(&out->lines,
         "  where the time goes (%.3f ms, the sum of each step's least):", 1e3 * all);
     for (int op = 0; op < TH_OP_COUNT; op++)
         put_op(out, plan, (enum th_op)op, s.n_steps, seconds);
@@ -160,7 +150,8 @@ static thaw_status put_plan(const struct output *out, const struct phase *phase,
     const struct th_plan *plan, const double *seconds)
 {
     char trained[32];
-    put(out, "from epoch %d: --thaw %s trains %s values; BatchNorm %s; batch %d",
+    th_line(&out->lines,
+        "from epoch %d: --thaw %s trains %s values; BatchNorm %s; batch %d",
         phase->epoch, phase->thaw,
         th_text_count(phase->trained, trained, sizeof trained), phase->bn,
         phase->batch);
@@ -331,7 +322,7 @@ static thaw_status inspect_json(
     th_json_close(out->json, ']');
     th_json_close(out->json, '}');
     TRY(th_json_out_status(out->json));
-    out->write(out->context, out->json->text);
+    out->lines.write(out->lines.context, out->json->text);
     return THAW_OK;
 }
 
@@ -340,7 +331,7 @@ thaw_status thaw_model_inspect(thaw_model *m, const thaw_options *o,
 {
     struct th_json_out json = {0};
     const bool as_json = th_option_flag(o, "json");
-    const struct output out = {write, context, as_json ? &json : NULL};
+    const struct output out = {{write, context}, as_json ? &json : NULL};
     if (!as_json) {
         put_model(&out, m);
         return show_phases(&out, m, o);

@@ -21,6 +21,16 @@ void th_say(const thaw_events *e, const char *topic, const char *fmt, ...)
     e->line(e->context, topic, text);
 }
 
+void th_line(const struct th_lines *l, const char *fmt, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    l->write(l->context, line);
+}
+
 const char *th_text_count(int64_t n, char *text, size_t size)
 {
     char digits[24];

@@ -9,6 +9,13 @@
 void th_say(const thaw_events *e, const char *topic, const char *fmt, ...)
     TH_PRINTF(3, 4);
 
+/* Where a command's lines go. */
+struct th_lines {
+    void (*write)(void *context, const char *text);
+    void *context;
+};
+void th_line(const struct th_lines *l, const char *fmt, ...) TH_PRINTF(2, 3);
+
 /* "2,565" */
 const char *th_text_count(int64_t n, char *text, size_t size);
 /* "11.2 M", "850 k", "12" */

@@ -5,7 +5,6 @@
 #include "error.h"
 #include "report.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 /* ---- Findings ---- */
@@ -45,44 +44,28 @@ static double share(int64_t part, int64_t all)
 
 /* ---- Lines ---- */
 
-struct lines {
-    void (*write)(void *context, const char *text);
-    void *context;
-};
-
-static void put(const struct lines *l, const char *fmt, ...) TH_PRINTF(2, 3);
-static void put(const struct lines *l, const char *fmt, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    l->write(l->context, line);
-}
-
-static void put_finding(const struct lines *l, const struct row *row)
+static void put_finding(const struct th_lines *l, const struct row *row)
 {
     const struct th_finding *f = row->finding;
     char a[32], b[32];
     if (!f->n)
         return;
-    put(l, "finding  %lld %s", (long long)f->n, row->about);
+    th_line(l, "finding  %lld %s", (long long)f->n, row->about);
     for (int64_t i = 0; i < f->n && i < TH_SURVEY_EXAMPLES; i++) {
         const struct th_survey_example *e = &f->example[i];
         if (e->b)
-            put(l, "         %s (%s) is %s (%s)", name_of(e->a, a),
+            th_line(l, "         %s (%s) is %s (%s)", name_of(e->a, a),
                 th_split_name(e->a->split), name_of(e->b, b),
                 th_split_name(e->b->split));
         else
-            put(l, "         %s", *e->a->why ? e->a->why : name_of(e->a, a));
+            th_line(l, "         %s", *e->a->why ? e->a->why : name_of(e->a, a));
     }
 }
 
-static void put_classes(const struct lines *l, const struct th_survey *s)
+static void put_classes(const struct th_lines *l, const struct th_survey *s)
 {
     bool boxes = s->data.has_objects;
-    put(l, "%-24s %8s %8s %8s%s", "class", "train", "val", "test",
+    th_line(l, "%-24s %8s %8s %8s%s", "class", "train", "val", "test",
         boxes ? "  objects     side  w/h   tiny  anchors fit" : "");
     for (int32_t c = 0; c < s->data.n_classes; c++) {
         const struct th_survey_class *k = &s->class[c];
@@ -91,19 +74,19 @@ static void put_classes(const struct lines *l, const struct th_survey *s)
             snprintf(more, sizeof more, " %8lld %8.1f %4.2f %5.1f%% %11.1f%%",
                 (long long)k->objects, k->side, k->aspect, share(k->tiny, k->objects),
                 share(k->fits, k->objects));
-        put(l, "%-24s %8lld %8lld %8lld%s%s", s->data.classes[c],
+        th_line(l, "%-24s %8lld %8lld %8lld%s%s", s->data.classes[c],
             (long long)k->images[TH_SPLIT_TRAIN], (long long)k->images[TH_SPLIT_VAL],
             (long long)k->images[TH_SPLIT_TEST], more,
             k->images[TH_SPLIT_TRAIN] < TH_SURVEY_FEW ? "  few training images" : "");
     }
 }
 
-static void put_boxes(const struct lines *l, const struct th_survey *s)
+static void put_boxes(const struct th_lines *l, const struct th_survey *s)
 {
     char size[48] = "at the images' own size";
     if (s->image_size)
         snprintf(size, sizeof size, "at %d pixels on the longer side", s->image_size);
-    put(l,
+    th_line(l,
         "boxes    %lld objects; %lld images have none; %s: %.1f %% tiny (below %d "
         "pixels), RetinaNet's anchors fit %.1f %%",
         (long long)s->objects, (long long)s->empty, size, share(s->tiny, s->objects),
@@ -113,17 +96,17 @@ static void put_boxes(const struct lines *l, const struct th_survey *s)
 void th_survey_lines(const struct th_survey *s,
     void (*write)(void *context, const char *text), void *context)
 {
-    const struct lines l = {write, context};
+    const struct th_lines l = {write, context};
     struct row row[N_ROWS];
     list_findings(s, row);
-    put(&l, "data     %lld images (train %lld, val %lld, test %lld), %d classes",
+    th_line(&l, "data     %lld images (train %lld, val %lld, test %lld), %d classes",
         (long long)s->n, (long long)s->data.split[TH_SPLIT_TRAIN].n,
         (long long)s->data.split[TH_SPLIT_VAL].n,
         (long long)s->data.split[TH_SPLIT_TEST].n, s->data.n_classes);
     if (s->data.has_objects)
         put_boxes(&l, s);
     for (int64_t i = 0; i < s->data.warnings.n; i++)
-        put(&l, "warning  %s", s->data.warnings.name[i]);
+        th_line(&l, "warning  %s", s->data.warnings.name[i]);
     for (int i = 0; i < N_ROWS; i++)
         put_finding(&l, &row[i]);
     put_classes(&l, s);
