@@ -27,6 +27,9 @@ struct net {
     int batch;
 };
 
+/* heads/classify.c, on whatever a backbone pools. */
+extern const struct th_head th_head_classify;
+
 /* Every device that a build may have. */
 static const char *const net_devices[] = {
     "ref", "far", "cpu:avx512", "cpu:avx2", "cpu:base"};
@@ -102,7 +105,7 @@ static inline void net_open(struct net *n, const char *device, const char *varia
     struct th_input input = v->input;
     input.size = size;
     must(th_model_init(
-        &n->model, backbone, v, th_head_list[0], 0, &input, names, classes));
+        &n->model, backbone, v, &th_head_classify, 0, &input, names, classes));
     net_fill(n, seed);
 }
 

@@ -14,7 +14,7 @@ static int setup(void **state)
     const char *classes[] = {"a", "b"};
     must(th_variant_find("resnet18", &backbone, &variant));
     must(th_model_init(
-        &model, backbone, variant, th_head_list[0], 0, &variant->input, classes, 2));
+        &model, backbone, variant, &th_head_classify, 0, &variant->input, classes, 2));
     return 0;
 }
 

@@ -57,7 +57,7 @@ static void open_transformer(struct net *n, const char *device)
     must(th_device_open(device, 2, &n->device));
     th_store_init(&n->store, n->device);
     th_arena_init(&n->arena, n->device);
-    must(th_model_init(&n->model, &transformer, &variant, th_head_list[0], 0,
+    must(th_model_init(&n->model, &transformer, &variant, &th_head_classify, 0,
         &variant.input, classes, 5));
     net_fill(n, 11);
 }

@@ -29,7 +29,7 @@ static void open_model(struct th_model *m, const char *variant, int size)
     must(th_variant_find(variant, &b, &v));
     struct th_input input = v->input;
     input.size = size ? size : input.size;
-    must(th_model_init(m, b, v, th_head_list[0], 0, &input, classes, 2));
+    must(th_model_init(m, b, v, &th_head_classify, 0, &input, classes, 2));
 }
 
 /* ---- Against timm ---- */
@@ -182,7 +182,7 @@ static void load_report_says_what_was_resampled(void **state)
     const char *classes[] = {"a", "b"};
     open_model(&other, "vit_micro_patch4_32", 24);
     as_file(&other, &w);
-    struct th_network_spec spec = {.head = th_head_list[0],
+    struct th_network_spec spec = {.head = &th_head_classify,
         0,
         .classes = classes,
         .n_classes = 2,
@@ -296,7 +296,7 @@ static void a_size_that_is_no_multiple_of_the_patch_is_refused(void **state)
     const char *classes[] = {"a"};
     input.size = 225;
     assert_int_equal(
-        th_model_init(&m, vit(), v, th_head_list[0], 0, &input, classes, 1),
+        th_model_init(&m, vit(), v, &th_head_classify, 0, &input, classes, 1),
         THAW_E_USAGE);
     assert_non_null(strstr(thaw_error(), "--image-size 224 or 240"));
 }

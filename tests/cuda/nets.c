@@ -120,7 +120,7 @@ void model_init_small(struct th_model *m, const char *name)
     static const char *const classes[] = {"a", "b", "c", "d", "e"};
     const struct th_variant *v = &variants[!strcmp(name, "vit")];
     must(th_model_init(
-        m, &backbone, v, th_head_list[0], 0, &v->input, classes, CLASSES));
+        m, &backbone, v, &th_head_classify, 0, &v->input, classes, CLASSES));
 }
 
 void net_open_small(struct net *n, const char *device, const char *name)

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+extern const struct th_head th_head_classify; /* heads/classify.c */
+
 /* ---- labels ---- */
 
 static const char *const operands[TH_OP_COUNT] = {
@@ -225,7 +227,7 @@ thaw_status plan_case_visit(const struct plan_case *c, int batch,
     const struct th_variant *v = NULL;
     struct th_model model;
     TRY(th_variant_find(c->variant, &backbone, &v));
-    TRY(th_model_init(&model, backbone, v, th_head_list[0], 0, &v->input, classes,
+    TRY(th_model_init(&model, backbone, v, &th_head_classify, 0, &v->input, classes,
         (int)(sizeof classes / sizeof *classes)));
     thaw_status status = plan_and_visit(c, &model, batch, &to);
     th_model_release(&model);
