@@ -19,7 +19,7 @@
 
 struct th_loader;
 
-enum { TH_MAX_PARTS = 4 };
+enum { TH_MAX_PARTS = 5 };
 
 /* Of a picture, before it became an input. */
 struct th_size {
@@ -61,11 +61,12 @@ struct th_loader_options {
     void *context; /* of report */
     void *knows_context;
     /* Of a detector (preprocess.fit): what it is to predict of an image, part_bytes[k] bytes
-     * in part k, from the objects that the input shows, in its pixels. In any thread. */
+     * in part k, from the objects that the input shows, in its pixels; what it draws is a
+     * function of the key, which is the image's and the epoch's. In any thread. */
     int n_parts; /* 0: nothing is wanted */
     size_t part_bytes[TH_MAX_PARTS];
-    void (*targets)(
-        void *context, const struct th_object *objects, int32_t n, void *const *part);
+    void (*targets)(void *context, const struct th_object *objects, int32_t n,
+        uint64_t key, void *const *part);
     void *targets_context;
 };
 

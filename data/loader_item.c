@@ -70,7 +70,11 @@ static void give_targets(struct th_loader *l, struct th_slot *slot, int64_t item
     void *part[TH_MAX_PARTS] = {0};
     for (int k = 0; k < l->o.n_parts; k++)
         part[k] = (char *)slot->part[k] + (size_t)item * l->o.part_bytes[k];
-    l->o.targets(l->o.targets_context, shown, n, part);
+    uint64_t key =
+        th_rng_mix(th_rng_mix_name(l->o.seed, "targets"), (uint64_t)l->epoch);
+    key = th_rng_mix(
+        th_rng_mix(key, (uint64_t)slot->ids[item]), (uint64_t)slot->occurrence[item]);
+    l->o.targets(l->o.targets_context, shown, n, key, part);
 }
 
 /* The same of one picture. */

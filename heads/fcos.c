@@ -97,8 +97,9 @@ static float centerness(const float sides[4])
 }
 
 static void assign(const struct th_pyramid *p, const float *anchor,
-    const struct th_object *objects, int32_t n, void *const *target)
+    const struct th_object *objects, int32_t n, uint64_t key, void *const *target)
 {
+    (void)key; /* nothing is drawn */
     int32_t *class = target[0];
     float *box = target[1], *centre = target[2];
     int level = 0;
@@ -130,6 +131,7 @@ static const struct th_detector detector = {
     .anchors_a_place = 1,
     .anchors = anchors,
     .assign = assign,
+    .read = th_read_rows,
     .score = 0.2F,
     .overlap = 0.6F,
     .top = 1000,

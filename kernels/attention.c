@@ -56,5 +56,5 @@ static int64_t attention_dx_macs(const union th_attr *attr, const struct th_oper
 }
 
 const struct th_op_fn th_rule_attention = {
-    attention_shape, attention_grad, attention_macs};
+    .shape = attention_shape, .grad = attention_grad, .macs = attention_macs};
 const struct th_op_fn th_rule_attention_dx = {.macs = attention_dx_macs};

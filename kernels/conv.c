@@ -88,6 +88,7 @@ static int64_t conv_dw_macs(const union th_attr *attr, const struct th_operand *
     return conv_cost(&in[1], &out[0]);
 }
 
-const struct th_op_fn th_rule_conv = {conv_shape, conv_grad, conv_macs};
+const struct th_op_fn th_rule_conv = {
+    .shape = conv_shape, .grad = conv_grad, .macs = conv_macs};
 const struct th_op_fn th_rule_conv_dx = {.macs = conv_dx_macs};
 const struct th_op_fn th_rule_conv_dw = {.macs = conv_dw_macs};

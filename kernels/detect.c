@@ -24,7 +24,14 @@
  *
  * masked_ce, over rows whose target t is not below 0 (it is within 0..1):
  *
- *   l = log(1 + exp(x)) - t x */
+ *   l = log(1 + exp(x)) - t x
+ *
+ * row_ce, softmax cross-entropy over rows but those of -2; logits [n][a][1 + classes], those
+ * of -1, the background, first; t = 1 + target:
+ *
+ *   l = log(sum_k exp(x_k)) - x_t,  dl/dx_k = p_k - (k = t)
+ *
+ * row_weight, of every image: one over the rows of the batch that are not -2. */
 #include "rule.h"
 
 /* target [n][a] of this type, and weight [n]. */
@@ -77,6 +84,26 @@ static thaw_status masked_ce_shape(
     return THAW_OK;
 }
 
+static thaw_status row_ce_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    (void)attr;
+    TRY(th_rule_rank("row_ce", "logits", &in[0], 3));
+    TRY(check_rows("row_ce", &in[0], &in[1], TH_I32, &in[2]));
+    th_rule_f32(&out[0], TH_SHAPE(1));
+    return THAW_OK;
+}
+
+static thaw_status row_weight_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    (void)attr;
+    if (in[0].dtype != TH_I32 || in[0].shape.rank != 2)
+        return th_fail(THAW_E_USAGE, "row_weight: a target for each row");
+    th_rule_f32(&out[0], TH_SHAPE(in[0].shape.dim[0]));
+    return THAW_OK;
+}
+
 /* OP_dx reads what OP does, and the scalars; it is the root, so its own gradient is 1. */
 static thaw_status loss_grad(struct th_grad *g, enum th_op dx, int n_in)
 {
@@ -108,6 +135,11 @@ static thaw_status masked_ce_grad(struct th_grad *g)
     return loss_grad(g, TH_OP_masked_ce_dx, 3);
 }
 
+static thaw_status row_ce_grad(struct th_grad *g)
+{
+    return loss_grad(g, TH_OP_row_ce_dx, 3);
+}
+
 const struct th_op_fn th_rule_focal = {.shape = focal_shape, .grad = focal_grad};
 const struct th_op_fn th_rule_focal_dx = {0};
 const struct th_op_fn th_rule_box_loss = {
@@ -116,3 +148,7 @@ const struct th_op_fn th_rule_box_loss_dx = {0};
 const struct th_op_fn th_rule_masked_ce = {
     .shape = masked_ce_shape, .grad = masked_ce_grad};
 const struct th_op_fn th_rule_masked_ce_dx = {0};
+const struct th_op_fn th_rule_row_weight = {
+    .shape = row_weight_shape, .detached = true};
+const struct th_op_fn th_rule_row_ce = {.shape = row_ce_shape, .grad = row_ce_grad};
+const struct th_op_fn th_rule_row_ce_dx = {0};

@@ -77,7 +77,8 @@ static thaw_status linear_fold_shape(
     return THAW_OK;
 }
 
-const struct th_op_fn th_rule_linear = {linear_shape, linear_grad, linear_macs};
+const struct th_op_fn th_rule_linear = {
+    .shape = linear_shape, .grad = linear_grad, .macs = linear_macs};
 const struct th_op_fn th_rule_linear_dx = {.macs = linear_dx_macs};
 const struct th_op_fn th_rule_linear_dw = {.macs = linear_dw_macs};
 /* dw = gamma dw_folded by rows; only an adapter of w asks for it. */

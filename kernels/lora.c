@@ -97,7 +97,7 @@ static int64_t lora_db_macs(const union th_attr *attr, const struct th_operand *
 }
 
 const struct th_op_fn th_rule_lora_merge = {
-    lora_merge_shape, lora_merge_grad, lora_merge_macs};
+    .shape = lora_merge_shape, .grad = lora_merge_grad, .macs = lora_merge_macs};
 const struct th_op_fn th_rule_lora_da = {.macs = lora_da_macs};
 const struct th_op_fn th_rule_lora_db = {.macs = lora_db_macs};
 const struct th_op_fn th_rule_scale_rows = {

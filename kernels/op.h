@@ -7,6 +7,7 @@
 #ifndef TH_OP_H
 #define TH_OP_H
 
+#include "boxes.h"
 #include "error.h"
 #include "tensor.h"
 
@@ -14,6 +15,7 @@ enum {
     TH_MAX_IN = 8,
     TH_MAX_OUT = 3,
     TH_MAX_ARGS = TH_MAX_IN + TH_MAX_OUT,
+    TH_MAX_GRIDS = 8, /* of proposals */
 };
 
 enum th_op {
@@ -92,6 +94,23 @@ union th_attr {
         enum th_box_loss kind;
         float beta; /* smooth L1: where it becomes linear; 0: L1 */
     } box;
+    struct th_attr_proposals {
+        struct th_grid grid[TH_MAX_GRIDS]; /* of the rows, one behind the other */
+        int n_grids, size;                 /* the input's pixels, square */
+        int level_most, most;              /* candidates of a grid, boxes of an image */
+        float overlap;                     /* more is suppressed */
+    } proposals;
+    struct th_attr_sample {
+        int count, positive; /* rows of an image, at most so many with a class */
+        float overlap;       /* from here on a box is of the object's class */
+    } sample;
+    struct th_attr_roi {
+        int stride; /* of the first map, a power of 2; of each that follows twice that */
+        int n_maps;   /* a box is read from one of them */
+        int map;      /* roi_align_dx: whose gradient it is */
+        int pooled;   /* y is pooled x pooled */
+        int sampling; /* sampling x sampling points make a value */
+    } roi;
     struct th_attr_update {
         float lr_scale, weight_decay, momentum;
         bool nesterov;
@@ -156,6 +175,8 @@ struct th_op_fn {
     /* Multiply-adds of one run; NULL: none worth counting. */
     int64_t (*macs)(const union th_attr *attr, const struct th_operand *in,
         const struct th_operand *out);
+    bool
+        detached; /* its outputs are constants to whoever reads them (torch's detach) */
 };
 #define OP(name, ...) extern const struct th_op_fn th_rule_##name;
 #include "ops.def"
@@ -170,6 +191,9 @@ struct th_op_rule {
 };
 
 const struct th_op_rule *th_op_rule(enum th_op op);
+
+/* Boxes of an image that `proposals` makes at most, in kernels/roi.c. */
+int64_t th_proposals_most(const struct th_attr_proposals *p);
 
 /* Draws from the samples' keys: another result in each step, of equal inputs. */
 static inline bool th_op_is_random(enum th_op op)

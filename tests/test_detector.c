@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Dense detectors: FCOS beside torchvision's in fp64 (golden/fcos.h), boxes between pictures
  * and inputs, codes of boxes, what is kept of an image's answers. */
-#include "anchors.h"
 #include "golden/fcos.h"
-#include "net.h"
-#include "network.h"
-#include "placement.h"
 
-enum { SAMPLES = 8, MOST_OBJECTS = 8 };
-static const double TOLERANCE = 1e-4; /* DESIGN section 10 */
+#include "anchors.h"
+#include "detect.h"
+#include "placement.h"
 
 /* ---- FCOS ---- */
 
@@ -40,183 +37,17 @@ static void adjust(struct net *n)
 
 static void open_fcos(struct net *n, const char *device)
 {
-    const char *names[] = {"a", "b", "c"};
-    const struct th_backbone *backbone = NULL;
-    const struct th_variant *v = NULL;
-    const struct th_head *head = NULL;
-    *n = (struct net){.optim = {.kind = TH_SGD}};
-    must(th_device_open(device, 2, &n->device));
-    th_store_init(&n->store, n->device);
-    th_arena_init(&n->arena, n->device);
-    must(th_variant_find("resnet20_s4", &backbone, &v));
-    must(th_head_find("fcos", &head));
-    struct th_input input = v->input;
-    input.size = GOLDEN_SIZE;
-    must(th_model_init(
-        &n->model, backbone, v, head, GOLDEN_WIDTH, &input, names, GOLDEN_CLASSES));
-    net_fill(n, GOLDEN_KEY);
+    open_detector(n, device, "fcos");
     adjust(n);
-}
-
-static struct th_reader reader_of(const struct net *n)
-{
-    struct th_reader r;
-    must(th_reader_init(&r, n->model.head->detector, &n->model.pyramid,
-        n->model.input.size, n->model.n_classes));
-    return r;
-}
-
-/* The golden objects of an image. */
-static int32_t objects_of(int image, struct th_object *out)
-{
-    int32_t n = 0;
-    for (size_t i = 0; i < sizeof golden_objects / sizeof *golden_objects; i++) {
-        const struct golden_box *g = &golden_objects[i];
-        if (g->image != image)
-            continue;
-        out[n].class = g->class;
-        for (int k = 0; k < 4; k++)
-            out[n].box[k] = (float)g->box[k];
-        n++;
-    }
-    return n;
-}
-
-static void set_targets(struct net *n)
-{
-    struct th_reader r = reader_of(n);
-    const struct th_detector *d = r.detector;
-    float *target[TH_MAX_TARGETS] = {0}, weight[GOLDEN_IMAGES];
-    size_t rows = (size_t)r.pyramid->rows;
-    for (int k = 0; k < d->n_targets; k++)
-        target[k] =
-            th_alloc(GOLDEN_IMAGES * rows * (size_t)d->target[k].n, sizeof(float));
-    for (int i = 0; i < GOLDEN_IMAGES; i++) {
-        struct th_object objects[MOST_OBJECTS] = {0};
-        void *part[TH_MAX_TARGETS];
-        for (int k = 0; k < d->n_targets; k++)
-            part[k] = target[k] + (size_t)i * rows * (size_t)d->target[k].n;
-        th_reader_targets(&r, objects, objects_of(i, objects), part);
-    }
-    th_reader_weights(&r, (const int32_t *)(void *)target[0], GOLDEN_IMAGES, weight);
-    for (int k = 0; k < d->n_targets; k++) {
-        must(th_plan_set(n->plan, d->target[k].name, target[k]));
-        th_free(target[k]);
-    }
-    must(th_plan_set(n->plan, "weight", weight));
-    th_reader_release(&r);
-}
-
-/* Of a tensor's norm, by norm and samples. */
-static double distance(const float *x, int64_t n, const struct golden_gradient *want)
-{
-    double norm = 0, off = 0;
-    for (int64_t i = 0; i < n; i++)
-        norm += (double)x[i] * (double)x[i];
-    for (int k = 0; k < SAMPLES; k++) {
-        double d = (double)x[k * (n - 1) / (SAMPLES - 1)] - want->sample[k];
-        off += d * d;
-    }
-    double by_norm = fabs(sqrt(norm) - want->norm) / want->norm;
-    double by_sample = sqrt(off) / want->norm;
-    return by_norm > by_sample ? by_norm : by_sample;
-}
-
-static void compare_gradients(struct net *n)
-{
-    for (size_t i = 0; i < sizeof golden_gradients / sizeof *golden_gradients; i++) {
-        const struct golden_gradient *want = &golden_gradients[i];
-        int p = th_model_param(&n->model, want->name);
-        if (p < 0)
-            fail_msg("no parameter is called %s", want->name);
-        char name[160];
-        snprintf(name, sizeof name, "grad/%s", want->name);
-        int64_t count = th_shape_count(&n->model.params[p].shape);
-        float *x = th_alloc((size_t)count, sizeof *x);
-        must(th_plan_get(n->plan, name, x));
-        double e = distance(x, count, want);
-        if (!(e <= TOLERANCE))
-            fail_msg(
-                "%s: %s is %g from torchvision's", n->device->backend->name, name, e);
-        th_free(x);
-    }
-}
-
-static void check_step(const char *device)
-{
-    struct net n;
-    float loss = 0;
-    open_fcos(&n, device);
-    net_plan(&n,
-        (struct th_plan_spec){.mode = TH_TRAIN,
-            .batch = GOLDEN_IMAGES,
-            .keep_gradients = true,
-            .no_update = true},
-        "all", "affine");
-    net_upload_random(&n, "image", GOLDEN_KEY, "images");
-    set_targets(&n);
-    net_scalars(&n, 0);
-    must(th_plan_run(n.plan));
-    must(th_plan_get(n.plan, "loss", &loss));
-    double want = golden_loss[0] + golden_loss[1] + golden_loss[2];
-    if (!(fabs((double)loss - want) <= TOLERANCE * want))
-        fail_msg("%s: loss %g, not %g", device, (double)loss, want);
-    compare_gradients(&n);
-    net_close(&n);
-}
-
-/* Every golden box has been found, in its place. */
-static void compare_found(const struct th_reader *r, int image)
-{
-    int k = 0;
-    for (size_t i = 0; i < sizeof golden_found / sizeof *golden_found; i++) {
-        const struct golden_box *g = &golden_found[i];
-        if (g->image != image)
-            continue;
-        const struct th_detection *d = &r->found[k++];
-        assert_int_equal(d->class, g->class);
-        assert_true(fabs((double)d->score - g->score) <= TOLERANCE);
-        for (int c = 0; c < 4; c++)
-            assert_true(fabs((double)d->box[c] - g->box[c]) <= 1e-2);
-    }
-    assert_true(k > 10);
-    assert_int_equal(r->n_found, r->detector->most);
-}
-
-static void check_found(const char *device)
-{
-    struct net n;
-    open_fcos(&n, device);
-    struct th_reader r = reader_of(&n);
-    size_t rows = (size_t)r.pyramid->rows;
-    float *value[3];
-    static const char *const names[] = {"logits", "boxes", "centerness"};
-    static const size_t width[] = {GOLDEN_CLASSES, 4, 1};
-    net_plan(&n, (struct th_plan_spec){.mode = TH_EVAL, .batch = GOLDEN_IMAGES}, "all",
-        "frozen");
-    net_upload_random(&n, "image", GOLDEN_KEY, "images");
-    must(th_plan_run(n.plan));
-    for (int k = 0; k < 3; k++) {
-        value[k] = th_alloc(GOLDEN_IMAGES * rows * width[k], sizeof(float));
-        must(th_plan_get(n.plan, names[k], value[k]));
-    }
-    for (size_t i = 0; i < GOLDEN_IMAGES; i++) {
-        const float *output[] = {value[1] + i * rows * 4, value[2] + i * rows};
-        th_reader_read(&r, value[0] + i * rows * GOLDEN_CLASSES, output);
-        compare_found(&r, (int)i);
-    }
-    for (int k = 0; k < 3; k++)
-        th_free(value[k]);
-    th_reader_release(&r);
-    net_close(&n);
 }
 
 static void fcos_equals_torchvision(void **state)
 {
     (void)state;
+    double want = golden_loss[0] + golden_loss[1] + golden_loss[2];
     for (int i = 0; i < NET_DEVICES; i++)
         if (net_has_device(net_devices[i]) && strcmp(net_devices[i], "far") != 0)
-            check_step(net_devices[i]);
+            check_step(net_devices[i], open_fcos, want);
 }
 
 static void fcos_finds_what_torchvision_finds(void **state)
@@ -224,7 +55,7 @@ static void fcos_finds_what_torchvision_finds(void **state)
     (void)state;
     for (int i = 0; i < NET_DEVICES; i++)
         if (net_has_device(net_devices[i]))
-            check_found(net_devices[i]);
+            check_found(net_devices[i], open_fcos);
 }
 
 /* ---- Boxes ---- */

@@ -47,11 +47,11 @@ static void open_data(struct th_dataset *d)
         make_sample(&all->sample[all->n], pixels + all->n * ROOM, (int)all->n);
 }
 
-static void keep(
-    void *context, const struct th_object *objects, int32_t n, void *const *part)
+static void keep(void *context, const struct th_object *objects, int32_t n,
+    uint64_t key, void *const *part)
 {
     struct shown *to = part[0];
-    (void)context;
+    (void)context, (void)key;
     assert_true(n <= MOST);
     to->n = n;
     memcpy(to->object, objects, (size_t)n * sizeof *objects);

@@ -7,31 +7,19 @@
 enum { SCALES = 3, FLAG = -3 };
 static const float LOW = 0.4F, HIGH = 0.5F; /* RetinaNet's */
 
-/* Half extents of anchor k of a level, rounded as torch.round does. */
-static void half_extents(int stride, int k, float half[2])
+void th_anchors(const struct th_pyramid *p, int size, float *anchor)
 {
     static const float ratio[] = {0.5F, 1, 2};
     static const double scale[SCALES] = {
         1, 1.2599210498948732, 1.5874010519681994}; /* 2^(1/3), 2^(2/3) */
-    float size = (float)(int)(4 * stride * scale[k % SCALES]);
-    float high = sqrtf(ratio[k / SCALES]);
-    half[0] = rintf(1 / high * size / 2);
-    half[1] = rintf(high * size / 2);
-}
-
-void th_anchors(const struct th_pyramid *p, int size, float *anchor)
-{
     for (int i = 0; i < p->n; i++) {
-        const struct th_level *l = &p->level[i];
-        for (int j = 0; j < l->h * l->w * TH_ANCHORS_A_PLACE; j++, anchor += 4) {
-            int place = j / TH_ANCHORS_A_PLACE;
-            float x = (float)(place % l->w * (size / l->w)), half[2];
-            float y = (float)(place / l->w * (size / l->h));
-            half_extents(l->stride, j % TH_ANCHORS_A_PLACE, half);
-            anchor[0] = x - half[0];
-            anchor[1] = y - half[1];
-            anchor[2] = x + half[0];
-            anchor[3] = y + half[1];
+        const struct th_grid g = th_level_grid(&p->level[i]);
+        for (int j = 0; j < g.h * g.w * TH_ANCHORS_A_PLACE; j++, anchor += 4) {
+            int k = j % TH_ANCHORS_A_PLACE;
+            float half[2];
+            th_anchor_half((float)(int)(4 * g.stride * scale[k % SCALES]),
+                ratio[k / SCALES], half);
+            th_anchor_at(&g, size, j / TH_ANCHORS_A_PLACE, half, anchor);
         }
     }
 }
@@ -71,8 +59,9 @@ void th_anchors_match(const float *anchor, int64_t rows,
 }
 
 void th_anchors_assign(const struct th_pyramid *p, const float *anchor,
-    const struct th_object *objects, int32_t n, void *const *target)
+    const struct th_object *objects, int32_t n, uint64_t key, void *const *target)
 {
+    (void)key; /* nothing is drawn */
     int32_t *class = target[0];
     float *box = target[1];
     th_anchors_match(anchor, p->rows, objects, n, LOW, HIGH, class);

@@ -20,6 +20,6 @@ void th_anchors_match(const float *anchor, int64_t rows,
 
 /* th_detector.assign of what predicts deltas: target [0] the class, [1] the box's code. */
 void th_anchors_assign(const struct th_pyramid *p, const float *anchor,
-    const struct th_object *objects, int32_t n, void *const *target);
+    const struct th_object *objects, int32_t n, uint64_t key, void *const *target);
 
 #endif

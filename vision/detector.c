@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the way from a dense detector's outputs to boxes: codes, scores, suppression. */
+ * Owns the way from a detector's outputs to boxes: scores, suppression. */
 #include "detector.h"
 
 #include "mem.h"
@@ -8,57 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Boxes ---- */
-
-/* Of an anchor: its centre and extent in an axis. */
-struct span {
-    float centre, size;
-};
-
-static struct span span_of(const float box[4], int axis)
-{
-    float size = box[2 + axis] - box[axis];
-    return (struct span){box[axis] + size / 2, size};
-}
-
-void th_box_encode(
-    enum th_box_code code, const float anchor[4], const float box[4], float out[4])
-{
-    for (int i = 0; i < 2; i++) {
-        struct span a = span_of(anchor, i), b = span_of(box, i);
-        if (code == TH_CODE_SIDES) {
-            out[i] = (a.centre - box[i]) / a.size;
-            out[2 + i] = (box[2 + i] - a.centre) / a.size;
-        } else {
-            out[i] = (b.centre - a.centre) / a.size;
-            out[2 + i] = logf(b.size / a.size);
-        }
-    }
-}
-
-void th_box_decode(
-    enum th_box_code code, const float anchor[4], const float value[4], float out[4])
-{
-    for (int i = 0; i < 2; i++) {
-        struct span a = span_of(anchor, i);
-        if (code == TH_CODE_SIDES) {
-            out[i] = a.centre - value[i] * a.size;
-            out[2 + i] = a.centre + value[2 + i] * a.size;
-        } else {
-            float centre = a.centre + value[i] * a.size;
-            float half = expf(fminf(value[2 + i], TH_BOX_MOST_LOG)) * a.size / 2;
-            out[i] = centre - half;
-            out[2 + i] = centre + half;
-        }
-    }
-}
-
 /* ---- Reading ---- */
 
 thaw_status th_reader_init(struct th_reader *r, const struct th_detector *detector,
     const struct th_pyramid *pyramid, int size, int n_classes)
 {
-    size_t rows = (size_t)pyramid->rows;
+    size_t rows = (size_t)pyramid->rows, classes = (size_t)n_classes;
+    size_t kept = (size_t)pyramid->n * (size_t)detector->top;
+    size_t candidates = rows * classes;
+    if (detector->background)
+        candidates = kept = (size_t)pyramid->boxes * classes;
     *r = (struct th_reader){.detector = detector,
         .pyramid = pyramid,
         .size = size,
@@ -67,9 +26,9 @@ thaw_status th_reader_init(struct th_reader *r, const struct th_detector *detect
         .overlap = detector->overlap};
     r->anchor = th_alloc(rows * 4, sizeof *r->anchor);
     r->found = th_alloc((size_t)detector->most, sizeof *r->found);
-    r->candidate = th_alloc(rows * (size_t)n_classes, sizeof *r->candidate);
-    r->kept = th_alloc((size_t)pyramid->n * (size_t)detector->top, sizeof *r->kept);
-    r->sorted = th_alloc((size_t)pyramid->n * (size_t)detector->top, sizeof *r->sorted);
+    r->candidate = th_alloc(candidates, sizeof *r->candidate);
+    r->kept = th_alloc(kept, sizeof *r->kept);
+    r->sorted = th_alloc(kept, sizeof *r->sorted);
     if (!r->anchor || !r->found || !r->candidate || !r->kept || !r->sorted)
         return THAW_E_MEMORY;
     detector->anchors(pyramid, size, r->anchor);
@@ -170,6 +129,11 @@ static void suppress(struct th_reader *r, const struct th_detection *found, int6
 void th_reader_read(
     struct th_reader *r, const float *logits, const float *const *output)
 {
+    r->detector->read(r, logits, output);
+}
+
+void th_read_rows(struct th_reader *r, const float *logits, const float *const *output)
+{
     const struct th_pyramid *p = r->pyramid;
     const float *quality = r->detector->n_outputs > 1 ? output[1] : NULL;
     int64_t n = 0;
@@ -182,13 +146,61 @@ void th_reader_read(
     suppress(r, r->sorted, n);
 }
 
+/* log(sum(exp(x))) */
+static float log_sum(const float *x, int n)
+{
+    float most = x[0], sum = 0;
+    for (int k = 1; k < n; k++)
+        most = fmaxf(most, x[k]);
+    for (int k = 0; k < n; k++)
+        sum += expf(x[k] - most);
+    return most + logf(sum);
+}
+
+/* Boxes of a proposal's classes whose score is high enough, behind the n that are kept. */
+static int64_t keep_roi(struct th_reader *r, int64_t n, const float *logits,
+    const float *value, const float *roi)
+{
+    static const float LEAST = 1e-2F; /* torchvision's remove_small_boxes */
+    float all = log_sum(logits, 1 + r->n_classes);
+    for (int32_t c = 0; c < r->n_classes; c++) {
+        float score = expf(logits[1 + c] - all);
+        if (!(score > r->score))
+            continue;
+        struct th_detection *f = &r->kept[n];
+        *f = (struct th_detection){.image = -1, .score = score, .class = c};
+        th_roi_decode(roi, value + (1 + c) * 4, f->box);
+        for (int k = 0; k < 4; k++)
+            f->box[k] = within(f->box[k], r->size);
+        n += f->box[2] - f->box[0] >= LEAST && f->box[3] - f->box[1] >= LEAST;
+    }
+    return n;
+}
+
+void th_read_rois(struct th_reader *r, const float *logits, const float *const *output)
+{
+    int64_t width = 1 + r->n_classes, n = 0;
+    for (int64_t i = 0; i < r->pyramid->boxes; i++) {
+        const float *roi = output[1] + i * 4;
+        if (roi[0] >= 0) /* else there is none */
+            n = keep_roi(r, n, logits + i * width, output[0] + i * width * 4, roi);
+    }
+    sort_found(r->kept, n, r->candidate, r->sorted);
+    suppress(r, r->sorted, n);
+}
+
 /* ---- Targets ---- */
 
-void th_reader_targets(
-    void *reader, const struct th_object *objects, int32_t n, void *const *target)
+size_t th_target_bytes(const struct th_pyramid *p, const struct th_row_values *v)
+{
+    return (size_t)(v->rows ? v->rows : p->rows) * (size_t)v->n * sizeof(float);
+}
+
+void th_reader_targets(void *reader, const struct th_object *objects, int32_t n,
+    uint64_t key, void *const *target)
 {
     const struct th_reader *r = reader;
-    r->detector->assign(r->pyramid, r->anchor, objects, n, target);
+    r->detector->assign(r->pyramid, r->anchor, objects, n, key, target);
 }
 
 void th_reader_weights(

@@ -6,6 +6,13 @@
 
 #include <string.h>
 
+/* Values of what the plan answers under this name. */
+static int64_t count_of(const struct th_evaluator *e, const char *name)
+{
+    const struct th_graph *g = th_plan_graph(e->plan);
+    return th_shape_count(&g->values[th_graph_find(g, name)].o.shape);
+}
+
 static thaw_status init(struct th_evaluator *e, struct th_network *net,
     struct th_store *store, const struct th_plan_spec *spec)
 {
@@ -13,20 +20,20 @@ static thaw_status init(struct th_evaluator *e, struct th_network *net,
     *e = (struct th_evaluator){
         .net = net, .batch = spec->batch, .pixels = 3 * side * side};
     const struct th_detector *detector = net->model.head->detector;
-    size_t rows = detector ? n * (size_t)net->model.pyramid.rows : n;
+    TRY(th_plan_new(spec, store, &net->arena, &e->plan));
     e->images = th_alloc(n, e->pixels * sizeof *e->images);
-    e->logits = th_alloc(rows * (size_t)net->model.n_classes, sizeof *e->logits);
+    e->logits = th_alloc((size_t)count_of(e, "logits"), sizeof *e->logits);
     if (!e->images || !e->logits)
         return THAW_E_MEMORY;
     if (detector)
         TRY(th_network_reader(net, &e->reader));
     for (int k = 0; detector && k < detector->n_outputs; k++) {
-        e->output[k] =
-            th_alloc(rows * (size_t)detector->output[k].n, sizeof *e->output[k]);
+        e->output[k] = th_alloc(
+            (size_t)count_of(e, detector->output[k].name), sizeof *e->output[k]);
         if (!e->output[k])
             return THAW_E_MEMORY;
     }
-    return th_plan_new(spec, store, &net->arena, &e->plan);
+    return THAW_OK;
 }
 
 /* What the plan answers. */
@@ -41,12 +48,11 @@ static thaw_status take_outputs(struct th_evaluator *e)
 void th_evaluator_read(struct th_evaluator *e, int64_t i, struct th_size size)
 {
     const struct th_detector *d = e->reader.detector;
-    int64_t rows = e->reader.pyramid->rows;
     const float *output[TH_MAX_OUTPUTS];
     for (int k = 0; k < d->n_outputs; k++)
-        output[k] = e->output[k] + i * rows * d->output[k].n;
+        output[k] = e->output[k] + i * (count_of(e, d->output[k].name) / e->batch);
     struct th_reader *r = &e->reader;
-    th_reader_read(r, e->logits + i * rows * e->net->model.n_classes, output);
+    th_reader_read(r, e->logits + i * (count_of(e, "logits") / e->batch), output);
     const struct th_placement place = th_placement_whole(size.w, size.h, r->size);
     for (int k = 0; k < r->n_found; k++)
         th_placement_back(&place, size.w, size.h, r->found[k].box, r->found[k].box);

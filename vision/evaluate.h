@@ -20,8 +20,9 @@ struct th_evaluator {
     int batch;
     size_t pixels; /* values of one image */
     float *images; /* [batch][3][s][s], for padding */
-    float *logits; /* [batch][classes], of a detector [batch][rows][classes], of the
-                      last run */
+    float
+        *logits; /* [batch][classes], of a detector [batch][rows or boxes][classes, and
+                      the background], of the last run */
     float *output[TH_MAX_OUTPUTS]; /* a detector's others, likewise */
     struct th_reader reader;       /* of a detector; else zero */
     struct th_mistakes *mistakes;  /* the caller's, of th_evaluate; NULL: not wanted */

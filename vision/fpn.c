@@ -73,9 +73,11 @@ void th_fpn(struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec
     for (int i = 0; i < spec.taps; i++)
         add_level(b, map, numbered(b, "layer_blocks", i, inner[i], spec.width, KERNEL),
             taps->stride[first + i]);
+    int stride = taps->stride[taps->n - 1], last = b->model->pyramid.n - 1;
+    if (spec.pooled)
+        add_level(b, map, th_maxpool(b, map[last], 1, 2, 0), 2 * stride);
     if (!spec.p6_p7 || b->graph->status != THAW_OK)
         return;
-    int stride = taps->stride[taps->n - 1], last = b->model->pyramid.n - 1;
     int source = spec.p6_of_tap ? taps->value[taps->n - 1] : map[last];
     int p6 = conv(b, "fpn.extra_blocks.p6", source, spec.width, KERNEL, 2);
     add_level(b, map, p6, 2 * stride);

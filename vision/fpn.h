@@ -12,6 +12,8 @@ struct th_fpn_spec {
     /* Two coarser levels by 3x3 convolutions of stride 2: P6 of the last level (or, p6_of_tap,
      * of the last tap), P7 of P6. */
     bool p6_p7, p6_of_tap;
+    /* One coarser level: every second place of the last. */
+    bool pooled;
 };
 
 /* Append it. map[i] is level i of b->model->pyramid, which is set but for anchors and rows.

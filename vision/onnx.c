@@ -304,8 +304,14 @@ static thaw_status write_model(struct th_proto *p, struct th_model *m,
 
 /* A detector's input is 0 after normalising where the picture is not, and suppression is of
  * one image. */
-static thaw_status check_detector(const struct th_onnx_spec *spec)
+static thaw_status check_detector(
+    const struct th_head *head, const struct th_onnx_spec *spec)
 {
+    if (head->detector->background)
+        return th_fail(THAW_E_USAGE,
+            "--head %s has two stages, which no ONNX file holds: take fcos or "
+            "retinanet",
+            head->name);
     if (spec->batch != 1)
         return th_fail(THAW_E_USAGE,
             "--batch %d: a detector's file takes one image: leave it out", spec->batch);
@@ -320,7 +326,7 @@ thaw_status th_onnx_write(const char *path, struct th_model *m,
     const struct th_store *s, const struct th_onnx_spec *spec)
 {
     if (m->head->detector)
-        TRY(check_detector(spec));
+        TRY(check_detector(m->head, spec));
     struct th_proto p = {0};
     struct th_graph g;
     th_graph_init(&g);

@@ -45,6 +45,8 @@ static void mark_needs(const struct th_graph *g, bool *needs)
         bool any = false;
         for (int k = 0; k < TH_MAX_IN; k++)
             any = any || (n->in[k] >= 0 && needs[n->in[k]]);
+        if (th_op_rule(n->op)->fn->detached)
+            continue;
         bool fold = n->op == TH_OP_bn_fold || n->op == TH_OP_linear_fold;
         int n_out = fold ? 1 : TH_MAX_OUT; /* not the folded bias */
         for (int k = 0; any && k < n_out; k++)

@@ -147,8 +147,11 @@ thaw_status th_pretrained_classes(const struct th_weights *w,
         return th_fail(THAW_E_DATA, "the weights have no head (%s)", weight);
     const struct th_detector *detector = spec->head->detector;
     *n = (int)(head ? head->tensor.shape.dim[0] /
-                          (detector ? detector->anchors_a_place : 1)
+                              (detector ? detector->anchors_a_place : 1) -
+                          (detector && detector->background)
                     : (int64_t)n_names);
+    if (*n < 0)
+        return th_fail(THAW_E_DATA, "%s is of no class at all", weight);
     if (names && n_names != (size_t)*n)
         return th_fail(THAW_E_DATA,
             "attribute classes has %zu names, but %s is of %d classes", n_names,

@@ -36,6 +36,7 @@ const struct th_detector th_retina_detector = {
     .anchors_a_place = TH_ANCHORS_A_PLACE,
     .anchors = th_anchors,
     .assign = th_anchors_assign,
+    .read = th_read_rows,
     .score = 0.05F,
     .overlap = 0.5F,
     .top = 1000,

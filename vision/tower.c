@@ -46,18 +46,23 @@ float th_prior_bias(float probability)
     return -logf((1 - probability) / probability);
 }
 
+int th_row_input(struct th_builder *b, const struct th_row_values *v, int64_t images)
+{
+    int64_t rows = v->rows ? v->rows : b->model->pyramid.rows;
+    struct th_shape shape =
+        v->n > 1 ? TH_SHAPE(images, rows, v->n) : TH_SHAPE(images, rows);
+    return th_graph_input(b->graph, v->name, v->dtype, shape);
+}
+
 struct th_row_inputs th_row_inputs(
     struct th_builder *b, const struct th_detector *detector, int logits)
 {
     struct th_row_inputs in = {.weight = -1};
     if (b->graph->status != THAW_OK)
         return in;
-    int64_t n = th_shape_at(b, logits)->dim[0], rows = b->model->pyramid.rows;
-    for (int k = 0; k < detector->n_targets; k++) {
-        const struct th_row_values *v = &detector->target[k];
-        struct th_shape shape = v->n > 1 ? TH_SHAPE(n, rows, v->n) : TH_SHAPE(n, rows);
-        in.target[k] = th_graph_input(b->graph, v->name, v->dtype, shape);
-    }
+    int64_t n = th_shape_at(b, logits)->dim[0];
+    for (int k = 0; k < detector->n_targets; k++)
+        in.target[k] = th_row_input(b, &detector->target[k], n);
     in.weight = th_graph_input(b->graph, "weight", TH_F32, TH_SHAPE(n));
     return in;
 }

@@ -27,6 +27,9 @@ struct th_row_inputs {
 struct th_row_inputs th_row_inputs(
     struct th_builder *b, const struct th_detector *detector, int logits);
 
+/* One of them, for so many images. */
+int th_row_input(struct th_builder *b, const struct th_row_values *v, int64_t images);
+
 /* Focal loss with alpha 0.25 and gamma 2, RetinaNet's and FCOS's. */
 int th_focal_loss(struct th_builder *b, int logits, const struct th_row_inputs *in);
 

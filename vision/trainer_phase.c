@@ -335,8 +335,7 @@ struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
     o.knows_context = &t->cut;
     const struct th_detector *d = t->reader.detector;
     for (int k = 0; d && k < d->n_targets; k++)
-        o.part_bytes[k] =
-            (size_t)t->reader.pyramid->rows * (size_t)d->target[k].n * sizeof(float);
+        o.part_bytes[k] = th_target_bytes(t->reader.pyramid, &d->target[k]);
     o.n_parts = d ? d->n_targets : 0;
     o.targets = th_reader_targets;
     o.targets_context = &t->reader;

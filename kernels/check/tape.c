@@ -74,6 +74,14 @@ static float target_at(uint64_t key, uint64_t i, const struct th_shape *s)
     return u < 0.2f ? 0 : 2 * u / (float)s->dim[1];
 }
 
+/* Side i % 4 of box i / 4; every seventh is none. */
+static float side_at(uint64_t key, uint64_t i)
+{
+    float from = 40 * th_rng_uniform(key, i % 4 < 2 ? i : i - 2);
+    float size = 2 + 44 * th_rng_uniform(key, i % 4 < 2 ? i + 2 : i);
+    return i / 4 % 7 == 3 ? -1 : i % 4 < 2 ? from : from + size;
+}
+
 static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape *s)
 {
     float x = th_rng_normal(key, i);
@@ -88,6 +96,8 @@ static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape 
         return 0.5f + th_rng_uniform(key, i);
     case 'y':
         return x < 0 ? -1 : th_rng_uniform(key, i);
+    case 'e':
+        return side_at(key, i);
     case 't':
         return target_at(key, i, s);
     case '1':
@@ -196,7 +206,7 @@ static const struct th_operand *operand_of(const struct th_grad *g, int value)
 static bool is_loss(enum th_op op)
 {
     return op == TH_OP_softmax_ce || op == TH_OP_sigmoid_ce || op == TH_OP_focal ||
-           op == TH_OP_box_loss || op == TH_OP_masked_ce;
+           op == TH_OP_box_loss || op == TH_OP_masked_ce || op == TH_OP_row_ce;
 }
 
 /* A random gradient for the first output (no other has one); of a loss, what the

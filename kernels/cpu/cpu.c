@@ -142,6 +142,8 @@ static const struct th_kernel *cpu_kernel(enum th_op op)
         [TH_OP_maxpool_q] = &th_cpu_maxpool_q,
         [TH_OP_focal] = &th_cpu_focal,
         [TH_OP_focal_dx] = &own_in_place,
+        [TH_OP_roi_align] = &th_cpu_roi_align,
+        [TH_OP_roi_align_dx] = &th_cpu_roi_align_dx,
         [TH_OP_sum_squares] = &th_cpu_sum_squares,
         [TH_OP_accumulate] = &own,
         [TH_OP_sgd] = &own,

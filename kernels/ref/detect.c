@@ -257,3 +257,61 @@ thaw_status th_ref_masked_ce_dx(const struct th_call *call)
     }
     return THAW_OK;
 }
+
+/* ---- row_ce ---- */
+
+thaw_status th_ref_row_weight(const struct th_call *call)
+{
+    const struct th_args_row_weight *a = (const void *)call->args;
+    int64_t rows = th_shape_count(&call->in[0].shape), found = 0;
+    for (int64_t r = 0; r < rows; r++)
+        found += ((const int32_t *)a->target)[r] != -2;
+    for (int64_t n = 0; n < call->in[0].shape.dim[0]; n++)
+        ((float *)a->weight)[n] = 1 / (float)(found ? found : 1);
+    return THAW_OK;
+}
+
+/* log(sum(exp(x))) */
+static double log_sum(const float *x, int64_t n)
+{
+    double most = (double)x[0], sum = 0;
+    for (int64_t k = 1; k < n; k++)
+        most = fmax(most, (double)x[k]);
+    for (int64_t k = 0; k < n; k++)
+        sum += exp((double)x[k] - most);
+    return most + log(sum);
+}
+
+static double ce_row(const struct th_call *call, struct rows s, int64_t r)
+{
+    const struct th_args_row_ce *a = (const void *)call->args;
+    const float *x = (const float *)a->logits + r * s.width;
+    int32_t t = ((const int32_t *)a->target)[r];
+    return t == -2 ? 0 : log_sum(x, s.width) - (double)x[1 + t];
+}
+
+thaw_status th_ref_row_ce(const struct th_call *call)
+{
+    const struct th_args_row_ce *a = (const void *)call->args;
+    struct rows s = rows_of(&call->in[0], &call->in[1]);
+    *(float *)a->loss = sum_rows(call, s, a->weight, ce_row);
+    return THAW_OK;
+}
+
+thaw_status th_ref_row_ce_dx(const struct th_call *call)
+{
+    const struct th_args_row_ce_dx *a = (const void *)call->args;
+    const struct th_scalars *scalars = a->scalars;
+    struct rows s = rows_of(&call->in[0], &call->in[1]);
+    for (int64_t r = 0; r < s.n * s.a; r++) {
+        const float *x = (const float *)a->logits + r * s.width;
+        float *dx = (float *)a->dlogits + r * s.width;
+        int32_t t = ((const int32_t *)a->target)[r];
+        double w = (double)((const float *)a->weight)[r / s.a],
+               all = log_sum(x, s.width);
+        w *= t == -2 ? 0 : (double)scalars->loss_scale;
+        for (int64_t k = 0; k < s.width; k++)
+            dx[k] = (float)(w * (exp((double)x[k] - all) - (k == 1 + t)));
+    }
+    return THAW_OK;
+}

@@ -17,6 +17,12 @@
 thaw_status th_ref_attention_prepare(struct th_call *call);
 thaw_status th_ref_attention_dx_prepare(struct th_call *call);
 
+/* scratch: the candidates of all grids, then of each box; boxes and their draws; double
+ * [n][c][h][w]. */
+thaw_status th_ref_proposals_prepare(struct th_call *call);
+thaw_status th_ref_sample_rois_prepare(struct th_call *call);
+thaw_status th_ref_roi_align_dx_prepare(struct th_call *call);
+
 /* The kernel of an op, NULL where the table has none. */
 const struct th_kernel *th_ref_kernel(enum th_op op);
 
