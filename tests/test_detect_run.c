@@ -219,21 +219,38 @@ static void it_learns(void **state)
     forget("learnt");
 }
 
-/* Anchors and rows of nine a place go the same way. */
-static void retinanet_runs(void **state)
+static void check_runs(const char *head)
 {
-    (void)state;
     thaw_result r;
     thaw_model *m = NULL;
     char path[256];
     int found = 0;
-    must(train(with(box_options("anchors"), "head", "retinanet"), NULL, &r));
+    must(train(with(box_options(head), "head", head), NULL, &r));
     assert_true(r.frozen_verified && isfinite(r.last_loss));
-    run_path(path, "anchors");
+    run_path(path, head);
     must(thaw_model_open(path, NULL, &m));
     run_path(path, "boxes/JPEGImages");
     must(thaw_model_predict(m, path, keep, &found));
     thaw_model_free(m);
+}
+
+/* Anchors and rows of nine a place go the same way. */
+static void retinanet_runs(void **state)
+{
+    (void)state;
+    check_runs("retinanet");
+}
+
+/* What is drawn, in the loader and in the plan, is the same for any number of threads. */
+static void faster_rcnn_runs(void **state)
+{
+    (void)state;
+    thaw_result r;
+    check_runs("faster_rcnn");
+    thaw_options *o = with(box_options("again"), "head", "faster_rcnn");
+    must(train(with(o, "workers", "1"), NULL, &r));
+    same_model("faster_rcnn", "again");
+    forget("again");
 }
 
 /* The validation pictures as a file of COCO's, with numbers that are not their places. */
@@ -391,6 +408,7 @@ int main(void)
         cmocka_unit_test(it_learns),
         cmocka_unit_test(retinanet_runs),
         cmocka_unit_test(strategies_are_compared_by_ap),
+        cmocka_unit_test(faster_rcnn_runs),
         cmocka_unit_test(what_is_for_classifiers_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

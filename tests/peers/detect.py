@@ -5,7 +5,8 @@ One step at lr 1 without momentum and decay: last.h5 minus the weights is minus 
 every tensor of backbone, pyramid and head; the loss is in metrics.jsonl. Truth is torchvision in
 fp64; per tensor the bound is max(1e-4, 4 times PyTorch's own fp32 error), as in numerics.py.
 Then `thaw predict` on the same weights: boxes are matched by IoU >= 0.999 and equal label.
-The logits' and boxes' layers are scaled until detections survive.
+The logits' and boxes' layers are scaled until detections survive. What torchvision draws at random
+(anchors and boxes that Faster R-CNN learns from) is drawn as Thaw does (kernels/balance.c).
 
 Where gradients differ by more, a ReLU may have been decided otherwise by rounding. Then the decisions that
 are nearest to a tie are turned over in fp64, one by one: if what some of them change together is the
@@ -25,14 +26,17 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FasterRCNN
 from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 from torchvision.ops import box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden"))
 import files
 import images
+import make
 import ties
 from numerics import Check, check_series, check_tensor
 
@@ -62,7 +66,58 @@ def retinanet_v2(name: str, size: int) -> torch.nn.Module:
     return RetinaNet(body(name, last), num_classes=len(CLASSES), head=head, min_size=size, max_size=size)
 
 
-HEADS = {"fcos": fcos, "retinanet": retinanet, "retinanet_v2": retinanet_v2}
+class Draw:
+    """In place of a BalancedPositiveNegativeSampler: of each image's rows the first in an order by
+    (seed 0, epoch 0, image, row). The last tails[image] rows are objects, which stand behind as
+    many places as there are for proposals."""
+
+    def __init__(self, sampler, purpose: str, name: str, proposals: int | None = None):
+        self.count, fraction = sampler.batch_size_per_image, sampler.positive_fraction
+        self.positive = int(self.count * fraction)
+        self.purpose, self.name, self.proposals, self.tails = purpose, name, proposals, []
+
+    def order(self, image: int, n: int) -> np.ndarray:
+        key = make.mix_name(0, self.purpose)
+        for coordinate in (0, image, 0):  # epoch, sample, occurrence
+            key = make.mix(key, coordinate)
+        row = np.arange(n, dtype=np.uint64)
+        if self.proposals is not None:
+            tail = self.tails[image]
+            row[n - tail:] += np.uint64(self.proposals - (n - tail))
+        words = make.block(make.mix_name(key, self.name), row)
+        return np.argsort(np.argsort(words[:, 0] << np.uint64(32) | words[:, 1]))
+
+    def __call__(self, labels: list[torch.Tensor]):
+        masks = [], []
+        for image, row in enumerate(labels):
+            order, left = torch.from_numpy(self.order(image, len(row))), self.count
+            for mask, which, most in ((masks[0], row >= 1, self.positive), (masks[1], row == 0, None)):
+                found = torch.where(which)[0]
+                found = found[order[found].argsort()][:left if most is None else most]
+                left -= len(found)
+                mask.append(torch.zeros_like(row, dtype=torch.uint8).index_fill_(0, found, 1))
+        return masks
+
+
+def faster_rcnn(name: str, size: int) -> torch.nn.Module:
+    backbone = resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=FrozenBatchNorm2d,
+                                   trainable_layers=5)
+    model = FasterRCNN(backbone, len(CLASSES) + 1, min_size=size, max_size=size)
+    rows = [3 * ((size + s - 1) // s) ** 2 for s in (4, 8, 16, 32, 64)]
+    most = min(2000, sum(min(2000, n) for n in rows))
+    model.rpn.fg_bg_sampler = Draw(model.rpn.fg_bg_sampler, "targets", "anchors")
+    model.roi_heads.fg_bg_sampler = Draw(model.roi_heads.fg_bg_sampler, "sample", "rois", most)
+    model.score_thresh = model.roi_heads.score_thresh
+    return model
+
+
+HEADS = {"fcos": fcos, "retinanet": retinanet, "retinanet_v2": retinanet_v2,
+         "faster_rcnn": faster_rcnn}
+
+
+def background(model: torch.nn.Module) -> int:
+    """What torchvision's labels begin with."""
+    return 1 if isinstance(model, FasterRCNN) else 0
 
 
 def fill(model: torch.nn.Module, seed: int) -> None:
@@ -78,7 +133,7 @@ def fill(model: torch.nn.Module, seed: int) -> None:
                 p.copy_(torch.rand(p.shape, generator=generator) * 0.4 + 0.8)
             elif p.dim() == 1:
                 p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
-            elif p.dim() == 4:
+            elif p.dim() > 1:
                 fan_in = p[0].numel()
                 gain = 3.0 if "cls_logits" in name else 1.4
                 p.copy_(torch.randn(p.shape, generator=generator) * gain / fan_in ** 0.5)
@@ -88,11 +143,30 @@ def fill(model: torch.nn.Module, seed: int) -> None:
                 p.sub_(1.0)
 
 
+def moderate_layers(model: FasterRCNN, batch: list) -> None:
+    """The same of Faster R-CNN, whose layers of 1024 come to a deviation of 1."""
+    for name, want in (("rpn.head.cls_logits", 2.0), ("rpn.head.bbox_pred", 0.3),
+                       ("roi_heads.box_head.fc6", 1.0), ("roi_heads.box_head.fc7", 1.0),
+                       ("roi_heads.box_predictor.cls_score", 2.0),
+                       ("roi_heads.box_predictor.bbox_pred", 1.0)):
+        said = []
+        layer = model.get_submodule(name)
+        hook = layer.register_forward_hook(lambda *a: said.append(a[2].flatten()))
+        model(batch)
+        hook.remove()
+        by = want / float(torch.cat(said).std())
+        layer.weight.mul_(by)
+        layer.bias.mul_(by)
+
+
 def moderate(model: torch.nn.Module, pixels: np.ndarray) -> None:
     """Logits of deviation 2 and deltas of 0.3, whatever the towers make: nothing saturates."""
     batch = torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255
     model.eval()
     with torch.no_grad():
+        if isinstance(model, FasterRCNN):
+            moderate_layers(model, list(batch))
+            return
         said = model.head(list(model.backbone(model.transform(list(batch))[0].tensors).values()))
         for layer, of, want in ((model.head.classification_head.cls_logits, "cls_logits", 2.0),
                                 (model.head.regression_head.bbox_reg, "bbox_regression", 0.3)):
@@ -144,8 +218,10 @@ def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: to
     model = model.to(dtype).train()
     model.zero_grad()
     batch = [torch.from_numpy(p).to(dtype).permute(2, 0, 1) / 255 for p in pixels]
-    targets = [{"boxes": torch.from_numpy(b).reshape(-1, 4).to(dtype), "labels": torch.from_numpy(l)}
-               for b, l in truth]
+    targets = [{"boxes": torch.from_numpy(b).reshape(-1, 4).to(dtype),
+                "labels": torch.from_numpy(l) + background(model)} for b, l in truth]
+    if isinstance(model, FasterRCNN):
+        model.roi_heads.fg_bg_sampler.tails = [len(l) for _, l in truth]
     with relus.watch(keep):
         losses = model(batch, targets)
     sum(losses.values()).backward()
@@ -236,7 +312,7 @@ def check_boxes(args, model, pixels, folder: str) -> list[Check]:
         n = len(want["boxes"])
         free, lost, off, order = set(range(len(boxes))), 0, 0.0, 0
         for k in range(n):
-            fits = [j for j in free if overlap[j, k] >= 0.999 and label[j] == int(want["labels"][k])]
+            fits = [j for j in free if overlap[j, k] >= 0.999 and label[j] == int(want["labels"][k]) - background(model)]
             if not fits:
                 lost += 1
                 continue

@@ -22,6 +22,8 @@ static const struct th_name_row row[] = {
     TH_NAME("backbone.fpn.layer_blocks.#.*", "fpn.layer_blocks.#.0.*"),
     TH_NAME("backbone.fpn.extra_blocks.p6.*", "fpn.extra_blocks.p6.*"),
     TH_NAME("backbone.fpn.extra_blocks.p7.*", "fpn.extra_blocks.p7.*"),
+    TH_NAME("rpn.head.conv.weight", "rpn.head.conv.0.0.weight"), /* before 0.13 */
+    TH_NAME("rpn.head.conv.bias", "rpn.head.conv.0.0.bias"),
 };
 
 static const struct th_dialect_input input = {
@@ -34,10 +36,14 @@ static thaw_status after(struct th_weights *w, const char *where)
     bool fcos = th_weights_find(w, "head.regression_head.bbox_ctrness.weight");
     bool retinanet = th_weights_find(w, "head.classification_head.conv.0.0.weight");
     bool normed = th_weights_find(w, "head.classification_head.conv.0.1.weight");
-    if (th_weights_string(w, "head") || !(fcos || retinanet))
+    bool rcnn = th_weights_find(w, "roi_heads.box_head.fc6.weight");
+    const char *head = fcos        ? "fcos"
+                       : normed    ? "retinanet_v2"
+                       : retinanet ? "retinanet"
+                                   : "faster_rcnn";
+    if (th_weights_string(w, "head") || !(fcos || retinanet || rcnn))
         return THAW_OK;
-    return th_weights_set_string(
-        w, "head", fcos ? "fcos" : normed ? "retinanet_v2" : "retinanet");
+    return th_weights_set_string(w, "head", head);
 }
 
 const struct th_dialect th_dialect_torchvision_detection = {

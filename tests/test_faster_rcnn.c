@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Faster R-CNN beside torchvision's in fp64 (golden/faster_rcnn.h); draws among rows; the code of
+ * boxes relative to proposals. */
+#include "golden/faster_rcnn.h"
+
+#include "balance.h"
+#include "detect.h"
+
+static void open_rcnn(struct net *n, const char *device)
+{
+    open_detector(n, device, "faster_rcnn");
+    for (size_t i = 0; i < sizeof golden_factors / sizeof *golden_factors; i++) {
+        int id = th_store_find(&n->store, golden_factors[i].name);
+        int p = th_model_param(&n->model, golden_factors[i].name);
+        int64_t count = th_shape_count(&n->model.params[p].shape);
+        float *v = th_alloc((size_t)count, sizeof *v);
+        must(th_store_get(&n->store, id, v));
+        for (int64_t k = 0; k < count; k++)
+            v[k] *= (float)golden_factors[i].by;
+        must(th_store_put(&n->store, id, v));
+        th_free(v);
+    }
+}
+
+static void faster_rcnn_equals_torchvision(void **state)
+{
+    (void)state;
+    double want = golden_loss[0] + golden_loss[1] + golden_loss[2] + golden_loss[3];
+    for (int i = 0; i < NET_DEVICES; i++)
+        if (net_has_device(net_devices[i]) && strcmp(net_devices[i], "far") != 0)
+            check_step(net_devices[i], open_rcnn, want);
+}
+
+static void faster_rcnn_finds_what_torchvision_finds(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NET_DEVICES; i++)
+        if (net_has_device(net_devices[i]) && strncmp(net_devices[i], "cpu", 3) == 0)
+            check_found(net_devices[i], open_rcnn); /* plain C takes seconds */
+}
+
+/* ---- Draws ---- */
+
+enum { ROWS = 1000 };
+
+static void make_rows(int32_t *target)
+{
+    for (int i = 0; i < ROWS; i++)
+        target[i] = i % 10 == 0 ? i % 3 : i % 10 == 1 ? -2 : -1;
+}
+
+static int count_of(const int32_t *target, int kind)
+{
+    int n = 0;
+    for (int i = 0; i < ROWS; i++)
+        n += kind == 0 ? target[i] >= 0 : target[i] == kind;
+    return n;
+}
+
+static void a_draw_is_balanced(void **state)
+{
+    (void)state;
+    int32_t target[ROWS], other[ROWS];
+    make_rows(target);
+    th_draw_balanced(7, ROWS, target, 200, 50);
+    assert_int_equal(count_of(target, 0), 50);
+    assert_int_equal(count_of(target, -1), 150);
+    make_rows(other);
+    th_draw_balanced(7, ROWS, other, 200, 50);
+    assert_memory_equal(target, other, sizeof target);
+    make_rows(other);
+    th_draw_balanced(8, ROWS, other, 200, 50);
+    assert_memory_not_equal(target, other, sizeof target);
+    make_rows(other); /* a class has fewer: more of the background */
+    th_draw_balanced(7, ROWS, other, 400, 200);
+    assert_int_equal(count_of(other, 0), 100);
+    assert_int_equal(count_of(other, -1), 300);
+    for (int i = 0; i < ROWS; i++) /* what counts nowhere never does */
+        assert_true(i % 10 != 1 || target[i] == -2);
+}
+
+static void without_a_key_the_first_are_drawn(void **state)
+{
+    (void)state;
+    int32_t target[ROWS];
+    make_rows(target);
+    th_draw_balanced(0, ROWS, target, 20, 2);
+    for (int i = 0; i < ROWS; i++) {
+        bool positive = i == 0 || i == 10, background = i < 24 && i % 10 > 1;
+        assert_true((target[i] >= 0) == positive);
+        assert_true((target[i] == -1) == background);
+    }
+}
+
+static void ranks_go_by_value_and_then_by_row(void **state)
+{
+    (void)state;
+    const float value[] = {1, -3, NAN, 7, 7, -0.0F, 0, -INFINITY};
+    const int64_t want[] = {3, 4, 0, 5, 6, 1, 7, 2};
+    struct th_rank rank[8];
+    int64_t n = 0;
+    for (int64_t i = 0; i < 8; i++)
+        th_rank_offer(rank, &n, 8, (struct th_rank){th_rank_of(value[i]), i});
+    th_rank_sort(rank, n);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(rank[i].row, want[i]);
+    n = 0;
+    for (int64_t i = 0; i < 8; i++)
+        th_rank_offer(rank, &n, 3, (struct th_rank){th_rank_of(value[i]), i});
+    th_rank_sort(rank, n);
+    assert_int_equal(n, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(rank[i].row, want[i]);
+}
+
+static void the_code_of_a_proposal_is_undone(void **state)
+{
+    (void)state;
+    const float roi[4] = {10, 20, 18, 36}, box[4] = {3, 25, 30, 31.5F};
+    float code[4], back[4];
+    th_roi_encode(roi, box, code);
+    th_roi_decode(roi, code, back);
+    for (int k = 0; k < 4; k++)
+        assert_true(fabsf(back[k] - box[k]) < 1e-4F);
+    assert_true(fabsf(code[0] - 10 * (16.5F - 14) / 8) < 1e-5F);
+    assert_true(fabsf(code[2] - 5 * logf(27.0F / 8)) < 1e-5F);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(faster_rcnn_equals_torchvision),
+        cmocka_unit_test(faster_rcnn_finds_what_torchvision_finds),
+        cmocka_unit_test(a_draw_is_balanced),
+        cmocka_unit_test(without_a_key_the_first_are_drawn),
+        cmocka_unit_test(ranks_go_by_value_and_then_by_row),
+        cmocka_unit_test(the_code_of_a_proposal_is_undone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
