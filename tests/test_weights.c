@@ -272,6 +272,9 @@ static void what_is_written_is_read_bit_for_bit(void **state)
         check_ok(th_weights_to_image(&a, &bytes, &n));
         check_ok(th_weights_read_image(bytes, n, "image", &b));
         check_same(&a, &b);
+        th_weights_release(&b);
+        th_weights_init(&b); /* and all of its bytes are needed */
+        assert_int_equal(th_weights_read_image(bytes, n - 1, "image", &b), THAW_E_DATA);
         th_free(bytes);
         th_weights_release(&a);
         th_weights_release(&b);

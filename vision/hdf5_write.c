@@ -116,7 +116,8 @@ static herr_t keep_udata(void *udata)
 }
 
 /* An empty file in `image`. Long class lists do not fit the oldest attribute format; asking
- * for the order of attributes gives the root the newer one. */
+ * for the order of attributes gives the root the newer one. Blocks of 0: closing would give
+ * back what is left of them, and the file would end before its bytes do. */
 static hid_t create_image(const struct th_weights *w, struct image *image)
 {
     bool is_large = false;
@@ -133,6 +134,8 @@ static hid_t create_image(const struct th_weights *w, struct image *image)
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), plist = H5Pcreate(H5P_FILE_CREATE);
     if (H5Pset_fapl_core(access, w->bytes + 1024 * w->n + (1 << 16), 0) >= 0 &&
         H5Pset_file_image_callbacks(access, &memory) >= 0 &&
+        H5Pset_meta_block_size(access, 0) >= 0 &&
+        H5Pset_small_data_block_size(access, 0) >= 0 &&
         H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
         H5Pset_link_creation_order(
             plist, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED) >= 0 &&
@@ -168,13 +171,12 @@ static thaw_status fill_image(hid_t file, const struct th_weights *w)
     return status;
 }
 
-/* Bytes of the file; 0: it could not be finished. */
+/* Bytes of the file, which are fewer than its image has; 0: it could not be finished. */
 static size_t finish(hid_t file)
 {
-    hsize_t size = 0;
-    bool whole =
-        H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 && H5Fget_filesize(file, &size) >= 0;
-    return H5Fclose(file) >= 0 && whole ? (size_t)size : 0;
+    ssize_t size =
+        H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0);
+    return H5Fclose(file) >= 0 && size > 0 ? (size_t)size : 0;
 }
 
 thaw_status th_hdf5_image(const struct th_weights *w, unsigned char **bytes, size_t *n)
