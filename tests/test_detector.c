@@ -171,6 +171,41 @@ static void rows_are_matched_by_overlap(void **state)
         assert_int_equal(match[i], -1);
 }
 
+/* Deviation of a weight's values at random. */
+static double deviation(const char *head_name, int width, const char *weight)
+{
+    const char *names[] = {"a", "b"};
+    const struct th_backbone *backbone = NULL;
+    const struct th_variant *v = NULL;
+    const struct th_head *head = NULL;
+    struct th_model m;
+    must(th_variant_find("resnet20_s4", &backbone, &v));
+    must(th_head_find(head_name, &head));
+    must(th_model_init(&m, backbone, v, head, width, &v->input, names, 2));
+    int i = th_model_param(&m, weight);
+    assert_true(i >= 0);
+    int64_t n = th_shape_count(&m.params[i].shape);
+    float *x = th_alloc((size_t)n, sizeof *x);
+    th_param_random(&m.params[i], 11, x);
+    double sum = 0;
+    for (int64_t k = 0; k < n; k++)
+        sum += (double)x[k] * (double)x[k];
+    th_free(x);
+    th_model_release(&m);
+    return sqrt(sum / (double)n);
+}
+
+/* Layers without norms pass on as much as torchvision's of 256 channels. */
+static void narrow_towers_begin_larger(void **state)
+{
+    (void)state;
+    static const char retina[] = "head.classification_head.conv.1.0.weight",
+                      fcos[] = "head.classification_head.conv.3.weight";
+    assert_float_equal(deviation("retinanet", 256, retina), 0.01, 2e-4);
+    assert_float_equal(deviation("retinanet", 64, retina), 0.02, 4e-4);
+    assert_float_equal(deviation("fcos", 64, fcos), 0.01, 2e-4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +218,7 @@ int main(void)
         cmocka_unit_test(what_is_not_shown_is_left_out),
         cmocka_unit_test(anchors_are_torchvisions),
         cmocka_unit_test(rows_are_matched_by_overlap),
+        cmocka_unit_test(narrow_towers_begin_larger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,14 +7,26 @@
 
 enum { NAME_SIZE = 96 };
 
+/* torchvision's deviation at random, which is for maps of 256 channels. */
+static const float INIT = 0.01F, INIT_WIDTH = 256;
+
 static struct th_conv_spec spec_of(int out, bool has_bias, float bias)
 {
     return (struct th_conv_spec){.out = out,
         .kernel = 3,
         .pad = 1,
         .bias = has_bias,
-        .init = 0.01F,
+        .init = INIT,
         .bias_init = bias};
+}
+
+/* Without norms a signal is to come through narrow layers as it does through wide ones. */
+static struct th_conv_spec layer_of(int out, struct th_tower spec)
+{
+    struct th_conv_spec conv = spec_of(out, spec.bias, 0);
+    if (!spec.groups)
+        conv.init *= sqrtf(INIT_WIDTH / (float)out);
+    return conv;
 }
 
 int th_tower(struct th_builder *b, const char *name, int x, struct th_tower spec)
@@ -24,7 +36,7 @@ int th_tower(struct th_builder *b, const char *name, int x, struct th_tower spec
     for (int i = 0; i < spec.depth && b->graph->status == THAW_OK; i++) {
         int out = (int)th_shape_at(b, x)->dim[1];
         snprintf(layer, sizeof layer, form, name, spec.nested ? i : 3 * i, 0);
-        x = th_conv(b, layer, x, spec_of(out, spec.bias, 0));
+        x = th_conv(b, layer, x, layer_of(out, spec));
         snprintf(layer, sizeof layer, form, name, spec.nested ? i : 3 * i + 1, 1);
         if (spec.groups)
             x = th_groupnorm(b, layer, x, spec.groups, 1e-5F);
