@@ -5,6 +5,8 @@
 #ifndef TH_OBJECTS_H
 #define TH_OBJECTS_H
 
+#include "box.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,14 +27,6 @@ struct th_detection {
     float score; /* finite */
     float box[4];
 };
-
-static inline float th_box_area(const float box[4])
-{
-    return (box[2] - box[0]) * (box[3] - box[1]);
-}
-
-/* Intersection over union; 0 where both are empty. */
-float th_box_iou(const float a[4], const float b[4]);
 
 /* Of all but the class, whose number means something in its dataset only. */
 uint64_t th_object_hash(const struct th_object *o, uint64_t seed);

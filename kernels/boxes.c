@@ -4,20 +4,6 @@
 
 #include <math.h>
 
-static float area(const float box[4])
-{
-    return (box[2] - box[0]) * (box[3] - box[1]);
-}
-
-float th_box_overlap(const float a[4], const float b[4])
-{
-    float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]);
-    float h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
-    float both = w > 0 && h > 0 ? w * h : 0;
-    float all = area(a) + area(b) - both;
-    return all > 0 ? both / all : 0;
-}
-
 /* Of an anchor: its centre and extent in an axis. */
 struct span {
     float centre, size;

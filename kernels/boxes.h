@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Boxes x0, y0, x1, y1 in pixels of an input: overlap, codes relative to an anchor, and the
+ * Boxes x0, y0, x1, y1 in pixels of an input: codes relative to an anchor, and the
  * anchors of a grid of places. For kernels and for whoever makes their targets. */
 #ifndef TH_BOXES_H
 #define TH_BOXES_H
 
-#include <stdint.h>
+#include "box.h"
 
-/* Intersection over union; 0 where both are empty. data/objects.h has the same for data, which
- * knows no kernels. */
-float th_box_overlap(const float a[4], const float b[4]);
+#include <stdint.h>
 
 /* How four values are a box, relative to an anchor: distances from its centre to the box's
  * left, top, right and bottom (Tian et al. 2019, arXiv:1904.01355, equation 1), over its size;

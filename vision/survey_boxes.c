@@ -47,15 +47,6 @@ static bool some_anchor_fits(const double box[4])
     return false;
 }
 
-static double iou(const float a[4], const float b[4])
-{
-    double w = (double)(fminf(a[2], b[2]) - fmaxf(a[0], b[0]));
-    double h = (double)(fminf(a[3], b[3]) - fmaxf(a[1], b[1]));
-    if (w <= 0 || h <= 0)
-        return 0;
-    return w * h / ((double)th_box_area(a) + (double)th_box_area(b) - w * h);
-}
-
 /* Objects of which an earlier one of the image is the twin. */
 static void find_twins(struct th_survey *s, const struct th_survey_image *x)
 {
@@ -65,7 +56,7 @@ static void find_twins(struct th_survey *s, const struct th_survey_image *x)
         bool twin = false;
         for (int32_t k = 0; k < i && !twin; k++)
             twin = sample->objects[k].class == o->class && !o->crowd &&
-                   iou(sample->objects[k].box, o->box) >= TWIN;
+                   th_box_iou(sample->objects[k].box, o->box) >= TWIN;
         if (twin)
             th_finding_add(&s->twins, x, NULL);
     }

@@ -82,7 +82,7 @@ static bool decode(const struct th_attr_proposals *p, const struct th_grid *g,
 static bool is_covered(const float *box, const float *better, int64_t n, float overlap)
 {
     for (int64_t i = 0; i < n; i++)
-        if (th_box_overlap(better + i * BOX, box) > overlap)
+        if (th_box_iou(better + i * BOX, box) > overlap)
             return true;
     return false;
 }
@@ -175,7 +175,7 @@ static int32_t object_of(const struct pool *p, const float *box, float overlap)
     float best = -1;
     int32_t object = -1;
     for (int32_t i = 0; i < p->n_box; i++) {
-        float o = p->class[i] < 0 ? -1 : th_box_overlap(p->box + i * BOX, box);
+        float o = p->class[i] < 0 ? -1 : th_box_iou(p->box + i * BOX, box);
         if (o > best) {
             best = o;
             object = i;
