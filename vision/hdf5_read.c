@@ -322,34 +322,12 @@ static void *image_copy(
     return to;
 }
 
-static herr_t image_free(void *p, H5FD_file_image_op_t op, void *image)
-{
-    (void)p;
-    (void)op;
-    (void)image;
-    return 0;
-}
-
-static void *udata_copy(void *image)
-{
-    return image;
-}
-
-static herr_t udata_free(void *image)
-{
-    (void)image;
-    return 0;
-}
-
 static hid_t open_image(const unsigned char *bytes, size_t n)
 {
     void *image = (void *)(uintptr_t)bytes;
-    H5FD_file_image_callbacks_t calls = {.image_malloc = image_malloc,
-        .image_memcpy = image_copy,
-        .image_free = image_free,
-        .udata_copy = udata_copy,
-        .udata_free = udata_free,
-        .udata = image};
+    H5FD_file_image_callbacks_t calls = th_hdf5_memory(image);
+    calls.image_malloc = image_malloc;
+    calls.image_memcpy = image_copy;
     hid_t file = -1, access = H5Pcreate(H5P_FILE_ACCESS);
     if (access >= 0 && H5Pset_fapl_core(access, 1 << 16, 0) >= 0 &&
         H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&

@@ -55,3 +55,28 @@ thaw_status th_hdf5_failed(thaw_status status, const char *where, const char *wh
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &cause);
     return th_fail(status, "%s: %s: HDF5 says \"%s\"", where, what, cause);
 }
+
+static herr_t image_free(void *bytes, H5FD_file_image_op_t op, void *image)
+{
+    (void)bytes, (void)op, (void)image;
+    return 0;
+}
+
+static void *udata_copy(void *image)
+{
+    return image;
+}
+
+static herr_t udata_free(void *image)
+{
+    (void)image;
+    return 0;
+}
+
+H5FD_file_image_callbacks_t th_hdf5_memory(void *image)
+{
+    return (H5FD_file_image_callbacks_t){.image_free = image_free,
+        .udata_copy = udata_copy,
+        .udata_free = udata_free,
+        .udata = image};
+}

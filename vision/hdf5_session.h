@@ -32,4 +32,8 @@ thaw_status th_hdf5_failed(thaw_status status, const char *where, const char *wh
 /* A path for the core driver, which wants one that does not exist. */
 extern const char th_hdf5_no_path[];
 
+/* The core driver's ways with memory for bytes that are ours: it frees none of them. How it
+ * comes to memory the caller sets. */
+H5FD_file_image_callbacks_t th_hdf5_memory(void *image);
+
 #endif

@@ -97,24 +97,6 @@ static void *image_new(size_t size, H5FD_file_image_op_t op, void *udata)
     return image_grow(NULL, size, op, udata);
 }
 
-/* The library is done with them. */
-static herr_t image_keep(void *bytes, H5FD_file_image_op_t op, void *udata)
-{
-    (void)bytes, (void)op, (void)udata;
-    return 0;
-}
-
-static void *same_udata(void *udata)
-{
-    return udata;
-}
-
-static herr_t keep_udata(void *udata)
-{
-    (void)udata;
-    return 0;
-}
-
 /* An empty file in `image`. Long class lists do not fit the oldest attribute format; asking
  * for the order of attributes gives the root the newer one. Blocks of 0: closing would give
  * back what is left of them, and the file would end before its bytes do. */
@@ -124,12 +106,9 @@ static hid_t create_image(const struct th_weights *w, struct image *image)
     for (size_t i = 0; i < w->n_attributes; i++)
         is_large |=
             w->attribute[i].n * (w->attribute[i].strings ? 16 : 8) > MAX_COMPACT;
-    H5FD_file_image_callbacks_t memory = {.image_malloc = image_new,
-        .image_realloc = image_grow,
-        .image_free = image_keep,
-        .udata_copy = same_udata,
-        .udata_free = keep_udata,
-        .udata = image};
+    H5FD_file_image_callbacks_t memory = th_hdf5_memory(image);
+    memory.image_malloc = image_new;
+    memory.image_realloc = image_grow;
     hid_t file = -1;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), plist = H5Pcreate(H5P_FILE_CREATE);
     if (H5Pset_fapl_core(access, w->bytes + 1024 * w->n + (1 << 16), 0) >= 0 &&
