@@ -3,30 +3,20 @@
  * (Rezatofighi et al. 2019, arXiv:1902.09630), P6 of the backbone's last map. */
 #include "retina.h"
 
-enum { WIDTH = 256 };
-static const struct th_retina RETINA = {
+static const struct th_retina config = {
     .tower = {.depth = 4, .groups = 32, .nested = true},
     .p6_of_tap = true,
     .boxes = TH_BOX_GIOU_DELTAS};
 
-static int build(struct th_builder *b, const struct th_taps *taps)
-{
-    return th_retina_build(b, taps, &RETINA);
-}
-
-static int loss(struct th_builder *b, int logits)
-{
-    return th_retina_loss(b, logits, &RETINA);
-}
-
 const struct th_head th_head_retinanet_v2 = {
     .name = "retinanet_v2",
     .about = "boxes: RetinaNet with GroupNorm and GIoU (--head-width channels)",
-    .build = build,
-    .loss = loss,
+    .build = th_retina_build,
+    .loss = th_retina_loss,
     .answer = "head.classification_head.cls_logits",
     .hidden = true,
-    .width = WIDTH,
+    .width = TH_RETINA_WIDTH,
     .many = true,
     .detector = &th_retina_detector,
+    .config = &config,
 };

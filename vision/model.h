@@ -170,6 +170,7 @@ struct th_head {
     bool patches;       /* it reads th_taps.tokens */
     bool many; /* an image may have any number of classes: probabilities are sigmoids */
     const struct th_detector *detector; /* it finds boxes; NULL: it classifies images */
+    const void *config; /* what tells it from others with the same functions */
 };
 
 extern const struct th_backbone *const th_backbone_list[]; /* NULL at the end */

@@ -4,9 +4,9 @@
 
 enum { TAPS = 3 };
 
-int th_retina_build(
-    struct th_builder *b, const struct th_taps *taps, const struct th_retina *r)
+int th_retina_build(struct th_builder *b, const struct th_taps *taps)
 {
+    const struct th_retina *r = b->model->head->config;
     static const char *const classes = "head.classification_head";
     static const char *const places = "head.regression_head";
     int map[TH_MAX_LEVELS], logits[TH_MAX_LEVELS], deltas[TH_MAX_LEVELS];
@@ -45,8 +45,9 @@ const struct th_detector th_retina_detector = {
 
 /* Focal loss of classes and a loss of boxes, each summed, divided by the rows of the image
  * that have a class, and averaged over images. */
-int th_retina_loss(struct th_builder *b, int logits, const struct th_retina *r)
+int th_retina_loss(struct th_builder *b, int logits)
 {
+    const struct th_retina *r = b->model->head->config;
     struct th_row_inputs in = th_row_inputs(b, &th_retina_detector, logits);
     union th_attr kind = {.box = {.kind = r->boxes}};
     int boxes = th_graph_find(b->graph, "boxes");

@@ -13,12 +13,12 @@ struct th_retina {
     enum th_box_loss boxes; /* of deltas */
 };
 
-/* th_head.build and .loss. */
-int th_retina_build(
-    struct th_builder *b, const struct th_taps *taps, const struct th_retina *r);
-int th_retina_loss(struct th_builder *b, int logits, const struct th_retina *r);
+/* th_head.build and .loss; th_head.config is a struct th_retina. */
+int th_retina_build(struct th_builder *b, const struct th_taps *taps);
+int th_retina_loss(struct th_builder *b, int logits);
 
 /* torchvision's defaults. */
+enum { TH_RETINA_WIDTH = 256 };
 extern const struct th_detector th_retina_detector;
 
 #endif
