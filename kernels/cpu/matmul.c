@@ -44,11 +44,12 @@ void th_matmul_init(struct th_matmul *p, const struct th_matmul_isa *isa, int th
     share(p, th_parts(p->m, isa->rows), panels, threads);
     p->worker_floats = p->block * (p->k_part + TH_MATMUL_SKEW);
     p->n_packed = panels * isa->panel * p->k_part;
-    p->sums_at = p->n_packed + p->row_workers * p->column_workers * p->worker_floats;
-    p->sums_at = th_parts(p->sums_at, 16) * 16;
+    int64_t copies =
+        p->n_packed + p->row_workers * p->column_workers * p->worker_floats;
+    p->sums_at = th_parts(copies, TH_MATMUL_SUMS) * TH_MATMUL_SUMS;
     p->n_scratch = p->sums_at;
-    if (isa->sums)
-        p->n_scratch += th_parts(p->m, isa->rows) * 16 * 2;
+    if (isa->sums) /* in doubles */
+        p->n_scratch += 2 * th_parts(p->m, isa->rows) * TH_MATMUL_SUMS;
 }
 
 /* The call's state begins with it. */

@@ -18,6 +18,8 @@
 /* Floats that rows of a copy are further apart than they are long, so that a power of two
  * does not put them all into one set of a cache. */
 enum { TH_MATMUL_SKEW = 16 };
+/* A tile's sums of a's rows, where the instruction set makes them: a vector's lanes. */
+enum { TH_MATMUL_SUMS = 16 };
 
 /* One product's sizes. Steps count floats. */
 struct th_matmul {
@@ -29,9 +31,8 @@ struct th_matmul {
     int64_t packs;         /* parts of a copy of b */
     int row_workers, column_workers;
     int64_t n_packed, worker_floats,
-        n_scratch; /* floats of b's panels; a worker's; all */
-    int64_t
-        sums_at; /* in scratch, doubles [m rounded up to tiles][16]; only if summed */
+        n_scratch;   /* floats of b's panels; a worker's; all */
+    int64_t sums_at; /* in scratch, of a's tiles: doubles [TH_MATMUL_SUMS] each */
 };
 
 struct th_matmul_args {

@@ -156,6 +156,8 @@ static void product(const struct th_matmul *p, const struct th_matmul_args *a,
     TH_ISA_NAME(th_tile)(&t);
 }
 
+_Static_assert((int)TH_LANES == (int)TH_MATMUL_SUMS, "a tile's sums are a vector's");
+
 /* Where a block's sums are, for the one pass of the one worker that makes them; or NULL. */
 static double *sums_of(const struct th_matmul *p, const struct th_matmul_args *a,
     int64_t row, int64_t first)
