@@ -7,7 +7,7 @@
 #include "net.h"
 #include "network.h"
 
-enum { SAMPLES = 8, MOST_OBJECTS = 8 };
+enum { MOST_OBJECTS = 8 };
 static const double TOLERANCE = 1e-4; /* DESIGN section 10 */
 
 static void open_detector(struct net *n, const char *device, const char *head_name)
@@ -81,21 +81,6 @@ static void set_targets(struct net *n)
     th_reader_release(&r);
 }
 
-/* Of a tensor's norm, by norm and samples. */
-static double distance(const float *x, int64_t n, const struct golden_gradient *want)
-{
-    double norm = 0, off = 0;
-    for (int64_t i = 0; i < n; i++)
-        norm += (double)x[i] * (double)x[i];
-    for (int k = 0; k < SAMPLES; k++) {
-        double d = (double)x[k * (n - 1) / (SAMPLES - 1)] - want->sample[k];
-        off += d * d;
-    }
-    double by_norm = fabs(sqrt(norm) - want->norm) / want->norm;
-    double by_sample = sqrt(off) / want->norm;
-    return by_norm > by_sample ? by_norm : by_sample;
-}
-
 static void compare_gradients(struct net *n)
 {
     for (size_t i = 0; i < sizeof golden_gradients / sizeof *golden_gradients; i++) {
@@ -108,7 +93,7 @@ static void compare_gradients(struct net *n)
         int64_t count = th_shape_count(&n->model.params[p].shape);
         float *x = th_alloc((size_t)count, sizeof *x);
         must(th_plan_get(n->plan, name, x));
-        double e = distance(x, count, want);
+        double e = net_from_golden(x, count, want->norm, want->sample);
         if (!(e <= TOLERANCE))
             fail_msg(
                 "%s: %s is %g from torchvision's", n->device->backend->name, name, e);
@@ -185,8 +170,8 @@ static void check_found(
     net_upload_random(&n, "image", GOLDEN_KEY, "images");
     must(th_plan_run(n.plan));
     for (int k = 0; k <= r.detector->n_outputs; k++)
-        value[k] = answer_of(
-            &n, k ? r.detector->output[k - 1].name : "logits", &each[k]);
+        value[k] =
+            answer_of(&n, k ? r.detector->output[k - 1].name : "logits", &each[k]);
     for (size_t i = 0; i < GOLDEN_IMAGES; i++) {
         const float *output[TH_MAX_OUTPUTS];
         for (int k = 1; k <= r.detector->n_outputs; k++)

@@ -174,6 +174,22 @@ static inline void net_run(struct net *n, uint64_t seed, float lr)
     must(th_plan_run(n->plan));
 }
 
+/* How far n values are from the norm and the eight samples, element k (n - 1) / 7, that a
+ * golden file has: the larger one, relative to the norm. */
+static inline double net_from_golden(
+    const float *x, int64_t n, double want_norm, const double *sample)
+{
+    enum { LAST = 7 };
+    double norm = 0, off = 0;
+    for (int64_t i = 0; i < n; i++)
+        norm += (double)x[i] * (double)x[i];
+    for (int k = 0; k <= LAST; k++) {
+        double d = (double)x[k * (n - 1) / LAST] - sample[k];
+        off += d * d;
+    }
+    return fmax(fabs(sqrt(norm) - want_norm), sqrt(off)) / want_norm;
+}
+
 static inline void net_close(struct net *n)
 {
     th_plan_free(n->plan);

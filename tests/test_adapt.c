@@ -14,7 +14,7 @@
 
 static const double TOLERANCE = 1e-4; /* DESIGN section 10; of a tensor's norm */
 
-enum { SAMPLES = 8, MOST_IMAGES = 7 };
+enum { MOST_IMAGES = 7 };
 
 static char root[64];
 
@@ -118,26 +118,13 @@ static float *values_of(const thaw_model *m, const char *name, int64_t *n)
     return x;
 }
 
-/* Relative, of the norm and of the samples. */
-static double distance(const float *x, int64_t n, const struct golden_tensor *want)
-{
-    double norm = 0, off = 0;
-    for (int64_t i = 0; i < n; i++)
-        norm += (double)x[i] * (double)x[i];
-    for (int k = 0; k < SAMPLES; k++) {
-        double d = (double)x[k * (n - 1) / (SAMPLES - 1)] - want->sample[k];
-        off += d * d;
-    }
-    return fmax(fabs(sqrt(norm) - want->norm), sqrt(off)) / want->norm;
-}
-
 static void expect_golden(
     const thaw_model *m, const struct golden_adapted *g, const char *how)
 {
     for (int i = 0; i < g->n_buffers; i++) {
         int64_t n = 0;
         float *x = values_of(m, g->buffers[i].name, &n);
-        double e = distance(x, n, &g->buffers[i]);
+        double e = net_from_golden(x, n, g->buffers[i].norm, g->buffers[i].sample);
         th_free(x);
         if (!(e <= TOLERANCE))
             fail_msg("%s, %s: %s is %g from PyTorch's", g->backbone, how,

@@ -11,7 +11,7 @@
 
 static const double TOLERANCE = 1e-4; /* DESIGN section 10; of a tensor's norm */
 
-enum { SAMPLES = 8, CLASSES = 10 };
+enum { CLASSES = 10 };
 
 static const struct th_backbone *vit(void)
 {
@@ -66,20 +66,6 @@ static void golden_fill(struct net *n)
     }
 }
 
-/* |norm - norm64| and the samples' distance, both relative. */
-static double distance(const float *x, int64_t n, const struct golden_tensor *want)
-{
-    double norm = 0, off = 0;
-    for (int64_t i = 0; i < n; i++)
-        norm += (double)x[i] * (double)x[i];
-    for (int k = 0; k < SAMPLES; k++) {
-        double d = (double)x[k * (n - 1) / (SAMPLES - 1)] - want->sample[k];
-        off += d * d;
-    }
-    double by_norm = fabs(sqrt(norm) - want->norm), by_sample = sqrt(off);
-    return (by_norm > by_sample ? by_norm : by_sample) / want->norm;
-}
-
 static void compare_gradient(struct net *n, const struct golden_tensor *want)
 {
     char name[160];
@@ -90,7 +76,7 @@ static void compare_gradient(struct net *n, const struct golden_tensor *want)
     float *x = th_alloc((size_t)count, sizeof *x);
     snprintf(name, sizeof name, "grad/%s", want->name);
     must(th_plan_get(n->plan, name, x));
-    double e = distance(x, count, want);
+    double e = net_from_golden(x, count, want->norm, want->sample);
     if (!(e <= TOLERANCE))
         fail_msg("%s, %s: %s is %g from timm's", n->device->backend->name,
             n->model.variant->name, name, e);

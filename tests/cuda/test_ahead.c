@@ -1,26 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What is sent ahead: the next step's images on their way while a step runs. */
-#include "nets.h"
-
-#include "emucuda.h"
+#include "emulated.h"
 
 enum { BATCH = 4, PIXELS = 3 * 32 * 32, STEPS = 6 };
 
 static const enum emu_order orders[] = {EMU_LATE, EMU_EARLY, EMU_RANDOM};
 enum { ORDERS = sizeof orders / sizeof *orders };
-
-static void open_emulated(enum emu_order order)
-{
-    const struct emu_options options = {.order = order, .seed = 5};
-    emu_open(&options);
-}
-
-static void close_emulated(void)
-{
-    if (emu_close() > 0)
-        fail_msg("the emulated device found %d mistakes, first: %s", emu_findings(),
-            emu_finding(0));
-}
 
 static void draw(float *images, int step)
 {

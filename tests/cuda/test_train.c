@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Whole trainings on the CUDA engine, on the emulated device, beside the CPU engine's. */
-#include "nets.h"
-
-#include "emucuda.h"
+#include "emulated.h"
 
 /* Of a loss; of all parameters, |a - b|_2 / |b|_2. The CPU computes in fp32. */
 static const struct bound {
@@ -18,19 +16,6 @@ static const struct bound *bound_of(const struct training *t)
     while (t->precision && strcmp(bounds[i].precision, t->precision) != 0)
         i++;
     return &bounds[i];
-}
-
-static void open_emulated(enum emu_order order)
-{
-    const struct emu_options options = {.order = order, .seed = 5};
-    emu_open(&options);
-}
-
-static void close_emulated(void)
-{
-    if (emu_close() > 0)
-        fail_msg("the emulated device found %d mistakes, first: %s", emu_findings(),
-            emu_finding(0));
 }
 
 static void compare(
