@@ -7,6 +7,7 @@ fp64; per tensor the bound is max(1e-4, 4 times PyTorch's own fp32 error), as in
 Then `thaw predict` on the same weights: boxes are matched by IoU >= 0.999 and equal label.
 The logits' and boxes' layers are scaled until detections survive. What torchvision draws at random
 (anchors and boxes that Faster R-CNN learns from) is drawn as Thaw does (kernels/balance.c).
+Pictures and objects are made up, or with --data voc:DIR those of a real data set, pressed to a square.
 
 Where gradients differ by more, a ReLU may have been decided otherwise by rounding. Then the decisions that
 are nearest to a tie are turned over in fp64, one by one: if what some of them change together is the
@@ -18,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as tree
 import xml.sax.saxutils as xml
 from functools import partial
 
@@ -187,6 +189,41 @@ def objects(seed: int, n: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]
     return found
 
 
+def read_objects(path: str, size: int) -> tuple[np.ndarray, list[str]]:
+    """Of an annotation, on a picture of size x size: boxes of a pixel at least, and their names."""
+    root = tree.parse(path)
+    scale = size / np.array([float(root.findtext("size/" + k)) for k in ("width", "height")] * 2)
+    boxes, names = [], []
+    for o in root.iter("object"):
+        corners = [float(o.findtext("bndbox/" + k)) for k in ("xmin", "ymin", "xmax", "ymax")]
+        box = (np.clip(corners * scale, 0, size)).round(2)
+        if (box[2:] - box[:2]).min() >= 1:
+            boxes.append(box)
+            names.append(o.findtext("name"))
+    return np.array(boxes, np.float32).reshape(-1, 4), names
+
+
+def real(folder: str, seed: int, n: int, size: int) -> tuple[np.ndarray, list]:
+    """(pixels, objects) of n pictures of a VOC folder, which show all of its classes."""
+    annotations = os.path.join(folder, "Annotations")
+    stems = sorted(f[:-4] for f in os.listdir(annotations) if f.endswith(".xml"))
+    found = [read_objects(os.path.join(annotations, s + ".xml"), size) for s in stems]
+    names = sorted({name for _, of in found for name in of})
+    if len(names) != len(CLASSES):
+        raise SystemExit(f"{folder}: {len(names)} classes, not {len(CLASSES)}: {names}")
+    random = np.random.default_rng(seed)
+    for _ in range(1000):
+        chosen = random.choice(len(stems), n, replace=False)
+        if {name for i in chosen for name in found[i][1]} == set(names):
+            break
+    else:
+        raise SystemExit(f"{folder}: no {n} pictures show all classes: more --images")
+    pixels = [Image.open(os.path.join(folder, "JPEGImages", stems[i] + ".jpg")).convert("RGB")
+              .resize((size, size), Image.BILINEAR) for i in chosen]
+    truth = [(found[i][0], np.array([names.index(k) for k in found[i][1]])) for i in chosen]
+    return np.stack([np.asarray(p) for p in pixels]), truth
+
+
 def write_voc(folder: str, pixels: np.ndarray, truth: list) -> None:
     for sub in ("Annotations", "JPEGImages"):
         os.makedirs(os.path.join(folder, sub))
@@ -342,16 +379,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", metavar="voc:DIR", help="real pictures and boxes, of three classes")
     args = parser.parse_args()
     args.thaw = os.path.abspath(args.thaw)
     torch.set_num_threads(2)
     model = HEADS[args.head](args.backbone, args.size)
     fill(model, 1 + args.seed)
-    pixels = images.pictures(3000 + args.seed, args.images, args.size)
+    if args.data:
+        pixels, truth = real(args.data.removeprefix("voc:"), args.seed, args.images, args.size)
+    else:
+        pixels = images.pictures(3000 + args.seed, args.images, args.size)
+        truth = objects(args.seed, args.images, args.size)
     if args.head != "fcos":
         moderate(model, pixels)
     weights = tensors(model)
-    truth = objects(args.seed, args.images, args.size)
     with tempfile.TemporaryDirectory(prefix="thaw-detect-") as folder:
         write_voc(os.path.join(folder, "data"), pixels, truth)
         save_file(weights, os.path.join(folder, "w.safetensors"))
