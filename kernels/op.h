@@ -86,6 +86,8 @@ union th_attr {
     struct th_attr_rows {
         int width;     /* map_rows: values in a row */
         int64_t first; /* map_rows_dx: the first row of the map */
+        int grid[2];   /* rows_map, dx: what the last rows are the places of, h, w */
+        int factor;    /* likewise: a row is so many places squared of the map */
     } rows;
     struct th_attr_focal {
         float alpha, gamma;

@@ -9,7 +9,14 @@
  *
  * map_rows, maps [n][k*width][h][w] one behind the other as rows, k a place:
  *
- *   y[n, first + (p*w + q)*k + i, j] = x[n, i*width + j, p, q]    -> [n][rows][width] */
+ *   y[n, first + (p*w + q)*k + i, j] = x[n, i*width + j, p, q]    -> [n][rows][width]
+ *
+ * rows_map, the last h*w rows of x [n][rows][factor^2*c] as a map: those of tokens, or, with
+ * factor 2 behind a linear layer, a transposed convolution of 2x2 with stride 2 (Dumoulin and
+ * Visin 2016, arXiv:1603.07285, chapter 4), b its bias:
+ *
+ *   y[n, k, i*f + u, j*f + v] = x[n, rows - h*w + i*w + j, (u*f + v)*c + k] + b[k]
+ *   dx: dy turned back, 0 for rows before those;  db = sum of dy over n and places */
 #include "rule.h"
 
 static thaw_status upsample_shape(
@@ -85,3 +92,32 @@ static thaw_status map_rows_grad(struct th_grad *g)
 const struct th_op_fn th_rule_map_rows = {
     .shape = map_rows_shape, .grad = map_rows_grad};
 const struct th_op_fn th_rule_map_rows_dx = {0};
+
+static thaw_status rows_map_shape(
+    const union th_attr *attr, const struct th_operand *in, struct th_operand *out)
+{
+    const int64_t *d = in[0].shape.dim, f = attr->rows.factor;
+    int64_t h = attr->rows.grid[0], w = attr->rows.grid[1];
+    TRY(th_rule_rank("rows_map", "x", &in[0], 3));
+    if (h < 1 || w < 1 || f < 1 || h * w > d[1] || d[2] % (f * f))
+        return th_fail(THAW_E_USAGE,
+            "rows_map: %lld rows of %lld values are no map of %lld x %lld places, %lld "
+            "squared a row",
+            (long long)d[1], (long long)d[2], (long long)h, (long long)w, (long long)f);
+    TRY(th_rule_vector("rows_map", "b", &in[1], d[2] / (f * f)));
+    th_rule_f32(&out[0], TH_SHAPE(d[0], d[2] / (f * f), h * f, w * f));
+    return THAW_OK;
+}
+
+static thaw_status rows_map_grad(struct th_grad *g)
+{
+    if (g->need[0])
+        TRY(th_rule_emit(g, TH_OP_rows_map_dx, g->dout, g->in[0], &g->din[0]));
+    if (g->need[1])
+        TRY(th_rule_emit(g, TH_OP_bias_grad, g->dout, g->in[1], &g->din[1]));
+    return THAW_OK;
+}
+
+const struct th_op_fn th_rule_rows_map = {
+    .shape = rows_map_shape, .grad = rows_map_grad};
+const struct th_op_fn th_rule_rows_map_dx = {0};

@@ -92,3 +92,55 @@ thaw_status th_ref_map_rows_dx(const struct th_call *call)
             (float *)a->dy + n * image + call->attr.rows.first * width, false);
     return THAW_OK;
 }
+
+/* Between a row and its factor^2 places of the map, which begin at i, j; `b` is added to the
+ * map. */
+static void move_row(const struct th_operand *map, const int64_t at[3], int64_t factor,
+    float *x, const float *b, float *row, bool into)
+{
+    int64_t channels = map->shape.dim[1];
+    for (int64_t k = 0; k < factor * factor * channels; k++) {
+        int64_t c = k % channels, place = k / channels;
+        float *y = x + th_ref_at(map, at[0], c, at[1] * factor + place / factor,
+                           at[2] * factor + place % factor);
+        if (into)
+            *y = row[k] + (b ? b[c] : 0);
+        else
+            row[k] = *y;
+    }
+}
+
+thaw_status th_ref_rows_map(const struct th_call *call)
+{
+    const struct th_args_rows_map *a = (const void *)call->args;
+    const struct th_attr_rows *r = &call->attr.rows;
+    const int64_t *d = call->in[0].shape.dim;
+    int64_t places = (int64_t)r->grid[0] * r->grid[1];
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t i = 0; i < d[0] * places; i++) {
+        int64_t n = i / places, p = i % places;
+        int64_t at[3] = {n, p / r->grid[1], p % r->grid[1]};
+        float *row = (float *)a->x + (n * d[1] + d[1] - places + p) * d[2];
+        move_row(&call->out[0], at, r->factor, a->y, a->b_, row, true);
+    }
+    return THAW_OK;
+}
+
+thaw_status th_ref_rows_map_dx(const struct th_call *call)
+{
+    const struct th_args_rows_map_dx *a = (const void *)call->args;
+    const struct th_attr_rows *r = &call->attr.rows;
+    const int64_t *d = call->out[0].shape.dim;
+    int64_t places = (int64_t)r->grid[0] * r->grid[1], before = d[1] - places;
+#pragma omp parallel for num_threads(call->device->threads)
+    for (int64_t i = 0; i < d[0] * d[1]; i++) {
+        int64_t n = i / d[1], p = i % d[1] - before;
+        int64_t at[3] = {n, p / r->grid[1], p % r->grid[1]};
+        float *row = (float *)a->dx + i * d[2];
+        if (p < 0)
+            memset(row, 0, (size_t)d[2] * sizeof *row);
+        else
+            move_row(&call->in[0], at, r->factor, a->dy, NULL, row, false);
+    }
+    return THAW_OK;
+}
