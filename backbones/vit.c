@@ -237,10 +237,16 @@ static int residual(
     return th_add(b, x, th_drop_path(b, in_block(block, drop).text, y, p));
 }
 
+/* The head reads what became of the patches. */
+static bool reads_patches(const struct th_builder *b)
+{
+    return b->model->head->patches || b->model->head->detector;
+}
+
 /* Whether after the last attention only the class token is read. */
 static bool reads_class_alone(const struct th_builder *b, const struct config *c)
 {
-    return !c->mean && !c->distilled && !b->model->head->patches;
+    return !c->mean && !c->distilled && !reads_patches(b);
 }
 
 /* x + attention(norm(x)), then x + mlp(norm(x)): equations 2 and 3. Of the last block's
@@ -283,13 +289,19 @@ static int embed(struct th_builder *b, const struct config *c, int image, int gr
     return c->pre_norm ? th_layernorm(b, "norm_pre", x, eps_of(c)) : x;
 }
 
-/* Equation 4, or the mean of the patches. */
-static void pool(struct th_builder *b, const struct config *c, int x, int patches,
-    struct th_taps *taps)
+/* Equation 4, or the mean of the patches; for detectors, the patches as a map. */
+static void pool(
+    struct th_builder *b, const struct config *c, int x, int grid, struct th_taps *taps)
 {
+    int patches = grid * grid;
     if (!c->fc_norm)
         x = th_layernorm(b, "norm", x, eps_of(c));
-    if (!c->mean && !c->fc_norm && b->model->head->patches) {
+    if (b->model->head->detector) {
+        taps->value[0] = th_rows_map(b, x, grid, grid);
+        taps->stride[0] = c->patch;
+        taps->n = 1;
+    }
+    if (!c->mean && !c->fc_norm && reads_patches(b)) {
         taps->tokens = x;
         taps->patches = patches;
     }
@@ -330,7 +342,7 @@ static void build(
         x = block(b, c, i, x);
     }
     th_stage(b, "norm");
-    pool(b, c, x, grid * grid, taps);
+    pool(b, c, x, grid, taps);
 }
 
 /* ---- Whose tensors these are ---- */

@@ -164,7 +164,8 @@ static int build(struct th_builder *b, const struct th_taps *taps)
 {
     int map[TH_MAX_LEVELS], objectness, deltas, k = 1 + b->model->n_classes;
     struct th_pyramid *p = &b->model->pyramid;
-    const struct th_fpn_spec fpn = {.taps = taps->n < TAPS ? taps->n : TAPS,
+    const struct th_fpn_spec fpn = {
+        .taps = taps->n > 1 && taps->n < TAPS ? taps->n : TAPS,
         .width = b->model->head_width,
         .pooled = true};
     th_fpn(b, taps, fpn, map);

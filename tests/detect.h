@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A detector on a small ResNet beside torchvision's in fp64: one step's loss and gradients, and
+ * A detector on a small backbone beside torchvision's in fp64: one step's loss and gradients, and
  * what both find. Behind golden/HEAD.h, whose values it compares with. */
 #ifndef TH_TESTS_DETECT_H
 #define TH_TESTS_DETECT_H
@@ -10,7 +10,8 @@
 enum { MOST_OBJECTS = 8 };
 static const double TOLERANCE = 1e-4; /* DESIGN section 10 */
 
-static void open_detector(struct net *n, const char *device, const char *head_name)
+static void open_detector(
+    struct net *n, const char *device, const char *backbone_name, const char *head_name)
 {
     const char *names[] = {"a", "b", "c"};
     const struct th_backbone *backbone = NULL;
@@ -20,13 +21,39 @@ static void open_detector(struct net *n, const char *device, const char *head_na
     must(th_device_open(device, 2, &n->device));
     th_store_init(&n->store, n->device);
     th_arena_init(&n->arena, n->device);
-    must(th_variant_find("resnet20_s4", &backbone, &v));
+    must(th_variant_find(backbone_name, &backbone, &v));
     must(th_head_find(head_name, &head));
     struct th_input input = v->input;
     input.size = GOLDEN_SIZE;
     must(th_model_init(
         &n->model, backbone, v, head, GOLDEN_WIDTH, &input, names, GOLDEN_CLASSES));
     net_fill(n, GOLDEN_KEY);
+}
+
+static inline bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+/* What golden/fcos.py and vitdet.py do to the last convolutions of FCOS. */
+static inline void adjust_last_layers(struct net *n)
+{
+    for (int i = 0; i < n->model.n_params; i++) {
+        const struct th_param *p = &n->model.params[i];
+        bool last = ends(p->name, "cls_logits.weight") ||
+                    ends(p->name, "bbox_reg.weight") ||
+                    ends(p->name, "bbox_ctrness.weight");
+        bool bias = ends(p->name, "bbox_reg.bias");
+        int64_t count = th_shape_count(&p->shape);
+        float *v = th_alloc((size_t)count, sizeof *v);
+        int id = th_store_find(&n->store, p->name);
+        must(th_store_get(&n->store, id, v));
+        for (int64_t k = 0; k < count; k++)
+            v[k] = last ? v[k] / 16 : bias ? v[k] + 1 : v[k];
+        must(th_store_put(&n->store, id, v));
+        th_free(v);
+    }
 }
 
 static struct th_reader reader_of(const struct net *n)

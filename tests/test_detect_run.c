@@ -219,6 +219,51 @@ static void it_learns(void **state)
     forget("learnt");
 }
 
+/* On a Vision Transformer too: a pyramid of its only map. */
+static thaw_options *vit_options(const char *run)
+{
+    return with(
+        with(box_options(run), "backbone", "vit_micro_patch4_32"), "lr", "0.001");
+}
+
+static void a_vit_learns(void **state)
+{
+    (void)state;
+    thaw_result r;
+    thaw_model *m = NULL;
+    thaw_evaluation e;
+    char path[256];
+    thaw_options *o = with(vit_options("vit"), "epochs", "30");
+    must(train(with(with(o, "head-width", "64"), "val", "0"), NULL, &r));
+    assert_true(r.frozen_verified);
+    run_path(path, "vit");
+    must(thaw_model_open(path, NULL, &m));
+    must(thaw_options_new(&o));
+    must(thaw_model_eval(m, data, with(o, "split", "test"), NULL, &e));
+    if (!(e.boxes && e.coco[1] > 0.9))
+        fail_msg("AP50 %.3f of the images that it was trained on", e.coco[1]);
+    thaw_evaluation_release(&e);
+    thaw_options_free(o);
+    thaw_model_free(m);
+    forget("vit");
+}
+
+/* Tokens of a frozen transformer are kept; the pyramid above them trains. */
+static void a_cache_of_tokens_changes_nothing(void **state)
+{
+    (void)state;
+    thaw_result r;
+    const char *const kinds[] = {"off", "memory"};
+    for (int i = 0; i < 2; i++)
+        must(train(
+            with(with(with(vit_options(kinds[i]), "thaw", "head"), "cache", kinds[i]),
+                "head", "retinanet_v2"),
+            NULL, &r));
+    same_model("off", "memory");
+    forget("off");
+    forget("memory");
+}
+
 static void check_runs(const char *head)
 {
     thaw_result r;
@@ -406,6 +451,8 @@ int main(void)
         cmocka_unit_test(the_same_run_has_the_same_bits),
         cmocka_unit_test(a_cache_changes_nothing),
         cmocka_unit_test(it_learns),
+        cmocka_unit_test(a_vit_learns),
+        cmocka_unit_test(a_cache_of_tokens_changes_nothing),
         cmocka_unit_test(retinanet_runs),
         cmocka_unit_test(strategies_are_compared_by_ap),
         cmocka_unit_test(faster_rcnn_runs),

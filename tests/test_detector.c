@@ -9,36 +9,10 @@
 
 /* ---- FCOS ---- */
 
-static bool ends(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
-/* What golden/fcos.py does to the last convolutions. */
-static void adjust(struct net *n)
-{
-    for (int i = 0; i < n->model.n_params; i++) {
-        const struct th_param *p = &n->model.params[i];
-        bool last = ends(p->name, "cls_logits.weight") ||
-                    ends(p->name, "bbox_reg.weight") ||
-                    ends(p->name, "bbox_ctrness.weight");
-        bool bias = ends(p->name, "bbox_reg.bias");
-        int64_t count = th_shape_count(&p->shape);
-        float *v = th_alloc((size_t)count, sizeof *v);
-        int id = th_store_find(&n->store, p->name);
-        must(th_store_get(&n->store, id, v));
-        for (int64_t k = 0; k < count; k++)
-            v[k] = last ? v[k] / 16 : bias ? v[k] + 1 : v[k];
-        must(th_store_put(&n->store, id, v));
-        th_free(v);
-    }
-}
-
 static void open_fcos(struct net *n, const char *device)
 {
-    open_detector(n, device, "fcos");
-    adjust(n);
+    open_detector(n, device, "resnet20_s4", "fcos");
+    adjust_last_layers(n);
 }
 
 static void fcos_equals_torchvision(void **state)

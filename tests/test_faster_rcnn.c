@@ -8,7 +8,7 @@
 
 static void open_rcnn(struct net *n, const char *device)
 {
-    open_detector(n, device, "faster_rcnn");
+    open_detector(n, device, "resnet20_s4", "faster_rcnn");
     for (size_t i = 0; i < sizeof golden_factors / sizeof *golden_factors; i++) {
         int id = th_store_find(&n->store, golden_factors[i].name);
         int p = th_model_param(&n->model, golden_factors[i].name);

@@ -2,6 +2,8 @@
  * Owns the graph of a feature pyramid. */
 #include "fpn.h"
 
+#include "simple_pyramid.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -56,34 +58,57 @@ static void top_down(struct th_builder *b, const struct th_taps *taps,
     }
 }
 
-void th_fpn(struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec spec,
-    int map[TH_MAX_LEVELS])
+/* The levels of the backbone's last maps; what P6 may be made of. */
+static int levels(
+    struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec spec, int *map)
 {
     int inner[TH_MAX_LEVELS], first = taps->n - spec.taps;
-    b->model->pyramid = (struct th_pyramid){0};
-    if (b->graph->status != THAW_OK)
-        return;
-    if (first < 0) {
-        b->graph->status = th_fail(THAW_E_USAGE,
-            "--head %s: %s has %d feature maps, a pyramid wants %d: take a ResNet",
-            b->model->head->name, b->model->variant->name, taps->n, spec.taps);
-        return;
-    }
     top_down(b, taps, spec, inner);
     for (int i = 0; i < spec.taps; i++)
         add_level(b, map, numbered(b, "layer_blocks", i, inner[i], spec.width, KERNEL),
             taps->stride[first + i]);
-    int stride = taps->stride[taps->n - 1], last = b->model->pyramid.n - 1;
-    if (spec.pooled)
-        add_level(b, map, th_maxpool(b, map[last], 1, 2, 0), 2 * stride);
-    if (!spec.p6_p7 || b->graph->status != THAW_OK)
+    return taps->value[taps->n - 1];
+}
+
+/* Likewise, of its only one. */
+static int simple_levels(
+    struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec spec, int *map)
+{
+    struct th_simple_pyramid p =
+        th_simple_pyramid(b, taps->value[0], taps->stride[0], spec.taps, spec.width);
+    for (int i = 0; i < p.n; i++)
+        add_level(b, map, p.map[i], p.stride[i]);
+    return p.coarsest;
+}
+
+void th_fpn(struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec spec,
+    int map[TH_MAX_LEVELS])
+{
+    struct th_pyramid *p = &b->model->pyramid;
+    bool simple = taps->n == 1;
+    *p = (struct th_pyramid){0};
+    if (b->graph->status != THAW_OK)
         return;
-    int source = spec.p6_of_tap ? taps->value[taps->n - 1] : map[last];
-    int p6 = conv(b, "fpn.extra_blocks.p6", source, spec.width, KERNEL, 2);
-    add_level(b, map, p6, 2 * stride);
-    add_level(b, map,
-        conv(b, "fpn.extra_blocks.p7", th_relu(b, p6), spec.width, KERNEL, 2),
-        4 * stride);
+    if (taps->n < spec.taps && !simple) {
+        b->graph->status = th_fail(THAW_E_USAGE,
+            "--head %s: %s has %d feature maps, a pyramid wants one, or %d: take a "
+            "ResNet or a ViT",
+            b->model->head->name, b->model->variant->name, taps->n, spec.taps);
+        return;
+    }
+    int tap = (simple ? simple_levels : levels)(b, taps, spec, map);
+    if (b->graph->status != THAW_OK)
+        return;
+    int last = map[p->n - 1], stride = p->level[p->n - 1].stride;
+    if (spec.pooled)
+        add_level(b, map, th_maxpool(b, last, 1, 2, 0), 2 * stride);
+    if (!spec.p6_p7)
+        return;
+    const char *p6 = simple ? "top_block.p6" : "fpn.extra_blocks.p6";
+    const char *p7 = simple ? "top_block.p7" : "fpn.extra_blocks.p7";
+    int x = conv(b, p6, spec.p6_of_tap ? tap : last, spec.width, KERNEL, 2);
+    add_level(b, map, x, 2 * stride);
+    add_level(b, map, conv(b, p7, th_relu(b, x), spec.width, KERNEL, 2), 4 * stride);
 }
 
 int th_pyramid_rows(

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Feature pyramid networks: Lin et al. 2017 (arXiv:1612.03144), as torchvision builds and
- * names them, below "fpn.". */
+ * names them, below "fpn."; on a backbone with one map simple_pyramid's, whose P6 and P7 are
+ * Detectron2's top_block. */
 #ifndef TH_FPN_H
 #define TH_FPN_H
 
 #include "layers.h"
 
 struct th_fpn_spec {
-    int taps;  /* of the backbone's, the last so many */
+    int taps; /* of the backbone's, the last so many; of one that has one map, levels */
     int width; /* channels of every level */
     /* Two coarser levels by 3x3 convolutions of stride 2: P6 of the last level (or, p6_of_tap,
      * of the last tap), P7 of P6. */
@@ -17,7 +18,7 @@ struct th_fpn_spec {
 };
 
 /* Append it. map[i] is level i of b->model->pyramid, which is set but for anchors and rows.
- * THAW_E_USAGE where the backbone has too few feature maps. */
+ * THAW_E_USAGE where the backbone has too few feature maps, and more or less than one. */
 void th_fpn(struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec spec,
     int map[TH_MAX_LEVELS]);
 

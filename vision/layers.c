@@ -407,6 +407,45 @@ int th_map_rows(struct th_builder *b, const int *map, int n, int width)
     return th_graph_node(b->graph, TH_OP_map_rows, &attr, in, "rows");
 }
 
+static int rows_map(struct th_builder *b, int x, int c, const int64_t grid[2],
+    int factor, const char *name)
+{
+    union th_attr attr = {
+        .rows = {.grid = {(int)grid[0], (int)grid[1]}, .factor = factor}};
+    return th_graph_node(b->graph, TH_OP_rows_map, &attr, (int[]){x, c}, name);
+}
+
+int th_rows_map(struct th_builder *b, int x, int h, int w)
+{
+    return rows_map(b, x, -1, (int64_t[]){h, w}, 1, "map");
+}
+
+int th_pixel_layernorm(struct th_builder *b, const char *name, int x, float eps)
+{
+    if (failed(b))
+        return -1;
+    struct th_shape s = *th_shape_at(b, x);
+    int rows = th_map_rows(b, &x, 1, (int)s.dim[1]);
+    return rows_map(b, th_layernorm(b, name, rows, eps), -1, s.dim + 2, 1, "map");
+}
+
+int th_upconv(struct th_builder *b, const char *name, int x, int out)
+{
+    enum { PLACES = 2 * 2 };
+    if (failed(b))
+        return -1;
+    struct th_shape s = *th_shape_at(b, x);
+    int rows = th_map_rows(b, &x, 1, (int)s.dim[1]);
+    rows = th_linear(b, name, rows, PLACES * out, false);
+    struct param_spec shift = {.shape = TH_SHAPE(out),
+        .role = TH_ROLE_BIAS,
+        .bn = -1,
+        .fan_in = PLACES * out, /* torch's, of a transposed convolution */
+        .init = b->init};
+    int c = param(b, name, "bias", shift, NULL);
+    return rows_map(b, rows, c, s.dim + 2, 2, name);
+}
+
 int th_attention(struct th_builder *b, int qkv, int heads)
 {
     union th_attr attr = {.attention = {.heads = heads}};
@@ -524,45 +563,4 @@ int th_cosine(struct th_builder *b, const char *name, int x, int out, float scal
     x = unit_rows(b, name, x, s);
     w = unit_rows(b, name, w, -1);
     return th_graph_node(b->graph, TH_OP_linear, NULL, (int[]){x, w, -1}, name);
-}
-
-struct th_layer_name th_head_layer(const struct th_builder *b, const char *layer)
-{
-    struct th_layer_name name;
-    snprintf(name.text, sizeof name.text, "%s%s%s",
-        b->model->backbone->head_name(b->model->variant), *layer ? "." : "", layer);
-    return name;
-}
-
-int th_pooled(struct th_builder *b, const struct th_taps *taps)
-{
-    if (!taps->distilled)
-        return taps->pooled;
-    return th_scale(b, th_add(b, taps->pooled, taps->pooled_dist), 0.5F);
-}
-
-int th_softmax_loss(struct th_builder *b, int logits)
-{
-    if (failed(b))
-        return -1;
-    int target = th_graph_input(b->graph, "target", TH_F32, *th_shape_at(b, logits));
-    return th_graph_node(
-        b->graph, TH_OP_softmax_ce, NULL, (int[]){logits, target}, "loss");
-}
-
-/* While training, the features go through inverted dropout first: kept values are scaled
- * by 1/(1-p), as torch.nn.Dropout does (Srivastava et al., JMLR 15, 2014, section 10). */
-int th_classifier(struct th_builder *b, const struct th_taps *taps)
-{
-    const char *name = b->model->backbone->head_name(b->model->variant);
-    int n = b->model->n_classes;
-    int x = th_dropout(b, "head.dropout", taps->pooled, b->model->dropout);
-    int y = th_linear(b, name, x, n, true);
-    if (!taps->distilled)
-        return y;
-    /* Touvron et al. 2020 (arXiv:2012.12877), section 4: both classifiers answer. */
-    char second[64];
-    snprintf(second, sizeof second, "%s_dist", name);
-    x = th_dropout(b, "head_dist.dropout", taps->pooled_dist, b->model->dropout);
-    return th_scale(b, th_add(b, y, th_linear(b, second, x, n, true)), 0.5F);
 }

@@ -44,6 +44,13 @@ int th_groupnorm(struct th_builder *b, const char *name, int x, int groups, floa
 int th_upsample(struct th_builder *b, int x, int finer);
 /* n maps [images][k width][h][w] as rows, k a place: [images][rows][width]. */
 int th_map_rows(struct th_builder *b, const int *map, int n, int width);
+/* The last h w rows of [n][rows][c] as the map [n][c][h][w]. */
+int th_rows_map(struct th_builder *b, int x, int h, int w);
+/* LayerNorm over the channels of each place of a map. */
+int th_pixel_layernorm(struct th_builder *b, const char *name, int x, float eps);
+/* A transposed convolution of 2x2 and stride 2, with a bias: [n][c][h][w] -> [n][out][2h][2w].
+ * name.weight is a linear layer's, [(row, column, out)][c]: torch's [c][out][2][2] turned. */
+int th_upconv(struct th_builder *b, const char *name, int x, int out);
 int th_attention(
     struct th_builder *b, int qkv, int heads); /* [n][t][3d] -> [n][t][d] */
 int th_dropout(struct th_builder *b, const char *name, int x, float p);

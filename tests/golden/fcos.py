@@ -95,6 +95,37 @@ def run(dtype: torch.dtype):
     return {k: v.item() for k, v in losses.items()}, grads, found
 
 
+def tables(losses, grads, found, objects, sizes: str) -> str:
+    """What tests/detect.h compares with."""
+    parts = [f"""struct golden_gradient {{
+    const char *name;
+    double norm, sample[{make.N_SAMPLES}]; /* elements k * (n - 1) / {make.N_SAMPLES - 1} */
+}};
+
+struct golden_box {{
+    int image, class;
+    double score, box[4];
+}};
+
+{sizes}
+
+/* classes, boxes, centerness */
+static const double golden_loss[3] = {{{make.number(losses["classification"])}, \
+{make.number(losses["bbox_regression"])}, {make.number(losses["bbox_ctrness"])}}};
+
+static const struct golden_box golden_objects[] = {{"""]
+    for i, of_image in enumerate(objects):
+        for box, label in of_image:
+            parts.append(f"    {{{i}, {label}, 1, {make.array(np.array(box))}}},")
+    parts.append("};\n\nstatic const struct golden_box golden_found[] = {")
+    for i, f in enumerate(found):
+        for box, label, score in list(zip(f["boxes"], f["labels"], f["scores"]))[:FOUND]:
+            parts.append(f"    {{{i}, {int(label)}, {make.number(float(score))}, {make.array(box.numpy())}}},")
+    parts.append("};\n")
+    parts.append(make.rows("golden_gradients", grads).replace("golden_tensor", "golden_gradient"))
+    return "\n".join(parts)
+
+
 def main() -> None:
     losses, grads, found = run(torch.float64)
     _, single, _ = run(torch.float32)
@@ -111,34 +142,9 @@ def main() -> None:
  * PyTorch's own fp32 gradients are within {worst:.1e} of these. */
 #ifndef TH_GOLDEN_FCOS_H
 #define TH_GOLDEN_FCOS_H
-
-struct golden_gradient {{
-    const char *name;
-    double norm, sample[{make.N_SAMPLES}]; /* elements k * (n - 1) / {make.N_SAMPLES - 1} */
-}};
-
-struct golden_box {{
-    int image, class;
-    double score, box[4];
-}};
-
-enum {{ GOLDEN_KEY = {KEY}, GOLDEN_WIDTH = {WIDTH}, GOLDEN_SIZE = {SIZE}, GOLDEN_IMAGES = {N},
-    GOLDEN_CLASSES = {CLASSES} }};
-
-/* classes, boxes, centerness */
-static const double golden_loss[3] = {{{make.number(losses["classification"])}, \
-{make.number(losses["bbox_regression"])}, {make.number(losses["bbox_ctrness"])}}};
-
-static const struct golden_box golden_objects[] = {{""")
-    for i, objects in enumerate(OBJECTS):
-        for box, label in objects:
-            print(f"    {{{i}, {label}, 1, {make.array(np.array(box))}}},")
-    print("};\n\nstatic const struct golden_box golden_found[] = {")
-    for i, f in enumerate(found):
-        for box, label, score in list(zip(f["boxes"], f["labels"], f["scores"]))[:FOUND]:
-            print(f"    {{{i}, {int(label)}, {make.number(float(score))}, {make.array(box.numpy())}}},")
-    print("};\n")
-    print(make.rows("golden_gradients", grads).replace("golden_tensor", "golden_gradient"))
+""")
+    print(tables(losses, grads, found, OBJECTS, f"""enum {{ GOLDEN_KEY = {KEY}, GOLDEN_WIDTH = {WIDTH}, GOLDEN_SIZE = {SIZE}, GOLDEN_IMAGES = {N},
+    GOLDEN_CLASSES = {CLASSES} }};"""))
     print("#endif")
 
 
