@@ -211,3 +211,59 @@ extern "C" __global__ void __launch_bounds__(TH_THREADS)
         p.dlogits[at] = t < 0 ? 0 : d * p.weight[n] * p.scalars->loss_scale;
     });
 }
+
+/* ---- row_ce ---- */
+
+extern "C" __global__ void __launch_bounds__(TH_THREADS)
+    row_weight(const struct th_k_row_weight p)
+{
+    float found = 0; /* exact: a batch has fewer than 2^24 rows */
+#pragma unroll 1
+    for (int64_t i = thread(); i < p.rows; i += threads())
+        found += p.target[i] != -2;
+    found = block_sum(found);
+#pragma unroll 1
+    for (int64_t n = thread(); n < p.images; n += threads())
+        p.weight[n] = 1 / fmaxf(found, 1);
+}
+
+/* log(sum(exp(x))); the same in each lane. */
+static __device__ inline float log_sum(const float *x, int64_t width)
+{
+    float most = -INFINITY, sum = 0;
+#pragma unroll 1
+    for (int64_t i = lane(); i < width; i += 32)
+        most = fmaxf(most, x[i]);
+    most = warp_max(most);
+#pragma unroll 1
+    for (int64_t i = lane(); i < width; i += 32)
+        sum += expf(x[i] - most);
+    return most + logf(warp_sum(sum));
+}
+
+/* A warp has a row. */
+extern "C" __global__ void __launch_bounds__(TH_THREADS)
+    row_ce(const struct th_k_row_ce p)
+{
+    each_row(p.rows, [&](int64_t row) {
+        const float *x = p.logits + row * p.width;
+        int32_t t = p.target[row];
+        float loss = t == -2 ? 0 : log_sum(x, p.width) - x[1 + t];
+        if (lane() == 0)
+            p.losses[row] = p.weight[row / p.each] * loss;
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(TH_THREADS)
+    row_ce_dx(const struct th_k_row_ce_dx p)
+{
+    each_row(p.rows, [&](int64_t row) {
+        const float *x = p.logits + row * p.width;
+        int32_t t = p.target[row];
+        float w = t == -2 ? 0 : p.weight[row / p.each] * p.scalars->loss_scale;
+        float all = log_sum(x, p.width);
+#pragma unroll 1
+        for (int64_t k = lane(); k < p.width; k += 32)
+            p.dlogits[row * p.width + k] = w * (expf(x[k] - all) - (float)(k == 1 + t));
+    });
+}

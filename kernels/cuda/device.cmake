@@ -10,7 +10,8 @@ set(device_flags -std=c++17 -O3 -lineinfo -Werror all-warnings -I${CMAKE_SOURCE_
   -I${CMAKE_SOURCE_DIR}/vision)
 file(GLOB device_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
 file(GLOB device_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cuh)
-list(APPEND device_headers ${CMAKE_SOURCE_DIR}/kernels/cuda/params.h)
+list(APPEND device_headers ${CMAKE_SOURCE_DIR}/kernels/cuda/params.h
+  ${CMAKE_SOURCE_DIR}/kernels/cuda/params_detect.h)
 
 # Each may be asked for again, from the same directory.
 function(thaw_device_ptx arch out)

@@ -15,16 +15,22 @@
 #define TH_THREADS 256 /* TH_OWN_THREADS: the most a block has */
 #define TH_ALL 0xffffffffU
 
-/* A kernel over one element type, `name` being a template over it, and all such. */
-#define TH_KERNEL(name, params, type, suffix)                                          \
-    extern "C" __global__ void __launch_bounds__(TH_THREADS)                           \
-        name##_##suffix(const struct th_k_##params p)                                  \
+/* A kernel over one element type, `name` being a template over it, and all such. ROOMY ones
+ * may have any registers that one block can: ptxas aims at more blocks, and spills for that. */
+#define TH_KERNEL_BOUND(name, params, type, suffix, bounds)                            \
+    extern "C" __global__ void __launch_bounds__ bounds name##_##suffix(               \
+        const struct th_k_##params p)                                                  \
     {                                                                                  \
         name<type>(p);                                                                 \
     }
+#define TH_KERNEL(name, params, type, suffix)                                          \
+    TH_KERNEL_BOUND(name, params, type, suffix, (TH_THREADS))
 #define TH_KERNELS(name, params)                                                       \
     TH_KERNEL(name, params, float, f32)                                                \
     TH_KERNEL(name, params, __nv_bfloat16, bf16)
+#define TH_ROOMY_KERNELS(name, params)                                                 \
+    TH_KERNEL_BOUND(name, params, float, f32, (TH_THREADS, 1))                         \
+    TH_KERNEL_BOUND(name, params, __nv_bfloat16, bf16, (TH_THREADS, 1))
 
 /* ---- elements ---- */
 

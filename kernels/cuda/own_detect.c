@@ -96,9 +96,46 @@ static thaw_status masked_ce_dx(const struct th_call *call)
             a->scalars, images(&call->in[1]), rows(&call->in[1])});
 }
 
+static thaw_status row_weight(const struct th_call *call)
+{
+    const struct th_args_row_weight *a = (const void *)call->args;
+    const struct th_operand *target = &call->in[0];
+    return th_own_launch(call, TH_K_row_weight, th_own_blocks(1),
+        &(struct th_k_row_weight){
+            a->target, a->weight, images(target), th_shape_count(&target->shape)});
+}
+
+static thaw_status row_ce_prepare(struct th_call *call)
+{
+    call->scratch_bytes = sizeof(float) * (size_t)th_shape_count(&call->in[1].shape);
+    return THAW_OK;
+}
+
+static thaw_status row_ce(const struct th_call *call)
+{
+    const struct th_args_row_ce *a = (const void *)call->args;
+    int64_t all = th_shape_count(&call->in[1].shape);
+    TRY(th_own_launch(call, TH_K_row_ce, th_own_rows(all),
+        &(struct th_k_row_ce){a->logits, a->weight, a->target, call->scratch, all,
+            rows(&call->in[1]), call->in[0].shape.dim[2]}));
+    return sum(call, a->loss);
+}
+
+static thaw_status row_ce_dx(const struct th_call *call)
+{
+    const struct th_args_row_ce_dx *a = (const void *)call->args;
+    int64_t all = th_shape_count(&call->in[1].shape);
+    return th_own_launch(call, TH_K_row_ce_dx, th_own_rows(all),
+        &(struct th_k_row_ce_dx){a->logits, a->weight, a->target, a->dlogits,
+            a->scalars, all, rows(&call->in[1]), call->in[0].shape.dim[2]});
+}
+
 const struct th_own th_own_focal = {.prepare = loss_prepare, .run = focal};
 const struct th_own th_own_focal_dx = {.prepare = th_own_fits, .run = focal_dx};
 const struct th_own th_own_box_loss = {.prepare = loss_prepare, .run = box_loss};
 const struct th_own th_own_box_loss_dx = {.prepare = th_own_fits, .run = box_loss_dx};
 const struct th_own th_own_masked_ce = {.prepare = loss_prepare, .run = masked_ce};
 const struct th_own th_own_masked_ce_dx = {.prepare = th_own_fits, .run = masked_ce_dx};
+const struct th_own th_own_row_weight = {.run = row_weight};
+const struct th_own th_own_row_ce = {.prepare = row_ce_prepare, .run = row_ce};
+const struct th_own th_own_row_ce_dx = {.run = row_ce_dx};

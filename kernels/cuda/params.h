@@ -5,6 +5,8 @@
 #ifndef TH_CUDA_PARAMS_H
 #define TH_CUDA_PARAMS_H
 
+#include "params_detect.h"
+
 #include <stdint.h>
 
 /* Sums over the rows of [rows][columns] (reduce.cuh): sum[n] is [chunks][columns]; none is empty. */
@@ -373,62 +375,6 @@ struct th_k_sigmoid_ce_dx {
     const struct th_scalars *scalars;
     int64_t count;
     uint32_t classes;
-};
-
-/* ---- detect.cu: rows of each image; losses [blocks] ---- */
-
-struct th_k_focal {
-    const float *logits, *weight;
-    const int32_t *target;
-    float *losses;
-    int64_t images;
-    uint32_t rows, width;
-    float alpha, gamma;
-};
-
-struct th_k_focal_dx {
-    const float *logits, *weight;
-    const int32_t *target;
-    float *dlogits;
-    const struct th_scalars *scalars;
-    int64_t images;
-    uint32_t rows, width;
-    float alpha, gamma;
-};
-
-struct th_k_boxes {
-    const float *x, *box, *weight;
-    const int32_t *target;
-    int64_t images;
-    uint32_t rows;
-    int32_t kind; /* enum th_box_loss */
-    float beta;
-};
-
-struct th_k_box_loss {
-    struct th_k_boxes b;
-    float *losses;
-};
-
-struct th_k_box_loss_dx {
-    struct th_k_boxes b;
-    float *dx;
-    const struct th_scalars *scalars;
-};
-
-struct th_k_masked_ce {
-    const float *logits, *target, *weight;
-    float *losses;
-    int64_t images;
-    uint32_t rows;
-};
-
-struct th_k_masked_ce_dx {
-    const float *logits, *target, *weight;
-    float *dlogits;
-    const struct th_scalars *scalars;
-    int64_t images;
-    uint32_t rows;
 };
 
 /* ---- update.cu ---- */

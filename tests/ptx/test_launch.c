@@ -186,12 +186,12 @@ static void resize(const char *name, struct ptx_launch *l, bool small)
 {
     /* a sum a block, or one thread; sums of chunks of rows, a block row each, in whole
      * blocks, as are those of a group */
-    static const char *const fixed[] = {
-        "sum_squares", "l2norm_dw", "sum_all", "guard", "adamw_begin", NULL};
+    static const char *const fixed[] = {"sum_squares", "l2norm_dw", "sum_all", "guard",
+        "adamw_begin", "row_weight", NULL};
     static const char *const losses[] = {
         "sigmoid_ce", "focal", "box_loss", "masked_ce", NULL};
     static const char *const chunks[] = {"bn_stats_f32", "bn_stats_bf16", "bn_reduce",
-        "layernorm_dw", "groupnorm", "bias_grad", "tokens_dw", NULL};
+        "layernorm_dw", "groupnorm", "bias_grad", "tokens_dw", "roi_align_dx", NULL};
     if (in(name, fixed) || (in(name, losses) && !strstr(name, "_dx")))
         return;
     l->grid[0] = small ? 1 : l->grid[0] + 1;
