@@ -73,26 +73,31 @@ def build(dtype: torch.dtype) -> FCOS:
     return model.to(dtype)
 
 
+def step(model: FCOS, key: int, size: int, objects, gradients):
+    """Losses, gradients by name, as `gradients` makes them of what has one, and detections: of images
+    that are normalised already."""
+    x = torch.from_numpy(make.images(key, len(objects), size)).to(next(model.parameters()).dtype)
+    images = ImageList(x, [(size, size)] * len(objects))
+    targets = [{"boxes": torch.tensor([b for b, _ in o], dtype=x.dtype),
+                "labels": torch.tensor([c for _, c in o])} for o in objects]
+    model.transform.forward = lambda _, t=None: (images, t)
+    losses = model([torch.zeros(3, 8, 8)] * len(objects), targets)
+    sum(losses.values()).backward()
+    grads = gradients({k: p.grad.double() for k, p in model.named_parameters() if p.grad is not None})
+    model.eval()
+    model.transform.postprocess = lambda result, *_: result
+    with torch.no_grad():
+        found = model([torch.zeros(3, size, size)] * len(objects))
+    return {k: v.item() for k, v in losses.items()}, grads, found
+
+
 def run(dtype: torch.dtype):
-    """Losses, gradients by name, and detections: of images that are normalised already."""
     model = build(dtype).train()
     for m in model.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
             m.eval()
-    x = torch.from_numpy(make.images(KEY, N, SIZE)).to(dtype)
-    images = ImageList(x, [(SIZE, SIZE)] * N)
-    targets = [{"boxes": torch.tensor([b for b, _ in o], dtype=dtype),
-                "labels": torch.tensor([c for _, c in o])} for o in OBJECTS]
-    model.transform.forward = lambda _, t=None: (images, t)
-    losses = model([torch.zeros(3, 8, 8)] * N, targets)
-    sum(losses.values()).backward()
-    grads = {ours(k): p.grad.double().numpy().reshape(-1) for k, p in model.named_parameters()
-             if p.grad is not None}
-    model.eval()
-    model.transform.postprocess = lambda result, *_: result
-    with torch.no_grad():
-        found = model([torch.zeros(3, SIZE, SIZE)] * N)
-    return {k: v.item() for k, v in losses.items()}, grads, found
+    return step(model, KEY, SIZE, OBJECTS,
+                lambda g: {ours(k): v.numpy().reshape(-1) for k, v in g.items()})
 
 
 def tables(losses, grads, found, objects, sizes: str) -> str:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOS
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 import fcos
@@ -106,7 +105,7 @@ def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def gradient(name: str, g: torch.Tensor) -> np.ndarray:
-    return (g.permute(2, 3, 1, 0) if is_upconv(name) else g).double().numpy().reshape(-1)
+    return (g.permute(2, 3, 1, 0) if is_upconv(name) else g).numpy().reshape(-1)
 
 
 def build(dtype: torch.dtype) -> FCOS:
@@ -123,21 +122,8 @@ def build(dtype: torch.dtype) -> FCOS:
 
 
 def run(dtype: torch.dtype):
-    """Losses, gradients by name, and detections: of images that are normalised already."""
-    model = build(dtype).train()
-    x = torch.from_numpy(make.images(KEY, N, SIZE)).to(dtype)
-    images = ImageList(x, [(SIZE, SIZE)] * N)
-    targets = [{"boxes": torch.tensor([b for b, _ in o], dtype=dtype),
-                "labels": torch.tensor([c for _, c in o])} for o in OBJECTS]
-    model.transform.forward = lambda _, t=None: (images, t)
-    losses = model([torch.zeros(3, 8, 8)] * N, targets)
-    sum(losses.values()).backward()
-    grads = {ours(k): gradient(ours(k), p.grad) for k, p in model.named_parameters() if p.grad is not None}
-    model.eval()
-    model.transform.postprocess = lambda result, *_: result
-    with torch.no_grad():
-        found = model([torch.zeros(3, SIZE, SIZE)] * N)
-    return {k: v.item() for k, v in losses.items()}, grads, found
+    return fcos.step(build(dtype).train(), KEY, SIZE, OBJECTS,
+                     lambda g: {ours(k): gradient(ours(k), v) for k, v in g.items()})
 
 
 def shown(name: str) -> bool:
