@@ -163,20 +163,26 @@ static void the_same_run_has_the_same_bits(void **state)
     forget("again");
 }
 
+/* Two runs of a head on a frozen backbone, which a cache may know. */
+static void check_cache(
+    thaw_options *(*options)(const char *run), const char *head, const char *epochs)
+{
+    thaw_result r;
+    const char *const kinds[] = {"off", "memory"};
+    for (int i = 0; i < 2; i++) {
+        thaw_options *o = with(with(options(kinds[i]), "thaw", "head"), "head", head);
+        must(train(with(with(o, "cache", kinds[i]), "epochs", epochs), NULL, &r));
+    }
+    same_model("off", "memory");
+    forget("off");
+    forget("memory");
+}
+
 /* The frozen backbone's maps are kept: images are not read again, their targets are made. */
 static void a_cache_changes_nothing(void **state)
 {
     (void)state;
-    thaw_result r;
-    const char *const kinds[] = {"off", "memory"};
-    for (int i = 0; i < 2; i++)
-        must(train(
-            with(with(with(box_options(kinds[i]), "thaw", "head"), "cache", kinds[i]),
-                "epochs", "3"),
-            NULL, &r));
-    same_model("off", "memory");
-    forget("off");
-    forget("memory");
+    check_cache(box_options, "fcos", "3");
 }
 
 static void keep(void *context, const thaw_prediction *p)
@@ -252,16 +258,7 @@ static void a_vit_learns(void **state)
 static void a_cache_of_tokens_changes_nothing(void **state)
 {
     (void)state;
-    thaw_result r;
-    const char *const kinds[] = {"off", "memory"};
-    for (int i = 0; i < 2; i++)
-        must(train(
-            with(with(with(vit_options(kinds[i]), "thaw", "head"), "cache", kinds[i]),
-                "head", "retinanet_v2"),
-            NULL, &r));
-    same_model("off", "memory");
-    forget("off");
-    forget("memory");
+    check_cache(vit_options, "retinanet_v2", "3");
 }
 
 static void check_runs(const char *head)

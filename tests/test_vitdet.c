@@ -18,9 +18,7 @@ static void gradients_equal_pytorchs(void **state)
 {
     (void)state;
     double want = golden_loss[0] + golden_loss[1] + golden_loss[2];
-    for (int i = 0; i < NET_DEVICES; i++)
-        if (net_has_device(net_devices[i]) && strcmp(net_devices[i], "far") != 0)
-            check_step(net_devices[i], open_vitdet, want);
+    check_steps(open_vitdet, want);
 }
 
 static void the_same_boxes_are_found(void **state)
