@@ -118,9 +118,15 @@ cudnnStatus_t dnn_engine_check(struct dnn_descriptor *d);
 cudnnStatus_t dnn_heuristics(const struct dnn_descriptor *d, int64_t room, int64_t *n,
     struct dnn_descriptor **configs);
 cudnnStatus_t dnn_plan_check(struct dnn_descriptor *d);
+bool dnn_has_engine(const struct dnn_graph *g, int engine);
 unsigned dnn_numerical(const struct dnn_graph *g, int engine); /* bits */
 unsigned dnn_behaviour(int engine);
 bool dnn_multiplies(const struct dnn_graph *g);
+
+/* dnn_json.c: a plan or a device as JSON; and a plan that has some, its graph and engine */
+cudnnStatus_t dnn_json(
+    const struct dnn_descriptor *d, int64_t room, int64_t *n, char *out);
+cudnnStatus_t dnn_plan_read(struct dnn_descriptor *d);
 
 /* dnn_run.c: a node of a graph on its tensors' values, each an array of fp32 with the
  * strides of its tensor */

@@ -153,7 +153,9 @@ static const struct dnn_rule rules[] = {
     WORD(ENGINE, ENGINE_NUMERICAL_NOTE, NUMERICAL_NOTE, DNN_GIVEN),
     WORD(ENGINE, ENGINE_BEHAVIOR_NOTE, BEHAVIOR_NOTE, DNN_GIVEN),
     POINTS(ENGINECFG, ENGINECFG_ENGINE, ENGINE, 1, NEED),
-    POINTS(EXECUTION_PLAN, EXECUTION_PLAN_ENGINE_CONFIG, ENGINECFG, 1, NEED),
+    POINTS(EXECUTION_PLAN, EXECUTION_PLAN_ENGINE_CONFIG, ENGINECFG, 1, 0),
+    {OF(EXECUTION_PLAN), CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+        1 << 22, 0, -1},
     POINTS(EXECUTION_PLAN, EXECUTION_PLAN_DEVICEPROP, DEVICEPROP, 1, 0),
     NUMBERS(EXECUTION_PLAN, EXECUTION_PLAN_WORKSPACE_SIZE, 1, DNN_GIVEN),
 
@@ -438,20 +440,23 @@ static cudnnStatus_t get_notes(unsigned bits, int64_t room, int64_t *n, int *not
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* The engine of a configuration, into a descriptor of the caller's. */
-static cudnnStatus_t get_engine(
-    const struct dnn_descriptor *config, struct dnn_descriptor *const *out)
+/* The engine of a configuration, or a plan's configuration, into a descriptor of the
+ * caller's. */
+static cudnnStatus_t get_part(
+    const struct dnn_descriptor *d, struct dnn_descriptor *const *out)
 {
     if (!dnn_is_live(*out, "cudnnBackendGetAttribute into a descriptor"))
         return CUDNN_STATUS_BAD_PARAM;
-    struct dnn_descriptor *engine = *out;
-    if (engine->type != OF(ENGINE) || engine->final)
-        return dnn_refuse(CUDNN_STATUS_BAD_PARAM, "no fresh engine descriptor");
-    engine->graph = dnn_hold(config->graph);
-    engine->engine = config->engine;
-    put(engine, dnn_rule(OF(ENGINE), CUDNN_ATTR_ENGINE_GLOBAL_INDEX), 1,
-        &(int64_t){config->engine});
-    engine->final = true;
+    struct dnn_descriptor *part = *out;
+    bool engine = d->type == OF(ENGINECFG);
+    if (part->type != (engine ? OF(ENGINE) : OF(ENGINECFG)) || part->final)
+        return dnn_refuse(CUDNN_STATUS_BAD_PARAM, "no fresh descriptor for a part");
+    part->graph = dnn_hold(d->graph);
+    part->engine = d->engine;
+    if (engine)
+        put(part, dnn_rule(OF(ENGINE), CUDNN_ATTR_ENGINE_GLOBAL_INDEX), 1,
+            &(int64_t){d->engine});
+    part->final = true;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -499,10 +504,15 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
             CUDNN_STATUS_BAD_PARAM, "no room for attribute %d", (int)name);
     if (rule->flags & DNN_GIVEN)
         return get_given(d, name, room, n, elements);
-    if (name == CUDNN_ATTR_ENGINECFG_ENGINE && room > 0) {
+    if ((name == CUDNN_ATTR_ENGINECFG_ENGINE ||
+            name == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
+        room > 0) {
         *n = 1;
-        return get_engine(d, elements);
+        return get_part(d, elements);
     }
+    if (name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION ||
+        name == CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION)
+        return dnn_json(d, room, n, elements);
     const struct dnn_value *v = dnn_value(d, name);
     *n = v ? v->n : 0;
     if (v && type != CUDNN_TYPE_BACKEND_DESCRIPTOR)

@@ -104,7 +104,7 @@ static bool is_inference(const struct dnn_graph *g)
 
 /* ---- what engines there are ---- */
 
-static bool has_engine(const struct dnn_graph *g, int engine)
+bool dnn_has_engine(const struct dnn_graph *g, int engine)
 {
     bool gradient_of_attention =
         n_of(g, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR) >= 4;
@@ -162,7 +162,7 @@ cudnnStatus_t dnn_engine_check(struct dnn_descriptor *d)
     int64_t index = *dnn_numbers(d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
     if (index < 0 || index >= ENGINES)
         return dnn_refuse(CUDNN_STATUS_BAD_PARAM, "engine %lld", (long long)index);
-    if (!has_engine(graph->operations, (int)index))
+    if (!dnn_has_engine(graph->operations, (int)index))
         return dnn_refuse(
             CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "engine %lld", (long long)index);
     d->engine = (int)index;
@@ -179,7 +179,7 @@ cudnnStatus_t dnn_heuristics(const struct dnn_descriptor *d, int64_t room, int64
                     : ANY_SUM;
     *n = 0;
     for (int e = first; e < ENGINES; e++) {
-        if (!has_engine(graph->operations, e))
+        if (!dnn_has_engine(graph->operations, e))
             continue;
         if (*n < room) {
             struct dnn_descriptor *c = configs[*n];
@@ -197,23 +197,40 @@ cudnnStatus_t dnn_heuristics(const struct dnn_descriptor *d, int64_t room, int64
     return CUDNN_STATUS_SUCCESS; /* with none, too, as the library */
 }
 
-cudnnStatus_t dnn_plan_check(struct dnn_descriptor *d)
+/* Whether the configuration's engine makes a plan. */
+static cudnnStatus_t compile(const struct dnn_descriptor *c)
 {
-    const struct dnn_descriptor *c =
-        dnn_inner(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     const struct dnn_graph *g = c->graph->operations;
-    if (emu_fails(EMU_PLAN))
-        return dnn_refuse(CUDNN_STATUS_INTERNAL_ERROR, "this plan is asked to fail");
     if (has_convolution(g) && !is_half(g) && c->engine == EXACT &&
         has_type(g, CUDNN_DATA_BOOLEAN))
         return dnn_refuse(CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED,
             "Encountered runtime kernel compilation failure at: compilationResult != "
             "NVRTC_SUCCESS");
+    return CUDNN_STATUS_SUCCESS;
+}
+
+/* A plan of a configuration, or of JSON. */
+cudnnStatus_t dnn_plan_check(struct dnn_descriptor *d)
+{
+    const struct dnn_descriptor *c =
+        dnn_inner(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    bool written = dnn_value(d, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
+    if (!c == !written)
+        return dnn_stricter("a plan of %s", c ? "two things" : "nothing");
+    if (emu_fails(EMU_PLAN))
+        return dnn_refuse(CUDNN_STATUS_INTERNAL_ERROR, "this plan is asked to fail");
     if (!dnn_inner(d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP))
         return dnn_stricter("a plan without a device");
-    d->graph = dnn_hold(c->graph);
-    d->engine = c->engine;
-    d->workspace = workspace_of(g, c->engine);
-    emu.counters.plans++;
+    cudnnStatus_t status = c ? compile(c) : dnn_plan_read(d);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return status;
+    if (c) {
+        d->graph = dnn_hold(c->graph);
+        d->engine = c->engine;
+    } else if (!dnn_has_engine(d->graph->operations, d->engine))
+        return dnn_refuse(CUDNN_STATUS_BAD_PARAM, "engine %d", d->engine);
+    d->workspace = workspace_of(d->graph->operations, d->engine);
+    emu.counters.plans += c != NULL;
+    emu.counters.plans_read += c == NULL;
     return CUDNN_STATUS_SUCCESS;
 }

@@ -82,9 +82,10 @@ static void count(void)
     struct emu_counters c = emu_counters();
     fprintf(stderr,
         "emulated device: %d launches (%d cuDNN, %d cuBLASLt, %d kernels), %d copies, "
-        "%d synchronisations, %d allocations, %d plans, %zu bytes at most\n",
+        "%d synchronisations, %d allocations, %d plans (%d more read), %zu bytes at "
+        "most\n",
         c.launches, c.executes, c.products, c.kernels, c.copies, c.syncs, c.allocations,
-        c.plans, c.peak_bytes);
+        c.plans, c.plans_read, c.peak_bytes);
 }
 
 static void at_end(void)
