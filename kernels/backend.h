@@ -164,6 +164,9 @@ struct th_device {
      * device, before calls are prepared, and as long as they are. */
     const struct th_conv_choice *choices;
     size_t n_choices;
+    /* Folder in which the device keeps plans that are slow to make; NULL: none. Set likewise. */
+    const char *plans;
+    char warning[320]; /* what went wrong and is no error; who tells it empties it */
 };
 
 /* Runs any op in plain C on the host, between a download and an upload. */

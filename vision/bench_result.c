@@ -49,7 +49,8 @@ static char *add_option(char *line, const thaw_option *row, const char *value)
 static bool is_ours(const char *name)
 {
     return !strcmp(name, "threads") || !strcmp(name, "no-test") ||
-           !strcmp(name, "cache") || !strcmp(name, "cache-dir");
+           !strcmp(name, "cache") || !strcmp(name, "cache-dir") ||
+           !strcmp(name, "plan-cache");
 }
 
 static bool user_set(const struct thaw_bench *b, const char *name)

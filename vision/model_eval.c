@@ -99,6 +99,7 @@ static thaw_status run(thaw_model *m, const struct th_dataset *d, enum th_split 
     struct th_loader *loader = NULL;
     bool stopped = false;
     TRY(th_model_evaluator(m, m->batch));
+    th_network_warn(&m->net, events);
     TRY(th_loader_open(d, &options, &loader));
     thaw_status status =
         th_evaluate(&m->evaluator, loader, map, NULL, metrics, &stopped);

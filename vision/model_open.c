@@ -18,7 +18,8 @@ static thaw_status make_network(const struct thaw_model *m, const struct th_weig
     const struct th_device_name device = th_option_device(o);
     struct th_network_spec spec = {.device = device.text,
         .threads = th_option_threads(o, "threads"),
-        .conv_table = th_option_text(o, "conv-table")};
+        .conv_table = th_option_text(o, "conv-table"),
+        .plan_cache = th_option_text(o, "plan-cache")};
     bool assumed = false;
     char **names = NULL;
     spec.lora = &m->lora;

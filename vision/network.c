@@ -3,8 +3,10 @@
 #include "network.h"
 
 #include "mem.h"
+#include "report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static thaw_status add_params(const struct th_model *m, struct th_store *s)
@@ -16,6 +18,24 @@ static thaw_status add_params(const struct th_model *m, struct th_store *s)
     return THAW_OK;
 }
 
+/* Where a device keeps its plans: XDG's folder for what may be deleted at any time. NULL where
+ * there is none, as for a user without a home. */
+static thaw_status find_plans(const char *asked, char **folder)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (!asked || !strcmp(asked, "off"))
+        return THAW_OK;
+    if (strcmp(asked, "auto") != 0)
+        *folder = th_strdup(asked);
+    else if (cache && *cache == '/') /* others are to be ignored, says the standard */
+        *folder = th_format("%s/thaw/plans", cache);
+    else if (home && *home == '/')
+        *folder = th_format("%s/.cache/thaw/plans", home);
+    else
+        return THAW_OK;
+    return *folder ? THAW_OK : THAW_E_MEMORY;
+}
+
 thaw_status th_network_init(struct th_network *n, const struct th_network_spec *spec)
 {
     *n = (struct th_network){0};
@@ -23,6 +43,8 @@ thaw_status th_network_init(struct th_network *n, const struct th_network_spec *
     TRY(th_device_open(spec->device, spec->threads, &n->device));
     n->device->choices = n->conv_table.rows;
     n->device->n_choices = n->conv_table.n;
+    TRY(find_plans(spec->plan_cache, &n->plans));
+    n->device->plans = n->plans;
     th_store_init(&n->store, n->device);
     th_arena_init(&n->arena, n->device);
     TRY(th_model_init(&n->model, spec->backbone, spec->variant, spec->head,
@@ -41,6 +63,7 @@ void th_network_release(struct th_network *n)
     }
     th_device_close(n->device);
     th_conv_table_release(&n->conv_table);
+    th_free(n->plans);
     *n = (struct th_network){0};
 }
 
@@ -51,6 +74,13 @@ struct th_network_choices th_network_choices(const struct th_network *n)
     snprintf(
         c.text, sizeof c.text, "%s%s%s", isa, *isa ? ", " : "", n->conv_table.hash);
     return c;
+}
+
+void th_network_warn(struct th_network *n, const thaw_events *events)
+{
+    if (n->device->warning[0])
+        th_say(events, "warning", "%s", n->device->warning);
+    n->device->warning[0] = '\0';
 }
 
 thaw_status th_network_mirror(struct th_network *n, struct th_store *s)

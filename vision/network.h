@@ -14,6 +14,7 @@ struct th_network {
     struct th_store store;
     struct th_arena arena; /* shared by all plans of the network */
     struct th_conv_table conv_table;
+    char *plans; /* folder of --plan-cache; NULL: none */
 };
 
 struct th_network_spec {
@@ -28,6 +29,7 @@ struct th_network_spec {
     const char *device;
     int threads;
     const char *conv_table; /* path; NULL or "built-in": none */
+    const char *plan_cache; /* a folder, or "auto"; NULL or "off": none */
 };
 
 /* All parameters and buffers are in the store, zero. Release after failure, too. */
@@ -40,6 +42,9 @@ struct th_network_choices {
     char text[64];
 };
 struct th_network_choices th_network_choices(const struct th_network *n);
+
+/* What went wrong on the device and is no error, as a warning. */
+void th_network_warn(struct th_network *n, const thaw_events *events);
 
 /* Initial values drawn from the seed, of everything, or of the head and adapters alone. */
 thaw_status th_network_randomise(struct th_network *n, uint64_t seed, bool head_only);

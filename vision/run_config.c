@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const char *const changeable[] = {"epochs", "threads", "workers", "isa",
-    "memory", "conv-table", "conv-choices", "quiet", "json", "out"};
+    "memory", "conv-table", "plan-cache", "conv-choices", "quiet", "json", "out"};
 
 static bool may_change(const char *name)
 {
@@ -45,15 +45,15 @@ static thaw_status make_absolute(thaw_options *o, const char *name)
 }
 
 /* The folder of a shared cache need not exist yet. */
-static thaw_status place_cache(thaw_options *o)
+static thaw_status place_cache(thaw_options *o, const char *name)
 {
-    const char *dir = thaw_options_get(o, "cache-dir");
-    if (!dir || *dir == '/')
+    const char *dir = thaw_options_get(o, name);
+    if (!dir || *dir == '/' || !strcmp(dir, "auto") || !strcmp(dir, "off"))
         return THAW_OK;
     char *here = realpath(".", NULL);
     char *path = here ? th_format("%s/%s", here, dir) : NULL;
     thaw_status status =
-        path ? thaw_options_set(o, "cache-dir", path)
+        path ? thaw_options_set(o, name, path)
              : th_fail_errno(THAW_E_IO, "the current folder has no path");
     free(here);
     th_free(path);
@@ -87,7 +87,8 @@ thaw_status th_run_config_copy(const thaw_options *o, thaw_options **out)
     TRY(copy_set(o, *out));
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         TRY(make_absolute(*out, paths[i]));
-    TRY(place_cache(*out));
+    TRY(place_cache(*out, "cache-dir"));
+    TRY(place_cache(*out, "plan-cache"));
     return set_int(*out, "threads", th_option_threads(*out, "threads"));
 }
 
@@ -144,12 +145,13 @@ thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m)
 thaw_status th_run_config_override(thaw_options *o, const thaw_options *overrides)
 {
     const char *epochs = thaw_options_get(overrides, "epochs");
-    static const char *const names[] = {
-        "threads", "workers", "isa", "memory", "conv-table", "quiet", "json"};
+    static const char *const names[] = {"threads", "workers", "isa", "memory",
+        "conv-table", "plan-cache", "quiet", "json"};
     for (size_t i = 0; overrides && i < sizeof names / sizeof names[0]; i++)
         if (thaw_options_is_set(overrides, names[i]))
             TRY(thaw_options_set(o, names[i], thaw_options_get(overrides, names[i])));
     TRY(make_absolute(o, "conv-table"));
+    TRY(place_cache(o, "plan-cache"));
     if (!overrides || !thaw_options_is_set(overrides, "epochs"))
         return THAW_OK;
     if (*epochs != '+')

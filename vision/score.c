@@ -118,6 +118,7 @@ static thaw_status init_network(struct scorer *s, const struct th_weights *w,
     spec.device = device.text;
     spec.threads = th_option_threads(s->o, "threads");
     spec.conv_table = th_option_text(s->o, "conv-table");
+    spec.plan_cache = th_option_text(s->o, "plan-cache");
     spec.classes = (const char *const *)s->data.classes;
     spec.n_classes = s->data.n_classes;
     *head = w && th_pretrained_has_head(w, &spec);

@@ -223,7 +223,8 @@ static thaw_status make_network(struct thaw_trainer *t, const struct th_weights 
         .device = device.text,
         .threads = t->recipe.threads,
         .lora = &t->recipe.lora,
-        .conv_table = th_option_text(t->options, "conv-table")};
+        .conv_table = th_option_text(t->options, "conv-table"),
+        .plan_cache = th_option_text(t->options, "plan-cache")};
     char **names = NULL;
     bool assumed = false;
     thaw_status status = th_pretrained_identify(w, t->options, &spec, &assumed);
@@ -325,7 +326,8 @@ static thaw_status restore_network(struct thaw_trainer *t, const struct th_weigh
     struct th_network_spec spec = {.device = device.text,
         .threads = t->recipe.threads,
         .lora = &t->recipe.lora,
-        .conv_table = th_option_text(t->options, "conv-table")};
+        .conv_table = th_option_text(t->options, "conv-table"),
+        .plan_cache = th_option_text(t->options, "plan-cache")};
     const struct th_load_spec load = {
         .where = "checkpoint", .head = true, .adapters = true};
     bool assumed = false;

@@ -418,6 +418,7 @@ thaw_status th_trainer_enter(struct thaw_trainer *t)
     TRY(begin_copies(t));
     TRY(th_trainer_enter_int8(t, begins));
     TRY(make_plans(t));
+    th_network_warn(&t->net, &t->events);
     say_freeze(t);
     return open_loader(t);
 }

@@ -122,13 +122,19 @@ void th_cudnn_forget(struct th_cudnn_target *target)
 
 /* ---- the graph's descriptors ---- */
 
+int th_cudnn_alignment(const struct th_cudnn_tensor *t)
+{
+    int alignment = 16;                        /* what engines may load at once */
+    while (t->offset % (size_t)alignment != 0) /* k behind q in a row of odd length */
+        alignment /= 2;
+    return alignment;
+}
+
 static thaw_status make_tensor(
     struct th_cudnn_plan *p, const struct th_cudnn_graph *g, int index)
 {
     const struct th_cudnn_tensor *t = &g->tensors[index];
-    int64_t alignment = 16; /* bytes, of what engines may load at once */
-    while (t->offset % (size_t)alignment != 0) /* k behind q in a row of odd length */
-        alignment /= 2;
+    int64_t alignment = th_cudnn_alignment(t);
     cudnnBackendDescriptor_t d;
     char what[96];
     th_cudnn_tensor_text(g, index, what, sizeof what);
@@ -150,9 +156,22 @@ static thaw_status make_tensor(
             &(bool){true}));
     TRY(finalize(p, what, d));
     p->tensors[index] = d;
-    p->bound[index] = t->kind != TH_CUDNN_VIRTUAL;
-    p->scalar[index] = t->kind == TH_CUDNN_SCALAR;
-    p->values[index] = t->value;
+    return THAW_OK;
+}
+
+/* What a run has to know of the graph. */
+static thaw_status take_graph(struct th_cudnn_plan *p, const struct th_cudnn_graph *g)
+{
+    TRY(th_cudnn_graph_check(g));
+    p->name = g->name;
+    p->n_tensors = g->n_tensors;
+    p->multiplies = th_cudnn_multiplies(g);
+    for (int i = 0; i < g->n_tensors; i++) {
+        const struct th_cudnn_tensor *t = &g->tensors[i];
+        p->bound[i] = t->kind != TH_CUDNN_VIRTUAL && th_cudnn_uses(g, i);
+        p->scalar[i] = t->kind == TH_CUDNN_SCALAR;
+        p->values[i] = t->value;
+    }
     return THAW_OK;
 }
 
@@ -193,10 +212,7 @@ static thaw_status make_node(struct th_cudnn_plan *p, const struct th_cudnn_grap
 static thaw_status make_graph(struct th_cudnn_plan *p, const struct th_cudnn_graph *g)
 {
     cudnnBackendDescriptor_t nodes[TH_CUDNN_NODES];
-    TRY(th_cudnn_graph_check(g));
-    p->name = g->name;
-    p->n_tensors = g->n_tensors;
-    p->multiplies = th_cudnn_multiplies(g);
+    TRY(take_graph(p, g));
     for (int i = 0; i < g->n_tensors; i++)
         if (th_cudnn_uses(g, i))
             TRY(make_tensor(p, g, i));
@@ -293,13 +309,16 @@ static thaw_status ask(struct th_cudnn_plan *p, const struct th_cudnn_target *ta
     return THAW_OK;
 }
 
+/* Of a configuration, or (NULL) of what is set already. */
 static thaw_status fill_plan(struct th_cudnn_plan *p,
     const struct th_cudnn_target *target, cudnnBackendDescriptor_t config,
     cudnnBackendDescriptor_t d)
 {
     int64_t n = 0;
     const char *what = "a plan";
-    TRY(set_descriptor(p, what, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config));
+    if (config)
+        TRY(set_descriptor(
+            p, what, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config));
     TRY(set_descriptor(
         p, what, d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target->description));
     TRY(finalize(p, what, d));
@@ -427,6 +446,99 @@ thaw_status th_cudnn_engines(const struct th_cudnn_graph *graph,
         cudnnBackendDestroyDescriptor(configs[i]);
     }
     th_cudnn_plan_free(p);
+    return status;
+}
+
+/* ---- plans as text ---- */
+
+/* An attribute that is JSON; for th_free. */
+static thaw_status get_text(const char *name, const char *what,
+    cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t attribute, char **text,
+    size_t *bytes)
+{
+    int64_t n = 0;
+    cudnnStatus_t status =
+        cudnnBackendGetAttribute(d, attribute, CUDNN_TYPE_CHAR, 0, &n, NULL);
+    if (status != CUDNN_STATUS_SUCCESS || n < 1)
+        return refused(name, what, status);
+    char *out = th_alloc((size_t)n + 1, 1);
+    if (!out)
+        return THAW_E_MEMORY;
+    status = cudnnBackendGetAttribute(d, attribute, CUDNN_TYPE_CHAR, n, &n, out);
+    if (status != CUDNN_STATUS_SUCCESS) {
+        th_free(out);
+        return refused(name, what, status);
+    }
+    *text = out;
+    *bytes = (size_t)n;
+    return THAW_OK;
+}
+
+thaw_status th_cudnn_device_text(
+    const struct th_cudnn_target *target, char **json, size_t *bytes)
+{
+    return get_text("the device", "to describe it", target->description,
+        CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, json, bytes);
+}
+
+thaw_status th_cudnn_plan_text(
+    const struct th_cudnn_plan *plan, char **json, size_t *bytes)
+{
+    return get_text(plan->name, "to write a plan down", plan->plan,
+        CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, json, bytes);
+}
+
+/* The engine of a plan that was read. */
+static thaw_status look_back(struct th_cudnn_plan *p, cudnnBackendDescriptor_t d)
+{
+    cudnnBackendDescriptor_t config = NULL;
+    int64_t n = 0;
+    cudnnStatus_t status =
+        cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return refused(p->name, "a descriptor", status);
+    status = cudnnBackendGetAttribute(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+        CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &config);
+    thaw_status seen = status == CUDNN_STATUS_SUCCESS
+                           ? look_at(p, config, &p->engine)
+                           : refused(p->name, "to name a plan's engine", status);
+    cudnnBackendDestroyDescriptor(config);
+    return seen;
+}
+
+static thaw_status read_plan(struct th_cudnn_plan *p,
+    const struct th_cudnn_target *target, const struct th_cudnn_policy *policy,
+    const char *json, size_t bytes, cudnnBackendDescriptor_t d)
+{
+    TRY(set(p, "a plan", d, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+        CUDNN_TYPE_CHAR, (int64_t)bytes, json));
+    TRY(fill_plan(p, target, NULL, d));
+    TRY(look_back(p, d));
+    if (th_cudnn_allowed(policy, p->multiplies, p->engine.numerical))
+        return THAW_OK;
+    return th_fail(
+        THAW_E_FAIL, "%s: the plan's engine is not exact and deterministic", p->name);
+}
+
+thaw_status th_cudnn_plan_read(const struct th_cudnn_graph *graph,
+    const struct th_cudnn_target *target, const struct th_cudnn_policy *policy,
+    const char *json, size_t bytes, struct th_cudnn_plan **out)
+{
+    cudnnBackendDescriptor_t d = NULL;
+    struct th_cudnn_plan *p = th_alloc(1, sizeof *p);
+    if (!p)
+        return THAW_E_MEMORY;
+    thaw_status status = take_graph(p, graph);
+    if (status == THAW_OK)
+        status = create(p, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &d);
+    if (status == THAW_OK)
+        status = read_plan(p, target, policy, json, bytes, d);
+    if (status == THAW_OK) {
+        p->n_made--; /* no longer the list's */
+        p->plan = d;
+        *out = p;
+    } else
+        th_cudnn_plan_free(p);
     return status;
 }
 

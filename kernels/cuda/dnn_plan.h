@@ -51,6 +51,21 @@ void th_cudnn_plan_free(struct th_cudnn_plan *plan); /* NULL is fine */
 
 const struct th_cudnn_engine *th_cudnn_plan_engine(const struct th_cudnn_plan *plan);
 
+/* A plan as the library's JSON, and the device's description; for th_free. A plan is read for
+ * the same graph and a device of the same description only: who keeps the text sees to that, and
+ * that it is whole, for the library does not (a damaged kernel in it is not noticed). THAW_E_FAIL
+ * where the library does not take it, or the policy not the engine. */
+thaw_status th_cudnn_plan_text(
+    const struct th_cudnn_plan *plan, char **json, size_t *bytes);
+thaw_status th_cudnn_device_text(
+    const struct th_cudnn_target *target, char **json, size_t *bytes);
+thaw_status th_cudnn_plan_read(const struct th_cudnn_graph *graph,
+    const struct th_cudnn_target *target, const struct th_cudnn_policy *policy,
+    const char *json, size_t bytes, struct th_cudnn_plan **out);
+
+/* To how many bytes a plan may trust a tensor's address to be aligned. */
+int th_cudnn_alignment(const struct th_cudnn_tensor *t);
+
 /* Every engine that the heuristics offer for the graph, allowed or not; no plan is made. */
 thaw_status th_cudnn_engines(const struct th_cudnn_graph *graph,
     const struct th_cudnn_target *target, struct th_cudnn_engine *engines, int room,

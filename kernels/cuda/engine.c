@@ -101,6 +101,7 @@ static void cuda_close(struct th_device *device)
     th_cuda_ahead_close(cuda);
     th_cuda_ring_close(&cuda->ring);
     th_cuda_kernels_close(cuda);
+    th_plan_cache_close(&cuda->plans);
     th_cudnn_forget(&cuda->target);
     if (cuda->blas)
         cublasLtDestroy(cuda->blas);

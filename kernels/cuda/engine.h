@@ -11,6 +11,7 @@
 #include "backend.h"
 #include "dnn_plan.h"
 #include "launch.h"
+#include "plan_cache.h"
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
@@ -51,6 +52,8 @@ struct th_cuda {
     cudaLibrary_t libraries[TH_CUDA_LIBRARIES]; /* of our kernels */
     int n_libraries;
     cudaKernel_t kernels[TH_K_COUNT];
+    struct th_plan_cache plans; /* opened with the first plan */
+    bool plans_open;
     struct th_cuda_ring ring;
     struct th_cuda_ahead ahead;
     char text[320];

@@ -15,7 +15,7 @@ void th_cuda_prepared_release(struct th_cuda_prepared *p)
 
 static thaw_status add(struct th_cuda_prepared *p, const struct th_cuda_group *group,
     enum th_cuda_part part, cudnnDataType_t type, const struct th_cudnn_target *target,
-    const struct th_cudnn_policy *policy)
+    const struct th_cudnn_policy *policy, struct th_plan_cache *cache)
 {
     struct th_cuda_group g = *group;
     struct th_cudnn_graph *graph = NULL;
@@ -23,17 +23,18 @@ static thaw_status add(struct th_cuda_prepared *p, const struct th_cuda_group *g
     TRY(th_cuda_graph(&g, type, &graph));
     p->plans[p->n] = NULL;
     p->graphs[p->n] = graph;
-    thaw_status status = th_cudnn_plan_new(graph, target, policy, &p->plans[p->n]);
+    thaw_status status =
+        th_plan_cache_get(cache, graph, target, policy, &p->plans[p->n]);
     p->n++; /* released with the rest, plan or not */
     return status;
 }
 
 thaw_status th_cuda_prepare(const struct th_cuda_group *group, cudnnDataType_t type,
     const struct th_cudnn_target *target, const struct th_cudnn_policy *policy,
-    struct th_cuda_prepared *out)
+    struct th_plan_cache *cache, struct th_cuda_prepared *out)
 {
     *out = (struct th_cuda_prepared){.way = TH_CUDA_IN_ONE};
-    thaw_status status = add(out, group, TH_CUDA_WHOLE, type, target, policy);
+    thaw_status status = add(out, group, TH_CUDA_WHOLE, type, target, policy, cache);
     if (status == THAW_E_FAIL) {
         snprintf(out->reason, sizeof out->reason, "%s", thaw_error());
         th_cuda_prepared_release(out);
@@ -41,9 +42,9 @@ thaw_status th_cuda_prepare(const struct th_cuda_group *group, cudnnDataType_t t
         status = THAW_OK;
     }
     if (status == THAW_OK && out->way == TH_CUDA_NO_GRAPH && th_cuda_splits(group)) {
-        status = add(out, group, TH_CUDA_PRODUCT, type, target, policy);
+        status = add(out, group, TH_CUDA_PRODUCT, type, target, policy, cache);
         if (status == THAW_OK)
-            status = add(out, group, TH_CUDA_EPILOGUE, type, target, policy);
+            status = add(out, group, TH_CUDA_EPILOGUE, type, target, policy, cache);
         if (status == THAW_OK)
             out->way = TH_CUDA_IN_PARTS;
         else

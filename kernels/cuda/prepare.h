@@ -5,6 +5,7 @@
 
 #include "dnn_plan.h"
 #include "lower.h"
+#include "plan_cache.h"
 
 enum th_cuda_way {
     TH_CUDA_IN_ONE,   /* one graph */
@@ -25,7 +26,7 @@ struct th_cuda_prepared {
  * it refuses; a failure is a call that is wrong in itself, or no memory. */
 thaw_status th_cuda_prepare(const struct th_cuda_group *group, cudnnDataType_t type,
     const struct th_cudnn_target *target, const struct th_cudnn_policy *policy,
-    struct th_cuda_prepared *out);
+    struct th_plan_cache *cache, struct th_cuda_prepared *out);
 void th_cuda_prepared_release(struct th_cuda_prepared *p);
 
 #endif

@@ -70,12 +70,24 @@ static void graph_release(struct th_call *call)
     call->state = NULL;
 }
 
+/* Where a device's plans are kept is known when it has been opened. */
+static struct th_plan_cache *plans_of(struct th_device *device)
+{
+    struct th_cuda *cuda = th_cuda(device);
+    if (!cuda->plans_open)
+        th_plan_cache_open(&cuda->plans, device->plans, &cuda->target, device->warning,
+            sizeof device->warning);
+    cuda->plans_open = true;
+    return &cuda->plans;
+}
+
 static thaw_status prepare_ways(struct th_call *call, struct graph_state *s)
 {
     const struct th_cuda *cuda = th_cuda(call->device);
     const struct th_cuda_group group = {
         .calls = {call, call->second}, .n = call->second ? 2 : 1, .keep = call->keep};
-    TRY(th_cuda_prepare(&group, cuda->type, &cuda->target, &cuda->policy, &s->ways));
+    TRY(th_cuda_prepare(&group, cuda->type, &cuda->target, &cuda->policy,
+        plans_of(call->device), &s->ways));
     if (s->ways.way == TH_CUDA_NO_GRAPH)
         return th_fail(THAW_E_FAIL, "cuda: %s: cuDNN cannot run this shape: %s",
             th_op_rule(call->op)->name, s->ways.reason);

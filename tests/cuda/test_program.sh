@@ -38,6 +38,10 @@ same() {
     echo "$*: $(tail -1 "$work/cpu-$name.said"), on both"
 }
 
+# What cuDNN compiled is kept here, for the trainings that follow.
+XDG_CACHE_HOME=$work/cache
+export XDG_CACHE_HOME
+
 "$build/make_images" "$work/images" 2 8 32
 same head --epochs 2 --thaw head --augment none --cache memory
 same stage --epochs 1 --thaw stage3,head
@@ -48,6 +52,34 @@ for cache in off memory; do
     EMU_ORDER=late train cuda:0 "half-$cache" --epochs 1 --thaw stage3,head --augment none --precision bf16 --cache "$cache"
 done
 cmp "$work/half-off/best.h5" "$work/half-memory/best.h5" || fail "bf16: --cache changes the result"
+
+# Usage: plans MADE READ what: of a training with the head, by the device's count
+plans() {
+    EMU_COUNT=1 EMU_ORDER=late "$build/thaw" train "$work/images" -o "$work/plans-$3" --weights "$weights" \
+        --batch 4 --epochs 1 --thaw head --augment none --device cuda:0 ${4+--plan-cache "$4"} >"$work/out" 2>&1 ||
+        fail "plans, $3: exit $?: $(cat "$work/out")"
+    made=$(sed -n 's/.* \([0-9]*\) plans (.*/\1/p' "$work/out")
+    read=$(sed -n 's/.*plans (\([0-9]*\) more read.*/\1/p' "$work/out")
+    case $1 in
+    some) [ "$made" -gt 0 ] ;;
+    *) [ "$made" -eq "$1" ] ;;
+    esac || fail "plans, $3: $made made, not $1"
+    case $2 in
+    some) [ "$read" -gt 0 ] ;;
+    *) [ "$read" -eq "$2" ] ;;
+    esac || fail "plans, $3: $read read, not $2"
+    cmp "$work/plans-off/best.h5" "$work/plans-$3/best.h5" || fail "plans, $3: another result"
+}
+kept=$(find "$work/cache/thaw/plans" -name '*.plan' | wc -l)
+[ "$kept" -gt 10 ] || fail "$kept plans are kept by the trainings"
+plans some 0 off off
+plans some some first "$work/plans"
+plans 0 some again "$work/plans"
+! grep -q warning "$work/out" || fail "plans that are read: $(grep warning "$work/out")"
+one=$(find "$work/plans" -name '*.plan' | head -1)
+printf 'x' >>"$one"
+plans 1 some damaged "$work/plans"
+[ "$(grep -c "warning.*made again" "$work/out")" -eq 1 ] || fail "a damaged plan: $(cat "$work/out")"
 
 photo=$work/images/class_0/000.ppm
 "$build/thaw" predict "$work/cpu-stage" "$photo" >"$work/cpu.said" || fail "predict on the CPU"

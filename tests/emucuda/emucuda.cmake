@@ -58,5 +58,13 @@ target_include_directories(test_cudnn_meaning PRIVATE ${CMAKE_SOURCE_DIR}/tests
   ${CMAKE_SOURCE_DIR}/tests/plancheck)
 target_link_libraries(test_cudnn_meaning PRIVATE emucuda thaw_cuda emucuda test_support)
 add_test(NAME emu_cudnn_meaning COMMAND test_cudnn_meaning)
+# Plans that are kept, of the double; the environment is its device.
+add_executable(test_emu_plan_cache ${CMAKE_SOURCE_DIR}/tests/plancheck/test_plan_cache.c)
+target_include_directories(test_emu_plan_cache PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+target_compile_definitions(test_emu_plan_cache PRIVATE THAW_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+target_link_libraries(test_emu_plan_cache PRIVATE emucuda thaw_cuda emucuda test_support)
+add_test(NAME emu_plan_cache COMMAND test_emu_plan_cache)
+set_tests_properties(emu_plan_cache PROPERTIES TIMEOUT 600
+  ENVIRONMENT "${test_environment};EMU_ORDER=late")
 set_tests_properties(emu_device emu_capture emu_program emu_cudnn emu_cudnn_refuses emu_kernels emu_cublas emu_cudnn_meaning PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
   ENVIRONMENT "${test_environment}")

@@ -61,6 +61,7 @@ static const struct numerics all_numerics[] = {
 struct check {
     const struct numerics *numerics;
     struct th_cudnn_target target;
+    struct th_plan_cache cache; /* keeps nothing: what is asked is the library */
     struct distinct_list list;
     char *table; /* as it comes out now */
     size_t used, cap;
@@ -129,7 +130,8 @@ static thaw_status prepare(
     struct check *c, const struct distinct *d, struct th_cuda_prepared *p)
 {
     struct th_cuda_group g = distinct_group(d);
-    return th_cuda_prepare(&g, c->numerics->type, &c->target, &c->numerics->policy, p);
+    return th_cuda_prepare(
+        &g, c->numerics->type, &c->target, &c->numerics->policy, &c->cache, p);
 }
 
 /* The first of the label. */

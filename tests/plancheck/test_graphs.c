@@ -459,9 +459,10 @@ static void what_the_library_refuses_is_said_in_its_words(void **state)
     (void)state;
     const struct th_call c = attention_dx(3); /* cuDNN's has fp16 and bf16 only */
     const struct th_cuda_group g = {.calls = {&c}, .n = 1};
+    struct th_plan_cache none = {.folder = NULL};
     struct th_cuda_prepared p;
-    must(
-        th_cuda_prepare(&g, CUDNN_DATA_FLOAT, &h100, &(struct th_cudnn_policy){0}, &p));
+    must(th_cuda_prepare(
+        &g, CUDNN_DATA_FLOAT, &h100, &(struct th_cudnn_policy){0}, &none, &p));
     assert_int_equal(p.way, TH_CUDA_NO_GRAPH);
     assert_non_null(strstr(p.reason, "attention_dx: cuDNN"));
     th_cuda_prepared_release(&p);
