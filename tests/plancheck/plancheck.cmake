@@ -7,13 +7,16 @@ set_target_properties(stand_in_cuda PROPERTIES PREFIX "" OUTPUT_NAME libcuda SUF
   LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/stand-in C_VISIBILITY_PRESET default)
 target_include_directories(stand_in_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 
-add_library(plancheck_calls STATIC ${plancheck}/calls.c ${plancheck}/device.c)
+add_library(plancheck_calls STATIC ${plancheck}/calls.c ${plancheck}/device.c
+  ${plancheck}/cost.c)
 target_include_directories(plancheck_calls PUBLIC ${plancheck})
 target_link_libraries(plancheck_calls PUBLIC thaw_cuda ${CUDNN_LIBRARY})
 add_executable(plancheck ${plancheck}/plancheck.c)
 target_link_libraries(plancheck PRIVATE plancheck_calls ${CMAKE_DL_LIBS})
 add_executable(roofline ${plancheck}/roofline.c)
 target_link_libraries(roofline PRIVATE plancheck_calls)
+add_executable(test_roofline ${plancheck}/test_roofline.c)
+target_link_libraries(test_roofline PRIVATE plancheck_calls PkgConfig::CMOCKA)
 add_executable(test_graphs ${plancheck}/test_graphs.c)
 target_compile_definitions(test_graphs PRIVATE THAW_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 target_link_libraries(test_graphs PRIVATE plancheck_calls PkgConfig::CMOCKA)
@@ -31,6 +34,7 @@ if(THAW_SANITIZE MATCHES "address") # what cuDNN keeps until the process ends
 endif()
 add_test(NAME plan_cuda_graphs COMMAND test_graphs)
 add_test(NAME plan_cuda_cache COMMAND test_plan_cache)
+add_test(NAME plan_cuda_roofline_by_hand COMMAND test_roofline)
 # More traffic or launches than the table has: a difference, which is shown.
 add_test(NAME plan_cuda_roofline
   COMMAND sh -c "$<TARGET_FILE:roofline> | diff ${plancheck}/support/roofline.txt -")
