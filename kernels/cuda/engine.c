@@ -171,11 +171,11 @@ static const struct th_kernel *cuda_kernel(enum th_op op)
     return op == TH_OP_batchnorm ? NULL : &th_hosted_kernel; /* int8's */
 }
 
-/* cuDNN has attention in bf16. */
+/* cuDNN has attention in bf16, mostly. */
 static const struct th_kernel *half_kernel(enum th_op op)
 {
     bool attention = op == TH_OP_attention || op == TH_OP_attention_dx;
-    return attention ? &th_cuda_graph_kernel : cuda_kernel(op);
+    return attention ? &th_cuda_attention_half_kernel : cuda_kernel(op);
 }
 
 static thaw_status cuda_open(struct th_device *device);

@@ -106,6 +106,7 @@ extern const struct th_kernel th_cuda_own_kernel, th_cuda_own_plain_kernel,
     th_cuda_own_many_kernel, th_cuda_reorder_kernel;
 extern const struct th_kernel th_cuda_linear_kernel, th_cuda_linear_dx_kernel,
     th_cuda_linear_dw_kernel;
-extern const struct th_kernel th_cuda_attention_kernel, th_cuda_attention_dx_kernel;
+extern const struct th_kernel th_cuda_attention_kernel, th_cuda_attention_dx_kernel,
+    th_cuda_attention_half_kernel;
 
 #endif

@@ -39,6 +39,11 @@ static bool has_matmul(const struct dnn_graph *g)
            0;
 }
 
+static bool attends(const struct dnn_graph *g)
+{
+    return n_of(g, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR) > 0;
+}
+
 bool dnn_multiplies(const struct dnn_graph *g)
 {
     return has_convolution(g) || has_matmul(g);
@@ -109,6 +114,8 @@ bool dnn_has_engine(const struct dnn_graph *g, int engine)
     bool gradient_of_attention =
         n_of(g, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR) >= 4;
     if (engine < 0 || engine >= ENGINES || is_inference(g))
+        return false;
+    if (emu.options.no_attention && (gradient_of_attention || attends(g)))
         return false;
     if (emu.options.generous)
         return true;

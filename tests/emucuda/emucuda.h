@@ -31,6 +31,7 @@ struct emu_options {
     /* For tests of the double: each graph has an engine, and tensor cores read all of an
      * fp32 number. */
     bool generous;
+    bool no_attention; /* cuDNN has no engine for it, of any type */
 };
 
 /* A fresh device without findings. */

@@ -15,4 +15,8 @@ void check_result(const struct tape *t, const struct node *n, const struct resul
 void sweep(
     struct th_device *ref, struct th_device *device, struct layout layout, bool exact);
 
+/* Of those nodes alone. */
+void sweep_some(struct th_device *ref, struct th_device *device, struct layout layout,
+    bool exact, bool (*wanted)(const struct node *n));
+
 #endif
