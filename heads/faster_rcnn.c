@@ -182,8 +182,8 @@ static int build(struct th_builder *b, const struct th_taps *taps)
         rois = sample(b, rois);
     int x = read_boxes(b, map, fpn.taps, rois);
     int boxes = th_linear(b, "roi_heads.box_predictor.bbox_pred", x, 4 * k, true);
-    th_graph_want(b->graph, boxes, "boxes");
-    th_graph_want(b->graph, rois, "rois");
+    th_want(b, boxes, "boxes");
+    th_want(b, rois, "rois");
     return th_linear(b, "roi_heads.box_predictor.cls_score", x, k, true);
 }
 

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { SIDE = 48, IMAGES = 8, VAL = 4 };
+enum { SIDE = 48, IMAGES = 8, VAL = 4, ALL = IMAGES + VAL };
 
 static char *data; /* "voc:..." */
 
@@ -154,6 +154,41 @@ static void metrics_are_cocos(void **state)
     th_free(text);
 }
 
+static double logged(const char *run, const char *key)
+{
+    char *text = read_text(run, "metrics.jsonl");
+    const char *at = strstr(text, key);
+    assert_non_null(at);
+    double value = strtod(at + strlen(key), NULL);
+    th_free(text);
+    return value;
+}
+
+/* On the training images, with weights that hardly move, validation has training's loss; the
+ * last batch is filled by repeats, and with a cache no image is read. */
+static void the_loss_of_validation_is_that_of_training(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head, *thaw, *cache;
+    } row[] = {{"fcos", "all", "off"}, {"retinanet", "all", "off"},
+        {"retinanet_v2", "head", "memory"}};
+    thaw_result r;
+    assert_int_equal(write_list("val", 0, IMAGES), 0);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        thaw_options *o =
+            with(with(box_options("loss"), "head", row[i].head), "batch", "3");
+        o = with(
+            with(with(o, "thaw", row[i].thaw), "cache", row[i].cache), "lr", "1e-12");
+        must(train(with(with(o, "bn", "frozen"), "no-shuffle", "1"), NULL, &r));
+        double train_loss = logged("loss", "\"train_loss\":");
+        double val_loss = logged("loss", "\"val_loss\":");
+        assert_true(train_loss > 0 && fabs(val_loss - train_loss) < 1e-5 * train_loss);
+        forget("loss");
+    }
+    assert_int_equal(write_list("val", IMAGES, VAL), 0);
+}
+
 static void the_same_run_has_the_same_bits(void **state)
 {
     (void)state;
@@ -259,6 +294,71 @@ static void a_cache_of_tokens_changes_nothing(void **state)
 {
     (void)state;
     check_cache(vit_options, "retinanet_v2", "3");
+}
+
+/* Boxes by image, one detector's or two's one after the other. */
+struct finds {
+    int n, n_boxes[2 * ALL];
+    const thaw_model *model[2 * ALL];
+    thaw_box boxes[2 * ALL][300]; /* at most; see struct th_detector */
+};
+
+static void note(void *context, const thaw_prediction *p)
+{
+    struct finds *f = context;
+    assert_true(f->n < 2 * ALL && p->n_boxes <= 300);
+    f->model[f->n] = p->model;
+    f->n_boxes[f->n] = p->n_boxes;
+    memcpy(f->boxes[f->n++], p->boxes, (size_t)p->n_boxes * sizeof *p->boxes);
+}
+
+static struct finds *find(thaw_model *m)
+{
+    char path[256];
+    struct finds *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    run_path(path, "boxes/JPEGImages");
+    must(thaw_model_predict(m, path, note, f));
+    return f;
+}
+
+/* Both on the same frozen backbone: what each finds alone, to the bit. */
+static void two_heads_share_a_backbone(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"fcos", "retinanet_v2"};
+    thaw_result r;
+    thaw_model *m[2];
+    struct finds *alone[2], *both;
+    int found = 0;
+    for (int i = 0; i < 2; i++) {
+        char path[256];
+        thaw_options *o =
+            with(with(box_options(heads[i]), "head", heads[i]), "thaw", "head");
+        must(train(with(o, "epochs", "1"), NULL, &r));
+        run_path(path, heads[i]);
+        o = make_options("unused", "threshold", i ? "0.01" : "0.1", NULL);
+        must(thaw_model_open(path, o, &m[i]));
+        thaw_options_free(o);
+        alone[i] = find(m[i]);
+    }
+    must(thaw_model_share(m[0], m[1]));
+    both = find(m[0]);
+    assert_int_equal(both->n, 2 * ALL);
+    for (int k = 0; k < both->n; k++) {
+        const struct finds *a = alone[k % 2];
+        assert_ptr_equal(both->model[k], m[k % 2]);
+        assert_int_equal(both->n_boxes[k], a->n_boxes[k / 2]);
+        assert_memory_equal(both->boxes[k], a->boxes[k / 2], sizeof both->boxes[k]);
+        found += both->n_boxes[k];
+    }
+    assert_true(found > ALL);
+    for (int i = 0; i < 2; i++) {
+        thaw_model_free(m[i]);
+        free(alone[i]);
+        forget(heads[i]);
+    }
+    free(both);
 }
 
 static void check_runs(const char *head)
@@ -444,12 +544,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_are_cocos),
+        cmocka_unit_test(the_loss_of_validation_is_that_of_training),
         cmocka_unit_test(what_is_found_goes_to_files),
         cmocka_unit_test(the_same_run_has_the_same_bits),
         cmocka_unit_test(a_cache_changes_nothing),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(a_vit_learns),
         cmocka_unit_test(a_cache_of_tokens_changes_nothing),
+        cmocka_unit_test(two_heads_share_a_backbone),
         cmocka_unit_test(retinanet_runs),
         cmocka_unit_test(strategies_are_compared_by_ap),
         cmocka_unit_test(faster_rcnn_runs),

@@ -146,7 +146,7 @@ static void answers_are_the_models_own(void **state)
     for (int64_t i = 0; i < f.n; i++) {
         must(th_read_input(&preprocess, f.sample[i], rgb, image, NULL));
         must(th_evaluator_run(&m->evaluator, image, 1));
-        assert_memory_equal(f.logits + i * RUN_CLASSES, m->evaluator.logits,
+        assert_memory_equal(f.logits + i * RUN_CLASSES, m->evaluator.answers[0].logits,
             RUN_CLASSES * sizeof(float));
     }
     thaw_model_free(m);

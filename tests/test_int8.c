@@ -283,7 +283,12 @@ static double top1(thaw_model *m, struct th_dataset *d, const struct th_freeze *
         .preprocess = th_network_preprocess(&m->net),
         .workers = 2};
     must(th_metrics_init(&metrics, m->net.model.n_classes, false));
-    must(th_evaluator_init_int8(&e, &m->net, &m->net.store, 32, freeze));
+    const struct th_plan_spec spec = {.model = &m->net.model,
+        .mode = TH_EVAL,
+        .batch = 32,
+        .freeze = freeze,
+        .prefix_int8 = freeze != NULL};
+    must(th_evaluator_init_plan(&e, &m->net, &m->net.store, &spec));
     must(th_loader_open(d, &o, &loader));
     must(th_evaluate(&e, loader, NULL, NULL, &metrics, &stopped));
     double share = th_metrics_top1(&metrics);

@@ -4,55 +4,170 @@
 
 #include "mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
-/* Values of what the plan answers under this name. */
-static int64_t count_of(const struct th_evaluator *e, const char *name)
+struct scoped {
+    char text[64];
+};
+
+static struct scoped scoped(const struct th_answer *a, const char *name)
 {
-    const struct th_graph *g = th_plan_graph(e->plan);
-    return th_shape_count(&g->values[th_graph_find(g, name)].o.shape);
+    struct scoped s;
+    snprintf(s.text, sizeof s.text, "%s%s", a->scope, name);
+    return s;
 }
 
-static thaw_status init(struct th_evaluator *e, struct th_network *net,
-    struct th_store *store, const struct th_plan_spec *spec)
+/* Values of what the plan answers under this name. */
+static int64_t count_of(
+    const struct th_evaluator *e, const struct th_answer *a, const char *name)
 {
-    size_t n = (size_t)spec->batch, side = (size_t)net->model.input.size;
-    *e = (struct th_evaluator){
-        .net = net, .batch = spec->batch, .pixels = 3 * side * side};
-    const struct th_detector *detector = net->model.head->detector;
-    TRY(th_plan_new(spec, store, &net->arena, &e->plan));
-    e->images = th_alloc(n, e->pixels * sizeof *e->images);
-    e->logits = th_alloc((size_t)count_of(e, "logits"), sizeof *e->logits);
-    if (!e->images || !e->logits)
+    const struct th_graph *g = th_plan_graph(e->plan);
+    return th_shape_count(&g->values[th_graph_find(g, scoped(a, name).text)].o.shape);
+}
+
+static thaw_status answer_init(
+    const struct th_evaluator *e, struct th_answer *a, const struct th_model *m)
+{
+    const struct th_detector *detector = m->head->detector;
+    a->model = m;
+    a->logits = th_alloc((size_t)count_of(e, a, "logits"), sizeof *a->logits);
+    if (!a->logits)
         return THAW_E_MEMORY;
     if (detector)
-        TRY(th_network_reader(net, &e->reader));
+        TRY(th_model_reader(m, &a->reader));
     for (int k = 0; detector && k < detector->n_outputs; k++) {
-        e->output[k] = th_alloc(
-            (size_t)count_of(e, detector->output[k].name), sizeof *e->output[k]);
-        if (!e->output[k])
+        a->output[k] = th_alloc(
+            (size_t)count_of(e, a, detector->output[k].name), sizeof *a->output[k]);
+        if (!a->output[k])
             return THAW_E_MEMORY;
     }
     return THAW_OK;
 }
 
-/* What the plan answers. */
-static thaw_status take_outputs(struct th_evaluator *e)
+/* ---- A detector's loss ---- */
+
+static thaw_status loss_init(struct th_evaluator *e)
 {
-    const struct th_detector *d = e->reader.detector;
-    for (int k = 0; d && k < d->n_outputs; k++)
-        TRY(th_plan_get(e->plan, d->output[k].name, e->output[k]));
-    return th_plan_get(e->plan, "logits", e->logits);
+    const struct th_reader *r = &e->answers[0].reader;
+    size_t n = (size_t)e->batch;
+    e->weight = th_alloc(n, sizeof *e->weight);
+    if (!e->weight)
+        return THAW_E_MEMORY;
+    for (int k = 0; k < r->detector->n_targets; k++) {
+        e->target[k] =
+            th_alloc(n, th_target_bytes(r->pyramid, &r->detector->target[k]));
+        if (!e->target[k])
+            return THAW_E_MEMORY;
+    }
+    return THAW_OK;
 }
 
-void th_evaluator_read(struct th_evaluator *e, int64_t i, struct th_size size)
+/* What the loader made of the batch, and of the images that do not count (repeats that fill
+ * it, one that stands in for another) nothing. */
+static void make_targets(
+    struct th_evaluator *e, const struct th_batch *b, int64_t *counted)
 {
-    const struct th_detector *d = e->reader.detector;
+    const struct th_reader *r = &e->answers[0].reader;
+    const struct th_detector *d = r->detector;
+    int64_t rows = r->pyramid->rows;
+    for (int k = 0; k < d->n_targets; k++) {
+        size_t bytes = th_target_bytes(r->pyramid, &d->target[k]);
+        for (int64_t i = 0; i < e->batch; i++)
+            memcpy((char *)e->target[k] + (size_t)i * bytes,
+                (const char *)b->part[k] + (size_t)(i % b->n) * bytes, bytes);
+    }
+    *counted = 0;
+    for (int64_t i = 0; i < e->batch; i++) {
+        bool counts = i < b->n && b->occurrence[i] == 0;
+        *counted += counts;
+        for (int64_t row = 0; row < rows && !counts; row++)
+            ((int32_t *)e->target[0])[i * rows + row] = -2;
+    }
+    th_reader_weights(r, e->target[0], e->batch, e->weight);
+    for (int64_t i = 0; i < e->batch; i++) {
+        bool counts = i < b->n && b->occurrence[i] == 0;
+        float share = d->by_batch ? 1 : (float)e->batch / (float)(*counted + !*counted);
+        e->weight[i] *= counts ? share : 0;
+    }
+}
+
+static thaw_status set_loss(
+    struct th_evaluator *e, const struct th_batch *b, int64_t *counted)
+{
+    const struct th_detector *d = e->answers[0].reader.detector;
+    if (!e->weight)
+        return THAW_OK;
+    make_targets(e, b, counted);
+    for (int k = 0; k < d->n_targets; k++)
+        TRY(th_plan_set(e->plan, d->target[k].name, e->target[k]));
+    return th_plan_set(e->plan, "weight", e->weight);
+}
+
+static thaw_status count_loss(
+    const struct th_evaluator *e, int64_t counted, struct th_metrics *m)
+{
+    float loss;
+    if (!e->weight || !counted)
+        return THAW_OK;
+    TRY(th_plan_get(e->plan, "loss", &loss));
+    th_metrics_add_loss(m, (double)loss, counted);
+    return THAW_OK;
+}
+
+/* ---- The plan ---- */
+
+static void answer_release(struct th_answer *a)
+{
+    th_free(a->logits);
+    for (int k = 0; k < TH_MAX_OUTPUTS; k++)
+        th_free(a->output[k]);
+    th_reader_release(&a->reader);
+}
+
+thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, const struct th_plan_spec *spec)
+{
+    size_t n = (size_t)spec->batch, side = (size_t)net->model.input.size;
+    *e = (struct th_evaluator){
+        .net = net, .batch = spec->batch, .pixels = 3 * side * side};
+    const struct th_model *m = &net->model;
+    TRY(th_plan_new(spec, store, &net->arena, &e->plan));
+    e->images = th_alloc(n, e->pixels * sizeof *e->images);
+    e->answers = th_alloc((size_t)m->n_others + 1, sizeof *e->answers);
+    if (!e->images || !e->answers)
+        return THAW_E_MEMORY;
+    for (int k = 0; k <= m->n_others; k++) {
+        struct th_answer *a = &e->answers[e->n_answers++];
+        if (k)
+            snprintf(a->scope, sizeof a->scope, "%s", th_model_scope(k - 1).text);
+        TRY(answer_init(e, a, k ? m->others[k - 1] : m));
+    }
+    return th_plan_has(e->plan, "loss") ? loss_init(e) : THAW_OK;
+}
+
+/* What the plan answers. */
+static thaw_status take_answers(struct th_evaluator *e)
+{
+    for (int i = 0; i < e->n_answers; i++) {
+        struct th_answer *a = &e->answers[i];
+        const struct th_detector *d = a->model->head->detector;
+        for (int k = 0; d && k < d->n_outputs; k++)
+            TRY(th_plan_get(e->plan, scoped(a, d->output[k].name).text, a->output[k]));
+        TRY(th_plan_get(e->plan, scoped(a, "logits").text, a->logits));
+    }
+    return THAW_OK;
+}
+
+void th_evaluator_read(
+    struct th_evaluator *e, struct th_answer *a, int64_t i, struct th_size size)
+{
+    struct th_reader *r = &a->reader;
+    const struct th_detector *d = r->detector;
     const float *output[TH_MAX_OUTPUTS];
     for (int k = 0; k < d->n_outputs; k++)
-        output[k] = e->output[k] + i * (count_of(e, d->output[k].name) / e->batch);
-    struct th_reader *r = &e->reader;
-    th_reader_read(r, e->logits + i * (count_of(e, "logits") / e->batch), output);
+        output[k] = a->output[k] + i * (count_of(e, a, d->output[k].name) / e->batch);
+    th_reader_read(r, a->logits + i * (count_of(e, a, "logits") / e->batch), output);
     const struct th_placement place = th_placement_whole(size.w, size.h, r->size);
     for (int k = 0; k < r->n_found; k++)
         th_placement_back(&place, size.w, size.h, r->found[k].box, r->found[k].box);
@@ -61,18 +176,9 @@ void th_evaluator_read(struct th_evaluator *e, int64_t i, struct th_size size)
 thaw_status th_evaluator_init(
     struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch)
 {
-    return th_evaluator_init_int8(e, net, store, batch, NULL);
-}
-
-thaw_status th_evaluator_init_int8(struct th_evaluator *e, struct th_network *net,
-    struct th_store *store, int batch, const struct th_freeze *freeze)
-{
-    const struct th_plan_spec spec = {.model = &net->model,
-        .mode = TH_EVAL,
-        .batch = batch,
-        .freeze = freeze,
-        .prefix_int8 = freeze != NULL};
-    return init(e, net, store, &spec);
+    const struct th_plan_spec spec = {
+        .model = &net->model, .mode = TH_EVAL, .batch = batch};
+    return th_evaluator_init_plan(e, net, store, &spec);
 }
 
 thaw_status th_evaluator_init_above(struct th_evaluator *e, struct th_network *net,
@@ -80,7 +186,7 @@ thaw_status th_evaluator_init_above(struct th_evaluator *e, struct th_network *n
 {
     struct th_plan_spec spec = *whole;
     spec.side = TH_ABOVE;
-    TRY(init(e, net, store, &spec));
+    TRY(th_evaluator_init_plan(e, net, store, &spec));
     e->cut = cut;
     return THAW_OK;
 }
@@ -90,10 +196,12 @@ void th_evaluator_release(struct th_evaluator *e)
     if (e->plan)
         th_plan_free(e->plan);
     th_free(e->images);
-    th_free(e->logits);
-    for (int k = 0; k < TH_MAX_OUTPUTS; k++)
-        th_free(e->output[k]);
-    th_reader_release(&e->reader);
+    for (int k = 0; k < e->n_answers; k++)
+        answer_release(&e->answers[k]);
+    th_free(e->answers);
+    for (int k = 0; k < TH_MAX_TARGETS; k++)
+        th_free(e->target[k]);
+    th_free(e->weight);
     *e = (struct th_evaluator){0};
 }
 
@@ -123,7 +231,7 @@ thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_
 {
     TRY(th_plan_set(e->plan, "image", padded(e, images, n)));
     TRY(th_plan_run(e->plan));
-    return take_outputs(e);
+    return take_answers(e);
 }
 
 static thaw_status run_above(
@@ -134,7 +242,7 @@ static thaw_status run_above(
         return THAW_OK;
     TRY(th_cut_set(e->cut, e->plan, b->n, e->batch));
     TRY(th_plan_run(e->plan));
-    return take_outputs(e);
+    return take_answers(e);
 }
 
 thaw_status th_network_metrics(const struct th_network *net, struct th_metrics *m)
@@ -152,7 +260,7 @@ static const float JUDGED_SCORE = 0.05F;
 static thaw_status count_image(struct th_evaluator *e, const struct th_sample *s,
     const int32_t *map, struct th_metrics *m)
 {
-    struct th_reader *r = &e->reader;
+    const struct th_reader *r = &e->answers[0].reader;
     struct th_object *own = th_alloc((size_t)s->n_objects + 1, sizeof *own);
     int32_t n = 0;
     if (!own)
@@ -170,11 +278,12 @@ static thaw_status count_image(struct th_evaluator *e, const struct th_sample *s
 static thaw_status count_boxes(struct th_evaluator *e, const struct th_batch *b,
     const int32_t *map, struct th_metrics *m)
 {
-    e->reader.score = JUDGED_SCORE;
+    struct th_answer *a = &e->answers[0];
+    a->reader.score = JUDGED_SCORE;
     for (int64_t i = 0; i < b->n; i++) {
         if (b->occurrence[i] > 0)
             continue;
-        th_evaluator_read(e, i, b->size[i]);
+        th_evaluator_read(e, a, i, b->size[i]);
         TRY(count_image(e, b->samples[i], map, m));
         if (e->verdicts)
             e->verdicts[b->ids[i]] = TH_RIGHT;
@@ -195,7 +304,8 @@ static thaw_status count_many(const struct th_evaluator *e, const struct th_batc
             if (!map || map[class[k - 1]] >= 0)
                 own[n++] = map ? map[class[k - 1]] : class[k - 1];
         if (b->occurrence[i] == 0) /* else it stands in for one that cannot be read */
-            status = th_metrics_add_many(m, e->logits + i * m->n_classes, own, n);
+            status =
+                th_metrics_add_many(m, e->answers[0].logits + i * m->n_classes, own, n);
     }
     th_free(own);
     return status;
@@ -211,7 +321,7 @@ static thaw_status count(struct th_evaluator *e, const struct th_batch *b,
     for (int64_t i = 0; i < b->n; i++) {
         int32_t label = map ? map[b->labels[i]] : b->labels[i];
         bool stands_in = b->occurrence[i] > 0; /* for an image that cannot be read */
-        const float *logits = e->logits + i * m->n_classes;
+        const float *logits = e->answers[0].logits + i * m->n_classes;
         if (label < 0 || stands_in)
             continue;
         th_metrics_add(m, logits, label);
@@ -229,6 +339,7 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
 {
     struct th_batch batch;
     bool again = false;
+    int64_t counted = 0;
     th_metrics_reset(m);
     if (e->mistakes)
         e->mistakes->n = 0;
@@ -238,12 +349,15 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
         *stopped = stop && atomic_load(stop);
         if (*stopped)
             return THAW_OK;
+        TRY(set_loss(e, &batch, &counted));
         TRY(e->cut ? run_above(e, &batch, &again)
                    : th_evaluator_run(e, batch.images, batch.n));
         if (again)
             TRY(th_loader_start(loader, 0, batch.index));
         else
             TRY(count(e, &batch, map, m));
+        if (!again)
+            TRY(count_loss(e, counted, m));
         TRY(th_loader_next(loader, &batch));
     }
     TRY(th_metrics_rank(m));

@@ -12,6 +12,16 @@
 
 #include <stdatomic.h>
 
+/* What a head said of the last batch. */
+struct th_answer {
+    const struct th_model *model; /* whose head */
+    char scope[24];               /* before the names of what it answers */
+    /* [batch][classes], of a detector [batch][rows or boxes][classes, and the background] */
+    float *logits;
+    float *output[TH_MAX_OUTPUTS]; /* a detector's others, likewise */
+    struct th_reader reader;       /* of a detector; else zero */
+};
+
 struct th_evaluator {
     struct th_network *net;
     struct th_plan *plan;
@@ -20,12 +30,13 @@ struct th_evaluator {
     int batch;
     size_t pixels; /* values of one image */
     float *images; /* [batch][3][s][s], for padding */
-    float
-        *logits; /* [batch][classes], of a detector [batch][rows or boxes][classes, and
-                      the background], of the last run */
-    float *output[TH_MAX_OUTPUTS]; /* a detector's others, likewise */
-    struct th_reader reader;       /* of a detector; else zero */
-    struct th_mistakes *mistakes;  /* the caller's, of th_evaluate; NULL: not wanted */
+    /* [n_answers]: the network's own, then those of models that share its backbone. */
+    struct th_answer *answers;
+    int n_answers;
+    /* Where the plan has the loss, a detector's: its inputs, [batch]. */
+    void *target[TH_MAX_TARGETS];
+    float *weight;                /* NULL: it has none */
+    struct th_mistakes *mistakes; /* the caller's, of th_evaluate; NULL: not wanted */
     /* Likewise, by sample id, of each image that was judged; of a detector nothing but that
      * it was: TH_RIGHT. */
     enum th_verdict { TH_UNSEEN, TH_WRONG, TH_RIGHT } * verdicts;
@@ -34,10 +45,10 @@ struct th_evaluator {
 /* On the values in `store`: the network's own or a mirror of it. Both outlive it. */
 thaw_status th_evaluator_init(
     struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch);
-/* The same with the int8 prefix that training with this freeze state has (NULL: without);
- * its scales are in the store. */
-thaw_status th_evaluator_init_int8(struct th_evaluator *e, struct th_network *net,
-    struct th_store *store, int batch, const struct th_freeze *freeze);
+/* The same with a plan of one's own: an int8 prefix, whose scales are in the store; or the
+ * loss of a detector of one stage, which th_evaluate then counts: its loader has targets. */
+thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, const struct th_plan_spec *spec);
 /* By `cut`, and the part above it of the same plan: `whole`, at cut->batch. */
 thaw_status th_evaluator_init_above(struct th_evaluator *e, struct th_network *net,
     struct th_store *store, struct th_cut *cut, const struct th_plan_spec *whole);
@@ -48,15 +59,16 @@ void th_evaluator_release(struct th_evaluator *e);
 thaw_status th_read_input(const struct th_preprocess *preprocess,
     const struct th_sample *s, uint8_t *rgb, float *out, struct th_size *size);
 
-/* e->logits of n <= batch images. */
+/* The answers about n <= batch images. */
 thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_t n);
 
 /* Metrics of what the network answers. */
 thaw_status th_network_metrics(const struct th_network *net, struct th_metrics *m);
 
-/* Of a detector, what was found in image i of the last run: e->reader.found, in pixels of
- * the image, which has that size. */
-void th_evaluator_read(struct th_evaluator *e, int64_t i, struct th_size size);
+/* Of a detector's answer, what was found in image i of the last run: its reader's `found`, in
+ * pixels of the image, which has that size. */
+void th_evaluator_read(
+    struct th_evaluator *e, struct th_answer *a, int64_t i, struct th_size size);
 
 /* The whole of the loader's split into `m` (reset first). Ends early, with *stopped, when
  * `stop` (may be NULL) becomes true. map: class of the model for each label, -1 to leave

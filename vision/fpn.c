@@ -122,6 +122,6 @@ int th_pyramid_rows(
         p->level[i].first = p->rows;
         p->rows += (int64_t)p->level[i].h * p->level[i].w * anchors;
     }
-    th_graph_want(b->graph, rows, name);
+    th_want(b, rows, name);
     return rows;
 }

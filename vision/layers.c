@@ -47,6 +47,13 @@ void th_stage(struct th_builder *b, const char *name)
         m->n_stages++;
 }
 
+void th_want(struct th_builder *b, int value, const char *name)
+{
+    char scoped[NAME_SIZE];
+    snprintf(scoped, sizeof scoped, "%s%s", b->scope ? b->scope : "", name);
+    th_graph_want(b->graph, value, scoped);
+}
+
 /* Element `*n` of a growing array, zero; NULL on failure. */
 static void *grow(void **array, int *n, int *cap, size_t size)
 {

@@ -20,6 +20,8 @@ struct th_conv_spec {
 
 /* Everything after this belongs to the stage of this name. */
 void th_stage(struct th_builder *b, const char *name);
+/* What the network answers under this name, behind the builder's scope. */
+void th_want(struct th_builder *b, int value, const char *name);
 
 int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec spec);
 /* The BatchNorm after the convolution `conv_name` (NULL: after something else). */

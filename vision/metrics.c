@@ -121,9 +121,15 @@ thaw_status th_metrics_add_boxes(struct th_metrics *m, const struct th_object *o
     return th_ap_add(&m->ap, objects, n_objects, found, n_found);
 }
 
+void th_metrics_add_loss(struct th_metrics *m, double loss, int64_t n)
+{
+    m->loss += loss * (double)n;
+    m->loss_images += n;
+}
+
 double th_metrics_loss(const struct th_metrics *m)
 {
-    return m->boxes ? (double)NAN : mean(m->loss, m->images);
+    return mean(m->loss, m->boxes ? m->loss_images : m->images);
 }
 
 double th_metrics_score(const struct th_metrics *m)

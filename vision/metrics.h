@@ -26,8 +26,10 @@ struct th_metrics {
     float *logits; /* [capacity][n_classes] */
     bool *is;      /* likewise: whether the image is of the class */
     double map;    /* th_metrics_rank's */
-    /* Of a detector, which has `many` and none of logits, is and loss: what was found. */
+    /* Of a detector, which has `many` and none of logits and is: what was found. `loss` is of
+     * loss_images, where anybody counts it. */
     bool boxes;
+    int64_t loss_images;
     struct th_ap ap;
     struct th_ap_scores found; /* th_metrics_rank's; map is its TH_AP */
 };
@@ -48,6 +50,8 @@ thaw_status th_metrics_add_many(
 /* The same for a detector: the image's objects and what was found. */
 thaw_status th_metrics_add_boxes(struct th_metrics *m, const struct th_object *objects,
     int32_t n_objects, const struct th_detection *found, int32_t n_found);
+/* Beside them, where it is known: a detector's loss of n images. */
+void th_metrics_add_loss(struct th_metrics *m, double loss, int64_t n);
 /* Then, once all are counted: m->map, the mean over the classes that have images of their
  * average precision; NaN where none has. Does nothing without `many`. */
 thaw_status th_metrics_rank(struct th_metrics *m);

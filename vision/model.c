@@ -183,8 +183,7 @@ thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora)
 struct th_scope th_model_scope(int other)
 {
     struct th_scope s;
-    snprintf(s.params, sizeof s.params, "head%d/", other + 1);
-    snprintf(s.logits, sizeof s.logits, "logits%d", other + 1);
+    snprintf(s.text, sizeof s.text, "head%d/", other + 1);
     return s;
 }
 
@@ -195,9 +194,9 @@ static void build_others(
     for (int i = 0; i < m->n_others; i++) {
         struct th_scope scope = th_model_scope(i);
         struct th_model other = *m->others[i];
-        struct th_builder b = {.graph = g, .model = &other, .scope = scope.params};
+        struct th_builder b = {.graph = g, .model = &other, .scope = scope.text};
         th_stage(&b, "head");
-        th_graph_want(g, other.head->build(&b, taps), scope.logits);
+        th_want(&b, other.head->build(&b, taps), "logits");
     }
 }
 
@@ -213,7 +212,7 @@ thaw_status th_model_build(
     m->reads_patches = taps.patches > 0;
     th_stage(&b, "head");
     *out = m->head->build(&b, &taps);
-    th_graph_want(g, *out, "logits");
+    th_want(&b, *out, "logits");
     if (loss) {
         *out = m->head->loss(&b, *out);
         th_graph_want(g, *out, "loss");

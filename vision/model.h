@@ -107,9 +107,9 @@ struct th_model {
     int n_others;
 };
 
-/* Of other head k: "head1/" before its parameters' names; what it answers is "logits1". */
+/* Of other head k: "head1/", before its parameters' names and those of what it answers. */
 struct th_scope {
-    char params[24], logits[24];
+    char text[24];
 };
 struct th_scope th_model_scope(int other);
 
@@ -118,7 +118,8 @@ struct th_scope th_model_scope(int other);
 struct th_builder {
     struct th_graph *graph;
     struct th_model *model;
-    const char *scope; /* before the graph's names of parameters; NULL: nothing */
+    const char *scope; /* before the graph's names of parameters and answers; NULL:
+                          nothing */
     int stage;         /* of what is built now */
     bool training;     /* dropout and the like exist */
     float init;        /* deviation of random linear weights, biases then being zero; 0:
@@ -198,7 +199,7 @@ void th_model_release(struct th_model *m);
 /* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
  * [n][2] i32 where random layers exist; with `loss` also "target", and "pos_weight"
  * [classes] where the head's classes do not exclude each other. Wanted: "logits",
- * "loss" [1], and without a loss those of other heads. Returns the loss (or the logits
+ * "loss" [1], and without a loss what other heads answer, under their scopes. Returns the loss (or the logits
  * without one) in *out. */
 thaw_status th_model_build(
     struct th_model *m, struct th_graph *g, int n, bool training, bool loss, int *out);

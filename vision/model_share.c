@@ -52,7 +52,7 @@ static thaw_status check(const struct thaw_model *m, const struct thaw_model *ot
         return refuse(m, other, b->variant->name);
     if (!same_input(&a->input, &b->input))
         return refuse(m, other, "the input (size, crop, mean, std)");
-    if (a->head->detector || b->head->detector)
+    if (!a->head->detector != !b->head->detector)
         return refuse(m, other, "how images are shown (a detector sees the whole)");
     if (a->reads_patches != b->reads_patches)
         return refuse(m, other, "what the head reads of the last block");
@@ -77,7 +77,7 @@ static thaw_status copy_head(struct thaw_model *m, const struct thaw_model *othe
         const struct th_param *p = &b->params[i];
         if (!th_network_in_head(&other->net, i))
             continue;
-        char *name = th_format("%s%s", scope.params, p->name);
+        char *name = th_format("%s%s", scope.text, p->name);
         float *x = th_alloc((size_t)th_shape_count(&p->shape), sizeof *x);
         thaw_status status = name && x ? THAW_OK : THAW_E_MEMORY;
         if (status == THAW_OK)

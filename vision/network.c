@@ -127,9 +127,8 @@ thaw_status th_head_find(const char *name, const struct th_head **head)
         near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-thaw_status th_network_reader(const struct th_network *n, struct th_reader *r)
+thaw_status th_model_reader(const struct th_model *m, struct th_reader *r)
 {
-    const struct th_model *m = &n->model;
     return th_reader_init(
         r, m->head->detector, &m->pyramid, m->input.size, m->n_classes);
 }

@@ -56,8 +56,8 @@ thaw_status th_network_mirror(struct th_network *n, struct th_store *s);
 /* "classify"; THAW_E_USAGE for an unknown name, with the nearest. */
 thaw_status th_head_find(const char *name, const struct th_head **head);
 
-/* Of a detector's network, which outlives it. */
-thaw_status th_network_reader(const struct th_network *n, struct th_reader *r);
+/* Of a detector, which outlives it. */
+thaw_status th_model_reader(const struct th_model *m, struct th_reader *r);
 
 /* How images become the model's input. */
 struct th_preprocess th_network_preprocess(const struct th_network *n);

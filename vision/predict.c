@@ -15,25 +15,34 @@ struct predictor {
     float *images;                    /* [batch][3][s][s] */
     const struct th_sample **waiting; /* [batch], whose images these are */
     struct th_size *size;             /* [batch], theirs */
-    thaw_box *boxes;                  /* of a detector, [its most] */
+    thaw_box *boxes;                  /* of detectors, [the most of any] */
     int n, batch;
     int classes;          /* of the head that has most */
     double *p;            /* [classes] */
     float *probabilities; /* [classes] */
     int *labels;          /* [classes] */
-    float *logits;        /* [others][batch][classes] of the last run */
-    int64_t *category;    /* [classes], where annotations number them; else NULL */
+    /* [answers][classes], where annotations number them; else NULL */
+    int64_t *category;
     void (*each)(void *context, const thaw_prediction *p);
     void *context;
 };
 
+/* Whose head answer k is: 0 the model's own, then those that share its backbone. */
+static const thaw_model *model_of(const thaw_model *m, int k)
+{
+    return k ? m->others[k - 1] : m;
+}
+
 static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
 {
     size_t side = (size_t)m->net.model.input.size, n = (size_t)batch;
-    p->classes = m->net.model.n_classes;
-    for (int k = 0; k < m->n_others; k++)
-        if (m->others[k]->net.model.n_classes > p->classes)
-            p->classes = m->others[k]->net.model.n_classes;
+    int most = 1;
+    for (int k = 0; k <= m->n_others; k++) {
+        const struct th_model *model = &model_of(m, k)->net.model;
+        const struct th_detector *d = model->head->detector;
+        p->classes = model->n_classes > p->classes ? model->n_classes : p->classes;
+        most = d && d->most > most ? d->most : most;
+    }
     size_t classes = (size_t)p->classes;
     p->model = m;
     p->batch = batch;
@@ -42,14 +51,12 @@ static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
     p->images = th_alloc(n, 3 * side * side * sizeof *p->images);
     p->waiting = th_alloc(n, sizeof(void *));
     p->size = th_alloc(n, sizeof *p->size);
-    const struct th_detector *detector = m->net.model.head->detector;
-    p->boxes = th_alloc(detector ? (size_t)detector->most : 1, sizeof *p->boxes);
+    p->boxes = th_alloc((size_t)most, sizeof *p->boxes);
     p->p = th_alloc(classes, sizeof *p->p);
     p->probabilities = th_alloc(classes, sizeof *p->probabilities);
     p->labels = th_alloc(classes, sizeof *p->labels);
-    p->logits = th_alloc((size_t)m->n_others * n, classes * sizeof *p->logits);
-    if (!p->size || !p->boxes || !p->logits || !p->pixels || !p->images ||
-        !p->waiting || !p->p || !p->probabilities || !p->labels)
+    if (!p->size || !p->boxes || !p->pixels || !p->images || !p->waiting || !p->p ||
+        !p->probabilities || !p->labels)
         return THAW_E_MEMORY;
     TRY(th_preprocess_check(&p->preprocess));
     return th_model_evaluator(m, batch);
@@ -65,7 +72,6 @@ static void predictor_release(struct predictor *p)
     th_free(p->p);
     th_free(p->probabilities);
     th_free(p->labels);
-    th_free(p->logits);
     th_free(p->category);
 }
 
@@ -105,39 +111,33 @@ static void tell(struct predictor *p, const thaw_model *model,
     p->each(p->context, &prediction);
 }
 
-/* What a detector found in image i of the last run. */
-static void tell_boxes(struct predictor *p, const struct th_sample *s, int i)
+/* What detector k found in image i of the last run. */
+static void tell_boxes(struct predictor *p, const thaw_model *model,
+    const struct th_sample *s, int k, int i)
 {
     struct th_evaluator *e = &p->model->evaluator;
-    struct th_reader *r = &e->reader;
-    r->score = (float)p->model->threshold;
-    th_evaluator_read(e, i, p->size[i]);
-    for (int k = 0; k < r->n_found; k++) {
-        const float *box = r->found[k].box;
-        p->boxes[k] = (thaw_box){
-            box[0], box[1], box[2], box[3], r->found[k].score, r->found[k].class};
+    struct th_reader *r = &e->answers[k].reader;
+    r->score = (float)model->threshold;
+    th_evaluator_read(e, &e->answers[k], i, p->size[i]);
+    for (int j = 0; j < r->n_found; j++) {
+        const float *box = r->found[j].box;
+        p->boxes[j] = (thaw_box){
+            box[0], box[1], box[2], box[3], r->found[j].score, r->found[j].class};
     }
     const thaw_prediction prediction = {.file = s->path,
-        .model = p->model,
+        .model = model,
         .best = -1,
         .boxes = p->boxes,
         .n_boxes = r->n_found,
         .width = p->size[i].w,
         .height = p->size[i].h,
         .image_id = s->number,
-        .category_ids = s->has_number ? p->category : NULL};
+        .category_ids =
+            s->has_number && p->category ? p->category + k * p->classes : NULL};
     p->each(p->context, &prediction);
 }
 
-/* Of head k: 0 the model's own, then those that share its backbone. [batch][its classes] */
-static float *logits_of(struct predictor *p, int k)
-{
-    if (k == 0)
-        return p->model->evaluator.logits;
-    return p->logits + (size_t)(k - 1) * (size_t)p->batch * (size_t)p->classes;
-}
-
-/* Classify what waits: image by image, head by head. */
+/* What waits: image by image, head by head. */
 static thaw_status flush(struct predictor *p)
 {
     const thaw_model *m = p->model;
@@ -146,19 +146,14 @@ static thaw_status flush(struct predictor *p)
     if (n == 0)
         return THAW_OK;
     TRY(th_evaluator_run(&p->model->evaluator, p->images, n));
-    if (m->net.model.head->detector) {
-        for (int i = 0; i < n; i++)
-            tell_boxes(p, p->waiting[i], i);
-        return THAW_OK;
-    }
-    for (int k = 1; k <= m->n_others; k++)
-        TRY(th_plan_get(
-            m->evaluator.plan, th_model_scope(k - 1).logits, logits_of(p, k)));
     for (int i = 0; i < n; i++)
         for (int k = 0; k <= m->n_others; k++) {
-            const thaw_model *model = k ? m->others[k - 1] : m;
-            tell(p, model, p->waiting[i],
-                logits_of(p, k) + i * model->net.model.n_classes);
+            const thaw_model *model = model_of(m, k);
+            if (model->net.model.head->detector)
+                tell_boxes(p, model, p->waiting[i], k, i);
+            else
+                tell(p, model, p->waiting[i],
+                    m->evaluator.answers[k].logits + i * model->net.model.n_classes);
         }
     return THAW_OK;
 }
@@ -193,19 +188,23 @@ static thaw_status take(struct predictor *p, const struct th_sample *s)
     return flushed;
 }
 
-/* What the split's annotations call the model's classes, if they number them. */
+/* What the split's annotations call the models' classes, if they number them. */
 static thaw_status take_categories(
     struct predictor *p, const struct th_dataset *d, enum th_split split)
 {
-    const struct th_model *model = &p->model->net.model;
     if (!d->n_categories)
         return THAW_OK;
-    p->category = th_alloc((size_t)model->n_classes, sizeof *p->category);
+    size_t answers = (size_t)p->model->n_others + 1, n = (size_t)p->classes;
+    p->category = th_alloc(answers, n * sizeof *p->category);
     if (!p->category)
         return THAW_E_MEMORY;
-    for (int i = 0; i < model->n_classes; i++) {
-        const struct th_category *c = th_dataset_category(d, split, model->classes[i]);
-        p->category[i] = c ? c->number : -1;
+    for (size_t k = 0; k < answers; k++) {
+        const struct th_model *model = &model_of(p->model, (int)k)->net.model;
+        for (int i = 0; i < model->n_classes; i++) {
+            const struct th_category *c =
+                th_dataset_category(d, split, model->classes[i]);
+            p->category[k * n + (size_t)i] = c ? c->number : -1;
+        }
     }
     return THAW_OK;
 }

@@ -130,6 +130,8 @@ thaw_status th_trainer_phase_cost(
 /* Of this phase's training images. */
 struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t);
 /* Of the images that judge: validation, test. */
+/* Of a detector: what the loss reads. */
+void th_trainer_want_targets(struct thaw_trainer *t, struct th_loader_options *o);
 struct th_loader_options th_trainer_judge_options(
     struct thaw_trainer *t, enum th_split split);
 /* Free what the phase holds. */
@@ -138,6 +140,12 @@ void th_trainer_release_phase(struct thaw_trainer *t);
 /* A training plan of this phase, or of another freeze state. */
 struct th_plan_spec th_trainer_plan_spec(
     const struct thaw_trainer *t, const struct th_freeze *f, int64_t batch);
+/* Whether validation computes the loss: a classifier's is one of its answers alone; a detector
+ * of two stages learns from other boxes than those that it answers about. */
+static inline bool th_judges_loss(const struct th_model *m)
+{
+    return m->head->detector && !m->head->detector->background;
+}
 /* And a validation plan, on what this phase's validation finds still. */
 struct th_plan_spec th_trainer_val_spec(
     const struct thaw_trainer *t, const struct th_freeze *f);

@@ -296,6 +296,7 @@ struct th_plan_spec th_trainer_val_spec(
     return (struct th_plan_spec){.model = &t->net.model,
         .mode = TH_EVAL,
         .batch = t->recipe.batch,
+        .loss = th_judges_loss(&t->net.model),
         .freeze = t->recipe.prefix_int8 ? f : NULL,
         .prefix_int8 = t->recipe.prefix_int8,
         .moving = t->val_moving};

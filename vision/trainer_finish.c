@@ -181,12 +181,15 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
 
 static void say_scores(const struct th_metrics *m, char *text, size_t size)
 {
+    char loss[32] = "";
+    if (!m->boxes || m->loss_images) /* else nobody counted it */
+        snprintf(loss, sizeof loss, ", val loss %.4f", th_metrics_loss(m));
     if (m->boxes)
-        snprintf(text, size, ", AP %.2f %%, AP50 %.2f %%", 100 * m->map,
+        snprintf(text, size, "%s, AP %.2f %%, AP50 %.2f %%", loss, 100 * m->map,
             100 * m->found.figure[TH_AP50]);
     else
-        snprintf(text, size, ", val loss %.4f, %s %.2f %%", th_metrics_loss(m),
-            m->many ? "mAP" : "top-1", 100 * th_metrics_score(m));
+        snprintf(text, size, "%s, %s %.2f %%", loss, m->many ? "mAP" : "top-1",
+            100 * th_metrics_score(m));
 }
 
 static void say_epoch(const struct thaw_trainer *t, const struct th_epoch_log *e)

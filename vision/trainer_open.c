@@ -369,6 +369,8 @@ static thaw_status open_validation(struct thaw_trainer *t)
     o.views = 1;
     o.knows = th_trainer_knows_val;
     o.knows_context = t;
+    if (th_judges_loss(&t->net.model))
+        th_trainer_want_targets(t, &o);
     TRY(th_network_metrics(&t->net, &t->val));
     if (t->recipe.optim.ema)
         TRY(th_network_mirror(&t->net, &t->shadow));
@@ -464,7 +466,7 @@ thaw_status th_trainer_build(
     t->net.model.drop_path = t->recipe.drop_path;
     TRY(weigh_classes(t));
     if (t->net.model.head->detector)
-        TRY(th_network_reader(&t->net, &t->reader));
+        TRY(th_model_reader(&t->net.model, &t->reader));
     t->data_hash = th_dataset_hash(&t->data);
     TRY(take_fingerprint(t, checkpoint));
     TRY(th_certificate_init(&t->certificate, &t->net.model, &t->net.store));

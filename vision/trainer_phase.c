@@ -282,10 +282,9 @@ static thaw_status make_plans(struct thaw_trainer *t)
         TRY(add_plan(t, used++, joined ? batch + 1 : last));
     TRY(make_update(t, &t->freeze, &t->net.store, &t->net.arena, &t->update));
     struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
-    if (!t->val_cut.below)
-        return th_evaluator_init_int8(&t->evaluator, &t->net, values, t->recipe.batch,
-            t->recipe.prefix_int8 ? &t->freeze : NULL);
     const struct th_plan_spec judging = th_trainer_val_spec(t, &t->freeze);
+    if (!t->val_cut.below)
+        return th_evaluator_init_plan(&t->evaluator, &t->net, values, &judging);
     TRY(th_evaluator_init_above(&t->evaluator, &t->net, values, &t->val_cut, &judging));
     t->evaluator.events = &t->events;
     return THAW_OK;
@@ -321,6 +320,16 @@ struct th_loader_options th_trainer_judge_options(
         .context = t};
 }
 
+void th_trainer_want_targets(struct thaw_trainer *t, struct th_loader_options *o)
+{
+    const struct th_detector *d = t->reader.detector;
+    o->n_parts = d->n_targets;
+    for (int k = 0; k < d->n_targets; k++)
+        o->part_bytes[k] = th_target_bytes(t->reader.pyramid, &d->target[k]);
+    o->targets = th_reader_targets;
+    o->targets_context = &t->reader;
+}
+
 struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
 {
     struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_TRAIN);
@@ -333,12 +342,8 @@ struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
     o.views = t->recipe.views;
     o.knows = t->cut.cache ? th_cut_knows : NULL;
     o.knows_context = &t->cut;
-    const struct th_detector *d = t->reader.detector;
-    for (int k = 0; d && k < d->n_targets; k++)
-        o.part_bytes[k] = th_target_bytes(t->reader.pyramid, &d->target[k]);
-    o.n_parts = d ? d->n_targets : 0;
-    o.targets = th_reader_targets;
-    o.targets_context = &t->reader;
+    if (t->reader.detector)
+        th_trainer_want_targets(t, &o);
     return o;
 }
 
