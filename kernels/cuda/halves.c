@@ -63,6 +63,8 @@ const char *th_cuda_halves(enum th_op op)
         [TH_OP_upsample_dx] = "hh",
         [TH_OP_map_rows] = "hhhhhhhhh",
         [TH_OP_map_rows_dx] = "hh",
+        [TH_OP_rows_map] = "h.h",
+        [TH_OP_rows_map_dx] = "hh",
         [TH_OP_roi_align] = "hhhh.h",
         [TH_OP_roi_align_dx] = "h.h",
         [TH_OP_concat] = "hhh",

@@ -92,8 +92,44 @@ static thaw_status map_rows_dx(const struct th_call *call)
         call->out[0].shape.dim[0]);
 }
 
+static struct th_k_rows_map rows_of(
+    const struct th_call *call, const struct th_operand *rows)
+{
+    const struct th_attr_rows *r = &call->attr.rows;
+    const int64_t *d = rows->shape.dim;
+    return (struct th_k_rows_map){.samples = d[0],
+        .rows = (uint32_t)d[1],
+        .first = (uint32_t)(d[1] - (int64_t)r->grid[0] * r->grid[1]),
+        .grid_w = (uint32_t)r->grid[1],
+        .factor = (uint32_t)r->factor,
+        .channels = (uint32_t)(d[2] / ((int64_t)r->factor * r->factor))};
+}
+
+static thaw_status rows_map(const struct th_call *call)
+{
+    const struct th_args_rows_map *a = (const void *)call->args;
+    struct th_k_rows_map p = rows_of(call, &call->in[0]);
+    p.x = a->x;
+    p.y = a->y;
+    p.b_ = a->b_;
+    return th_own_launch(call, TH_K_rows_map_f32,
+        th_own_samples(p.samples, th_own_sample(&call->out[0]), 4), &p);
+}
+
+static thaw_status rows_map_dx(const struct th_call *call)
+{
+    const struct th_args_rows_map_dx *a = (const void *)call->args;
+    struct th_k_rows_map p = rows_of(call, &call->out[0]);
+    p.x = a->dy;
+    p.y = a->dx;
+    return th_own_launch(call, TH_K_rows_map_dx_f32,
+        th_own_samples(p.samples, th_own_sample(&call->out[0]), 4), &p);
+}
+
 const struct th_own th_own_upsample = {.prepare = upsample_prepare, .run = upsample};
 const struct th_own th_own_upsample_dx = {
     .prepare = upsample_prepare, .run = upsample_dx};
 const struct th_own th_own_map_rows = {.prepare = th_own_fits, .run = map_rows};
 const struct th_own th_own_map_rows_dx = {.prepare = th_own_fits, .run = map_rows_dx};
+const struct th_own th_own_rows_map = {.prepare = th_own_fits, .run = rows_map};
+const struct th_own th_own_rows_map_dx = {.prepare = th_own_fits, .run = rows_map_dx};

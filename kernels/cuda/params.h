@@ -229,6 +229,16 @@ struct th_k_map_rows {
     uint32_t x_sample, x_first, y_sample, y_first, count, step;
 };
 
+/* The last rows of [samples][rows][factor^2 * channels] as a map whose rows are grid_w * factor
+ * pixels; `first`: rows before them. Back: x is dy, y is dx, no b. */
+struct th_k_rows_map {
+    const void *x;
+    void *y;
+    const float *b_;
+    int64_t samples;
+    uint32_t rows, first, grid_w, factor, channels;
+};
+
 /* ---- pool.cu: [samples][plane][channels] and [samples][channels] ---- */
 
 struct th_k_gap_dx {

@@ -78,3 +78,57 @@ template <class T> static __device__ inline void map_rows(const th_k_map_rows &p
     });
 }
 TH_KERNELS(map_rows, map_rows)
+
+/* Where the values of a row's part begin in a map: of row p of the grid, part u * factor + v. */
+static __device__ inline uint32_t place_of(
+    const th_k_rows_map &p, uint32_t row, uint32_t part)
+{
+    uint32_t f = p.factor, u = row / p.grid_w * f + part / f,
+             v = row % p.grid_w * f + part % f;
+    return (u * p.grid_w * f + v) * p.channels;
+}
+
+/* By the values of the rows, which all go somewhere. */
+template <class T> static __device__ inline void rows_map(const th_k_rows_map &p)
+{
+    uint32_t width = p.factor * p.factor * p.channels;
+    uint32_t count = (p.rows - p.first) * width;
+    each_sample(p.samples, [&](int64_t n) {
+        const T *x = static_cast<const T *>(p.x) + (n * p.rows + p.first) * width;
+        T *y = static_cast<T *>(p.y) + n * count;
+        each<T>(count, p.channels, [&](auto w, int64_t i) {
+            constexpr int V = decltype(w)::n;
+            uint32_t c = (uint32_t)i % p.channels, at = (uint32_t)i / width;
+            uint32_t part = (uint32_t)i % width / p.channels;
+            float v[V], b[V] = {};
+            load(x + i, v);
+            if (p.b_)
+                load(p.b_ + c, b);
+#pragma unroll
+            for (int k = 0; k < V; k++)
+                v[k] += b[k];
+            store(y + place_of(p, at, part) + c, v);
+        });
+    });
+}
+TH_KERNELS(rows_map, rows_map)
+
+template <class T> static __device__ inline void rows_map_dx(const th_k_rows_map &p)
+{
+    uint32_t width = p.factor * p.factor * p.channels;
+    uint32_t before = p.first * width, count = p.rows * width;
+    each_sample(p.samples, [&](int64_t n) {
+        const T *dy = static_cast<const T *>(p.x) + n * (count - before);
+        T *dx = static_cast<T *>(p.y) + n * count;
+        each<T>(count, p.channels, [&](auto w, int64_t i) {
+            constexpr int V = decltype(w)::n;
+            uint32_t c = (uint32_t)i % p.channels, at = (uint32_t)i / width;
+            uint32_t part = (uint32_t)i % width / p.channels;
+            float v[V] = {};
+            if (at >= p.first)
+                load(dy + place_of(p, at - p.first, part) + c, v);
+            store(dx + i, v);
+        });
+    });
+}
+TH_KERNELS(rows_map_dx, rows_map)
