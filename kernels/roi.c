@@ -10,7 +10,9 @@
  * sample_rois: the image's objects [n][m] (class -1: none) join the boxes. A box is of the class
  * of the object that it overlaps most, from `overlap` on, else it is background. Drawn are up
  * to `positive` boxes with a class, and background to make `count`; in the order in which they
- * stood. target is the class, -1 background, -2 no box; target_box the object's code (th_roi_encode). Of an image whose key is 0 the first ones are drawn.
+ * stood. target is the class, -1 background; target_box the object's code (th_roi_encode). Of an
+ * image whose key is 0 the first ones are drawn. Places that are left over have target -2 and
+ * the drawn boxes again, in turn: statistics of a batch over all places are of real boxes.
  *
  * roi_align (He et al. 2017, arXiv:1703.06870, section 3; without its half pixel): y[b,c,p,q] is
  * the mean of sampling^2 points of a window of box b, each bilinear between four places. The map

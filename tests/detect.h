@@ -156,7 +156,8 @@ static void check_step(
 }
 
 /* On every device of this machine; `far` is plain C in other memory. */
-static void check_steps(void (*open)(struct net *n, const char *device), double want)
+static inline void check_steps(
+    void (*open)(struct net *n, const char *device), double want)
 {
     for (int i = 0; i < NET_DEVICES; i++)
         if (net_has_device(net_devices[i]) && strcmp(net_devices[i], "far") != 0)

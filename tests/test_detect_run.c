@@ -395,6 +395,17 @@ static void faster_rcnn_runs(void **state)
     forget("again");
 }
 
+/* BatchNorms of the head follow batches while the backbone's are frozen. */
+static void faster_rcnn_v2_runs(void **state)
+{
+    (void)state;
+    thaw_result r;
+    check_runs("faster_rcnn_v2");
+    thaw_options *o = with(box_options("frozen"), "head", "faster_rcnn_v2");
+    assert_int_equal(train(with(o, "bn", "frozen"), NULL, &r), THAW_E_USAGE);
+    assert_non_null(strstr(thaw_error(), "say head:train"));
+}
+
 /* The validation pictures as a file of COCO's, with numbers that are not their places. */
 static void write_coco(void)
 {
@@ -555,6 +566,7 @@ int main(void)
         cmocka_unit_test(retinanet_runs),
         cmocka_unit_test(strategies_are_compared_by_ap),
         cmocka_unit_test(faster_rcnn_runs),
+        cmocka_unit_test(faster_rcnn_v2_runs),
         cmocka_unit_test(what_is_for_classifiers_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -4,37 +4,23 @@
 #include "golden/faster_rcnn.h"
 
 #include "balance.h"
-#include "detect.h"
+#include "rcnn.h"
 
 static void open_rcnn(struct net *n, const char *device)
 {
-    open_detector(n, device, "resnet20_s4", "faster_rcnn");
-    for (size_t i = 0; i < sizeof golden_factors / sizeof *golden_factors; i++) {
-        int id = th_store_find(&n->store, golden_factors[i].name);
-        int p = th_model_param(&n->model, golden_factors[i].name);
-        int64_t count = th_shape_count(&n->model.params[p].shape);
-        float *v = th_alloc((size_t)count, sizeof *v);
-        must(th_store_get(&n->store, id, v));
-        for (int64_t k = 0; k < count; k++)
-            v[k] *= (float)golden_factors[i].by;
-        must(th_store_put(&n->store, id, v));
-        th_free(v);
-    }
+    open_factored(n, device, "faster_rcnn");
 }
 
 static void faster_rcnn_equals_torchvision(void **state)
 {
     (void)state;
-    double want = golden_loss[0] + golden_loss[1] + golden_loss[2] + golden_loss[3];
-    check_steps(open_rcnn, want);
+    check_steps(open_rcnn, golden_loss_sum());
 }
 
 static void faster_rcnn_finds_what_torchvision_finds(void **state)
 {
     (void)state;
-    for (int i = 0; i < NET_DEVICES; i++)
-        if (net_has_device(net_devices[i]) && strncmp(net_devices[i], "cpu", 3) == 0)
-            check_found(net_devices[i], open_rcnn); /* plain C takes seconds */
+    check_rcnn_found(open_rcnn);
 }
 
 /* ---- Draws ---- */

@@ -9,10 +9,10 @@
 
 enum { KERNEL = 3 };
 
-/* A convolution with a bias of 0 at random; torch's kaiming_uniform_(a=1) has this
- * deviation, and another distribution. */
-static int conv(
-    struct th_builder *b, const char *name, int x, int out, int kernel, int stride)
+/* A convolution, its bias 0 at random; torch's kaiming_uniform_(a=1) has this deviation, and
+ * another distribution. */
+static int conv(struct th_builder *b, const char *name, int x, int out, int kernel,
+    int stride, bool bias)
 {
     if (b->graph->status != THAW_OK)
         return -1;
@@ -22,16 +22,18 @@ static int conv(
             .kernel = kernel,
             .stride = stride,
             .pad = kernel / 2,
-            .bias = true,
+            .bias = bias,
             .init = 1 / sqrtf(fan_in)});
 }
 
-static int numbered(
-    struct th_builder *b, const char *blocks, int i, int x, int out, int kernel)
+static int numbered(struct th_builder *b, const char *blocks, int i, int x,
+    struct th_fpn_spec spec, int kernel)
 {
-    char name[48];
+    char name[48], norm[48];
     snprintf(name, sizeof name, "fpn.%s.%d.0", blocks, i);
-    return conv(b, name, x, out, kernel, 1);
+    snprintf(norm, sizeof norm, "fpn.%s.%d.1", blocks, i);
+    x = conv(b, name, x, spec.width, kernel, 1, !spec.norm);
+    return spec.norm ? th_batchnorm(b, norm, x, TH_BN_EPS, name) : x;
 }
 
 static void add_level(struct th_builder *b, int *map, int value, int stride)
@@ -51,8 +53,7 @@ static void top_down(struct th_builder *b, const struct th_taps *taps,
 {
     int first = taps->n - spec.taps;
     for (int i = spec.taps - 1; i >= 0 && b->graph->status == THAW_OK; i--) {
-        inner[i] =
-            numbered(b, "inner_blocks", i, taps->value[first + i], spec.width, 1);
+        inner[i] = numbered(b, "inner_blocks", i, taps->value[first + i], spec, 1);
         if (i + 1 < spec.taps)
             inner[i] = th_upsample(b, inner[i + 1], inner[i]);
     }
@@ -65,7 +66,7 @@ static int levels(
     int inner[TH_MAX_LEVELS], first = taps->n - spec.taps;
     top_down(b, taps, spec, inner);
     for (int i = 0; i < spec.taps; i++)
-        add_level(b, map, numbered(b, "layer_blocks", i, inner[i], spec.width, KERNEL),
+        add_level(b, map, numbered(b, "layer_blocks", i, inner[i], spec, KERNEL),
             taps->stride[first + i]);
     return taps->value[taps->n - 1];
 }
@@ -106,9 +107,10 @@ void th_fpn(struct th_builder *b, const struct th_taps *taps, struct th_fpn_spec
         return;
     const char *p6 = simple ? "top_block.p6" : "fpn.extra_blocks.p6";
     const char *p7 = simple ? "top_block.p7" : "fpn.extra_blocks.p7";
-    int x = conv(b, p6, spec.p6_of_tap ? tap : last, spec.width, KERNEL, 2);
+    int x = conv(b, p6, spec.p6_of_tap ? tap : last, spec.width, KERNEL, 2, true);
     add_level(b, map, x, 2 * stride);
-    add_level(b, map, conv(b, p7, th_relu(b, x), spec.width, KERNEL, 2), 4 * stride);
+    add_level(
+        b, map, conv(b, p7, th_relu(b, x), spec.width, KERNEL, 2, true), 4 * stride);
 }
 
 int th_pyramid_rows(

@@ -10,6 +10,8 @@
 struct th_fpn_spec {
     int taps; /* of the backbone's, the last so many; of one that has one map, levels */
     int width; /* channels of every level */
+    bool
+        norm; /* of a pyramid on several maps: BatchNorm behind each convolution of a level */
     /* Two coarser levels by 3x3 convolutions of stride 2: P6 of the last level (or, p6_of_tap,
      * of the last tap), P7 of P6. */
     bool p6_p7, p6_of_tap;

@@ -187,12 +187,15 @@ static bool mode_by_name(const char *name, enum th_bn_mode *mode)
 }
 
 /* Frozen with its convolution; affine where --thaw names it all the same; where the
- * convolution trains, train if the batch is large enough for statistics. */
-static enum th_bn_mode auto_mode(const struct th_bn *bn, const bool *named, int batch)
+ * convolution trains, train if the batch is large enough for statistics, or in the head,
+ * which brings none. */
+static enum th_bn_mode auto_mode(
+    const struct th_model *m, const struct th_bn *bn, const bool *named, int batch)
 {
     bool conv = bn->conv >= 0 ? named[bn->conv] : named[bn->gamma];
+    bool head = bn->stage == m->n_stages - 1;
     if (conv)
-        return batch >= BATCH_FOR_STATISTICS ? TH_BN_TRAIN : TH_BN_FROZEN;
+        return head || batch >= BATCH_FOR_STATISTICS ? TH_BN_TRAIN : TH_BN_FROZEN;
     return named[bn->gamma] || named[bn->beta] ? TH_BN_AFFINE : TH_BN_FROZEN;
 }
 
@@ -322,7 +325,7 @@ static thaw_status parse_bn(struct th_freeze *f, const struct th_model *m,
     enum th_bn_mode mode = TH_BN_TRAIN;
     bool one = mode_by_name(text, &mode);
     for (int i = 0; i < m->n_bns; i++)
-        f->bn[i] = one ? mode : auto_mode(&m->bns[i], named, batch);
+        f->bn[i] = one ? mode : auto_mode(m, &m->bns[i], named, batch);
     if (one || strcmp(text, "auto") == 0)
         return THAW_OK;
     return apply_bn_words(f, m, text);

@@ -24,6 +24,7 @@ void th_stage(struct th_builder *b, const char *name);
 void th_want(struct th_builder *b, int value, const char *name);
 
 int th_conv(struct th_builder *b, const char *name, int x, struct th_conv_spec spec);
+#define TH_BN_EPS 1e-5F /* torch.nn.BatchNorm2d's */
 /* The BatchNorm after the convolution `conv_name` (NULL: after something else). */
 int th_batchnorm(
     struct th_builder *b, const char *name, int x, float eps, const char *conv_name);

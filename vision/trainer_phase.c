@@ -75,18 +75,27 @@ static thaw_status survey_phase(
     return status;
 }
 
-/* A tensor of a new head that stayed random would make every training worthless. */
+/* A tensor of a new head that stayed random would make every training worthless. Running
+ * statistics do not train. */
 static thaw_status check_new_head(const struct thaw_trainer *t, const bool *trained)
 {
     if (t->recipe.keep_head || t->recipe.epochs == 0)
         return THAW_OK;
-    for (int i = 0; i < t->net.model.n_params; i++)
-        if (th_network_in_head(&t->net, i) && !trained[i])
+    for (int i = 0; i < t->net.model.n_params; i++) {
+        const struct th_param *p = &t->net.model.params[i];
+        if (!th_network_in_head(&t->net, i) || trained[i] || th_param_is_buffer(p))
+            continue;
+        if (p->role == TH_ROLE_GAMMA || p->role == TH_ROLE_BETA)
             return th_fail(THAW_E_USAGE,
-                "--thaw \"%s\" never trains %s of the head, which is new and random: "
-                "add "
-                ",head (or --keep-head where the weights have one)",
-                th_option_text(t->options, "thaw"), t->net.model.params[i].name);
+                "--bn \"%s\" keeps %s of the head as it is, which is new: leave --bn "
+                "away, or say head:train in it (or --keep-head where the weights have "
+                "one)",
+                th_option_text(t->options, "bn"), p->name);
+        return th_fail(THAW_E_USAGE,
+            "--thaw \"%s\" never trains %s of the head, which is new and random: add "
+            ",head (or --keep-head where the weights have one)",
+            th_option_text(t->options, "thaw"), p->name);
+    }
     return THAW_OK;
 }
 

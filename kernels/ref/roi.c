@@ -195,6 +195,22 @@ static void match_pool(
     }
 }
 
+/* Places [place, end), which are left over, have the image's boxes again, in turn. */
+static void repeat_rois(
+    const struct th_args_sample_rois *a, int64_t first, int64_t place, int64_t end)
+{
+    float *sampled = (float *)a->sampled;
+    int64_t n = place - first;
+    for (; place < end; place++) {
+        if (n)
+            copy_box(sampled + place * BOX, sampled + (place - n) * BOX);
+        else
+            no_box(sampled + place * BOX);
+        ((int32_t *)a->target)[place] = -2;
+        memset((float *)a->target_box + place * BOX, 0, BOX * sizeof(float));
+    }
+}
+
 static void sample_image(const struct th_call *call, int64_t n)
 {
     const struct th_args_sample_rois *a = (const void *)call->args;
@@ -220,11 +236,7 @@ static void sample_image(const struct th_call *call, int64_t n)
         if (target[row] >= 0)
             th_roi_encode(pool_box(&p, row), p.box + object[row] * BOX, code);
     }
-    for (; place < end; place++) {
-        no_box((float *)a->sampled + place * BOX);
-        ((int32_t *)a->target)[place] = -2;
-        memset((float *)a->target_box + place * BOX, 0, BOX * sizeof(float));
-    }
+    repeat_rois(a, n * s->count, place, end);
 }
 
 thaw_status th_ref_sample_rois(const struct th_call *call)

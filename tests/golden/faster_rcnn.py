@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes faster_rcnn.h: losses, gradients, proposals and detections of torchvision's Faster R-CNN
-on a small ResNet and a pyramid of 32 channels, in fp64. Weights and images are the formulas of
-make.py; what torchvision draws at random is the first ones here.
+"""Makes faster_rcnn.h and, of the second version, faster_rcnn_v2.h: losses, gradients, proposals
+and detections of torchvision's Faster R-CNN on a small ResNet and a pyramid of 32 channels, in
+fp64. Weights and images are the formulas of make.py; what torchvision draws at random is the
+first ones here.
 
     python3 tests/golden/faster_rcnn.py > tests/golden/faster_rcnn.h
+    python3 tests/golden/faster_rcnn.py v2 > tests/golden/faster_rcnn_v2.h
                                                      (needs torch, torchvision, numpy)
 """
 import sys
@@ -12,8 +14,9 @@ import numpy as np
 import torch
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNConvFCHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
@@ -23,9 +26,11 @@ import make
 WIDTH, SIZE, N, CLASSES, KEY = 32, 128, 2, 3, 21
 FOUND = 24  # of an image, the best
 OBJECTS = fcos.OBJECTS
+V2 = sys.argv[1:] == ["v2"]
+NORM = torch.nn.BatchNorm2d if V2 else None  # of pyramid and box head
 # What these layers say has about this deviation: nothing saturates, all parts of the loss matter.
 MODERATE = {"rpn.head.cls_logits": 1.5, "rpn.head.bbox_pred": 0.2,
-            "roi_heads.box_head.fc6": 1.0, "roi_heads.box_head.fc7": 1.0,
+            **{"roi_heads.box_head." + k: 1.0 for k in (["5"] if V2 else ["fc6", "fc7"])},
             "roi_heads.box_predictor.cls_score": 1.5, "roi_heads.box_predictor.bbox_pred": 1.0}
 
 
@@ -33,7 +38,7 @@ class Backbone(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.body = fcos.Body()
-        self.fpn = FeaturePyramidNetwork([16, 32, 64], WIDTH, LastLevelMaxPool())
+        self.fpn = FeaturePyramidNetwork([16, 32, 64], WIDTH, LastLevelMaxPool(), NORM)
         self.out_channels = WIDTH
 
     def forward(self, x):
@@ -53,10 +58,12 @@ def first(self, labels):
 
 def build(dtype: torch.dtype) -> FasterRCNN:
     ratios = ((0.5, 1.0, 2.0),)
+    heads = {"rpn_head": RPNHead(WIDTH, 3, conv_depth=2), "box_head": FastRCNNConvFCHead(
+        (WIDTH, 7, 7), [WIDTH] * 4, [1024], norm_layer=NORM)} if V2 else {}
     model = FasterRCNN(
         Backbone(), CLASSES + 1,
         rpn_anchor_generator=AnchorGenerator(((32,), (64,), (128,), (256,)), ratios * 4),
-        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], 7, 2))
+        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], 7, 2), **heads)
     x = torch.from_numpy(make.images(KEY, N, SIZE)).to(dtype)
     images = ImageList(x, [(SIZE, SIZE)] * N)
     model.transform.forward = lambda _, t=None: (images, t)
@@ -122,13 +129,13 @@ def run(dtype: torch.dtype, factors: dict[str, float]):
 
 
 HEAD = """/* SPDX-License-Identifier: Apache-2.0
- * Made by golden/faster_rcnn.py with torchvision's Faster R-CNN in fp64; do not edit.
+ * Made by golden/faster_rcnn.py with torchvision's %(version)s in fp64; do not edit.
  * resnet20_s4 with a pyramid of %(width)d channels, %(n)d images of %(size)d px that are normalised
  * already, values as in golden/resnet.h with key %(key)d, but matrices 0.01 z, and the weights of
  * golden_factors times these; BatchNorm on running statistics. What is drawn are the first ones.
  * PyTorch's own fp32 gradients are within %(worst).1e of these. */
-#ifndef TH_GOLDEN_FASTER_RCNN_H
-#define TH_GOLDEN_FASTER_RCNN_H
+#ifndef TH_GOLDEN_FASTER_RCNN%(guard)s_H
+#define TH_GOLDEN_FASTER_RCNN%(guard)s_H
 
 struct golden_gradient {
     const char *name;
@@ -171,6 +178,7 @@ def main() -> None:
     parts = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
     print(HEAD % {"key": KEY, "width": WIDTH, "size": SIZE, "n": N, "classes": CLASSES,
                   "worst": max(errors.values()), "samples": make.N_SAMPLES,
+                  "version": "Faster R-CNN v2" if V2 else "Faster R-CNN", "guard": "_V2" if V2 else "",
                   "loss": ", ".join(make.number(losses[k]) for k in parts)})
     print("static const struct golden_factor golden_factors[] = {")
     for name, by in factors.items():

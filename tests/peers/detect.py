@@ -27,10 +27,12 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.numpy import save_file
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.models import resnet
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor, resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNConvFCHead
 from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -104,7 +106,20 @@ class Draw:
 def faster_rcnn(name: str, size: int) -> torch.nn.Module:
     backbone = resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=FrozenBatchNorm2d,
                                    trainable_layers=5)
-    model = FasterRCNN(backbone, len(CLASSES) + 1, min_size=size, max_size=size)
+    return drawing(FasterRCNN(backbone, len(CLASSES) + 1, min_size=size, max_size=size), size)
+
+
+def faster_rcnn_v2(name: str, size: int) -> torch.nn.Module:
+    """As fasterrcnn_resnet50_fpn_v2 builds it."""
+    norm = torch.nn.BatchNorm2d
+    backbone = _resnet_fpn_extractor(getattr(resnet, name)(), 5, norm_layer=norm)
+    head = FastRCNNConvFCHead((256, 7, 7), [256] * 4, [1024], norm_layer=norm)
+    return drawing(FasterRCNN(backbone, len(CLASSES) + 1, rpn_head=RPNHead(256, 3, conv_depth=2),
+                              box_head=head, min_size=size, max_size=size), size)
+
+
+def drawing(model: FasterRCNN, size: int) -> FasterRCNN:
+    """With draws that are Thaw's."""
     rows = [3 * ((size + s - 1) // s) ** 2 for s in (4, 8, 16, 32, 64)]
     most = min(2000, sum(min(2000, n) for n in rows))
     model.rpn.fg_bg_sampler = Draw(model.rpn.fg_bg_sampler, "targets", "anchors")
@@ -114,7 +129,10 @@ def faster_rcnn(name: str, size: int) -> torch.nn.Module:
 
 
 HEADS = {"fcos": fcos, "retinanet": retinanet, "retinanet_v2": retinanet_v2,
-         "faster_rcnn": faster_rcnn}
+         "faster_rcnn": faster_rcnn, "faster_rcnn_v2": faster_rcnn_v2}
+# Of heads whose BatchNorms are ordinary ones: --bn, and whether pyramid and head have the batch's statistics.
+BN = {"frozen": ("frozen", False), "affine": ("affine", False),
+      "train": ("stem-stage4:affine head:train", True)}
 
 
 def background(model: torch.nn.Module) -> int:
@@ -147,8 +165,9 @@ def fill(model: torch.nn.Module, seed: int) -> None:
 
 def moderate_layers(model: FasterRCNN, batch: list) -> None:
     """The same of Faster R-CNN, whose layers of 1024 come to a deviation of 1."""
+    hidden = ("fc6", "fc7") if hasattr(model.roi_heads.box_head, "fc6") else ("5",)
     for name, want in (("rpn.head.cls_logits", 2.0), ("rpn.head.bbox_pred", 0.3),
-                       ("roi_heads.box_head.fc6", 1.0), ("roi_heads.box_head.fc7", 1.0),
+                       *(("roi_heads.box_head." + layer, 1.0) for layer in hidden),
                        ("roi_heads.box_predictor.cls_score", 2.0),
                        ("roi_heads.box_predictor.bbox_pred", 1.0)):
         said = []
@@ -250,10 +269,15 @@ def ours(name: str) -> str:
 
 def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: torch.dtype,
               relus: ties.Relus | None = None, keep: bool = False):
-    """(loss by part, gradient by our name)"""
+    """(loss by part, gradient by our name); of running statistics, what they lose. A head that has
+    BatchNorms says in `follows` whether they take the batch's statistics, a body's never do."""
     relus = relus or ties.Relus()
     model = model.to(dtype).train()
     model.zero_grad()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train(model.follows and "backbone.body" not in name)
+    before = {k: v.clone() for k, v in model.named_buffers()}
     batch = [torch.from_numpy(p).to(dtype).permute(2, 0, 1) / 255 for p in pixels]
     targets = [{"boxes": torch.from_numpy(b).reshape(-1, 4).to(dtype),
                 "labels": torch.from_numpy(l) + background(model)} for b, l in truth]
@@ -262,8 +286,13 @@ def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: to
     with relus.watch(keep):
         losses = model(batch, targets)
     sum(losses.values()).backward()
+    lost = {}
+    for name, value in model.named_buffers():
+        lost[ours(name)] = (before[name] - value).double().numpy()
+        value.copy_(before[name])
     return ({k: float(v.detach()) for k, v in losses.items()},
-            {ours(k): p.grad.detach().double().numpy() for k, p in model.named_parameters()})
+            {ours(k): p.grad.detach().double().numpy() for k, p in model.named_parameters()} |
+            {k: v for k, v in lost.items() if "running" in k})
 
 
 def tensors(model: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -301,7 +330,7 @@ def check_step(args, model, weights, pixels, truth, folder: str) -> list[Check]:
     out = os.path.join(folder, "run")
     run(args.thaw, ["train", "voc:" + os.path.join(folder, "data"), "-o", out, "--weights",
                     os.path.join(folder, "w.safetensors"), "--backbone", args.backbone, "--head",
-                    args.head, "--keep-head", "--thaw", "all", "--bn", "frozen", "--epochs", "1",
+                    args.head, "--keep-head", "--thaw", "all", "--bn", BN[args.bn][0], "--epochs", "1",
                     "--batch", str(len(pixels)), "--lr", "1", "--momentum", "0", "--weight-decay",
                     "0", "--lr-schedule", "constant", "--augment", "none", "--no-shuffle", "--val",
                     "0", "--image-size", str(args.size), "--log-every", "1", "--threads", "2"])
@@ -379,11 +408,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bn", choices=BN, help="of faster_rcnn_v2: affine, or train for pyramid and head")
     parser.add_argument("--data", metavar="voc:DIR", help="real pictures and boxes, of three classes")
     args = parser.parse_args()
     args.thaw = os.path.abspath(args.thaw)
     torch.set_num_threads(2)
+    args.bn = args.bn or ("affine" if args.head == "faster_rcnn_v2" else "frozen")
     model = HEADS[args.head](args.backbone, args.size)
+    model.follows = BN[args.bn][1]
     fill(model, 1 + args.seed)
     if args.data:
         pixels, truth = real(args.data.removeprefix("voc:"), args.seed, args.images, args.size)

@@ -17,6 +17,8 @@ static const struct th_name_row row[] = {
     TH_NAME(L "downsample.#.*", "layer#.#.downsample.#.*"),
     TH_NAME("backbone.fpn.inner_blocks.#.0.*", "fpn.inner_blocks.#.0.*"),
     TH_NAME("backbone.fpn.layer_blocks.#.0.*", "fpn.layer_blocks.#.0.*"),
+    TH_NAME("backbone.fpn.inner_blocks.#.1.*", "fpn.inner_blocks.#.1.*"), /* its norm */
+    TH_NAME("backbone.fpn.layer_blocks.#.1.*", "fpn.layer_blocks.#.1.*"),
     TH_NAME(
         "backbone.fpn.inner_blocks.#.*", "fpn.inner_blocks.#.0.*"), /* before 0.13 */
     TH_NAME("backbone.fpn.layer_blocks.#.*", "fpn.layer_blocks.#.0.*"),
@@ -36,12 +38,14 @@ static thaw_status after(struct th_weights *w, const char *where)
     bool fcos = th_weights_find(w, "head.regression_head.bbox_ctrness.weight");
     bool retinanet = th_weights_find(w, "head.classification_head.conv.0.0.weight");
     bool normed = th_weights_find(w, "head.classification_head.conv.0.1.weight");
+    bool convs = th_weights_find(w, "roi_heads.box_head.5.weight");
     bool rcnn = th_weights_find(w, "roi_heads.box_head.fc6.weight");
     const char *head = fcos        ? "fcos"
                        : normed    ? "retinanet_v2"
                        : retinanet ? "retinanet"
+                       : convs     ? "faster_rcnn_v2"
                                    : "faster_rcnn";
-    if (th_weights_string(w, "head") || !(fcos || retinanet || rcnn))
+    if (th_weights_string(w, "head") || !(fcos || retinanet || convs || rcnn))
         return THAW_OK;
     return th_weights_set_string(w, "head", head);
 }
