@@ -20,34 +20,33 @@ struct th_placement th_placement_whole(int w, int h, int n)
 /* One axis: the parts of the picture and of the input, and whether they run against each
  * other. */
 struct axis {
-    float from, from_size, to, to_size;
+    double from, from_size, to, to_size;
     bool against;
 };
 
 static struct axis axis_of(const struct th_placement *p, int i)
 {
     const struct th_box *a = &p->from, *b = &p->to;
-    return i ? (struct axis){(float)a->y, (float)a->h, (float)b->y, (float)b->h,
-                   p->flip}
-             : (struct axis){
-                   (float)a->x, (float)a->w, (float)b->x, (float)b->w, p->mirror};
+    return i ? (struct axis){a->y, a->h, b->y, b->h, p->flip}
+             : (struct axis){a->x, a->w, b->x, b->w, p->mirror};
 }
 
-static float within(float x, float low, float high)
+static float within(double x, double low, double high)
 {
-    return fminf(fmaxf(x, low), high);
+    return (float)fmin(fmax(x, low), high);
 }
 
-/* Ends of a box in one axis, from the picture to the input; returns what part is shown. */
+/* Ends of a box in one axis, from the picture to the input; returns what part is shown. In
+ * doubles, so that an input of the picture's size moves no box. */
 static float forward(struct axis a, float *low, float *high)
 {
-    float x = (*low - a.from) * a.to_size / a.from_size;
-    float y = (*high - a.from) * a.to_size / a.from_size;
-    float left = a.to + (a.against ? a.to_size - y : x);
-    float right = a.to + (a.against ? a.to_size - x : y);
+    double x = ((double)*low - a.from) * a.to_size / a.from_size;
+    double y = ((double)*high - a.from) * a.to_size / a.from_size;
+    double left = a.to + (a.against ? a.to_size - y : x);
+    double right = a.to + (a.against ? a.to_size - x : y);
     *low = within(left, a.to, a.to + a.to_size);
     *high = within(right, a.to, a.to + a.to_size);
-    return (*high - *low) / (right - left);
+    return (float)((*high - *low) / (right - left));
 }
 
 bool th_box_shows_centre(const struct th_box *part, const float box[4])
@@ -80,13 +79,13 @@ int32_t th_placement_objects(const struct th_placement *p,
 void th_placement_back(
     const struct th_placement *p, int w, int h, const float box[4], float out[4])
 {
-    const float size[2] = {(float)w, (float)h};
+    const double size[2] = {w, h};
     for (int k = 0; k < 2; k++) {
         struct axis a = axis_of(p, k);
-        float x = (box[k] - a.to) * a.from_size / a.to_size;
-        float y = (box[2 + k] - a.to) * a.from_size / a.to_size;
-        float low = a.from + (a.against ? a.from_size - y : x);
-        float high = a.from + (a.against ? a.from_size - x : y);
+        double x = ((double)box[k] - a.to) * a.from_size / a.to_size;
+        double y = ((double)box[2 + k] - a.to) * a.from_size / a.to_size;
+        double low = a.from + (a.against ? a.from_size - y : x);
+        double high = a.from + (a.against ? a.from_size - x : y);
         out[k] = within(low, 0, size[k]);
         out[2 + k] = within(high, 0, size[k]);
     }

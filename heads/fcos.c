@@ -9,7 +9,7 @@
 #include <math.h>
 
 enum { WIDTH = 256, TAPS = 3 };
-static const float RADIUS = 1.5F; /* of centre sampling, in strides */
+static const double RADIUS = 1.5; /* of centre sampling, in strides */
 static const struct th_tower TOWER = {.depth = 4, .groups = 32, .bias = true};
 
 static int build(struct th_builder *b, const struct th_taps *taps)
@@ -54,32 +54,37 @@ static void anchors(const struct th_pyramid *p, int size, float *anchor)
 
 /* The greatest distance from a place to a box's sides; below 0 where the place is not in the
  * box or not within RADIUS strides of its centre. */
-static float reach(const float place[2], const float box[4], float stride)
+static double reach(const float place[2], const float box[4], double stride)
 {
-    float least = INFINITY, most = 0;
+    double least = INFINITY, most = 0;
     for (int i = 0; i < 2; i++) {
-        float before = place[i] - box[i], behind = box[2 + i] - place[i];
-        float off = fabsf(place[i] - (box[i] + box[2 + i]) / 2);
-        least = fminf(least, fminf(before, behind));
-        most = fmaxf(most, fmaxf(before, behind));
-        if (!(off < RADIUS * stride))
+        double at = (double)place[i], low = (double)box[i], high = (double)box[2 + i];
+        least = fmin(least, fmin(at - low, high - at));
+        most = fmax(most, fmax(at - low, high - at));
+        if (!(fabs(at - (low + high) / 2) < RADIUS * stride))
             return -1;
     }
     return least > 0 ? most : -1;
 }
 
+static double area_of(const float box[4])
+{
+    return ((double)box[2] - (double)box[0]) * ((double)box[3] - (double)box[1]);
+}
+
 /* Of the objects that a place of a level may find, the smallest; -1: none. A level finds
- * what reaches from 4 to 8 strides, the first one less, too, the last more. */
+ * what reaches from 4 to 8 strides, the first one less, too, the last more. Objects of one
+ * size are common: no rounding chooses among them. */
 static int32_t responsible(const struct th_pyramid *p, int level, const float place[2],
     const struct th_object *objects, int32_t n)
 {
-    float stride = (float)p->level[level].stride, smallest = INFINITY;
-    float from = level == 0 ? 0 : 4 * stride;
-    float to = level == p->n - 1 ? INFINITY : 8 * stride;
+    double stride = p->level[level].stride, smallest = INFINITY;
+    double from = level == 0 ? 0 : 4 * stride;
+    double to = level == p->n - 1 ? INFINITY : 8 * stride;
     int32_t best = -1;
     for (int32_t i = 0; i < n; i++) {
-        float r = reach(place, objects[i].box, stride);
-        float area = th_box_area(objects[i].box);
+        double r = reach(place, objects[i].box, stride);
+        double area = area_of(objects[i].box);
         if (r > from && r < to && area < smallest) {
             smallest = area;
             best = i;

@@ -94,6 +94,23 @@ static void boxes_come_back(void **state)
 }
 
 /* Crowds and what is not shown are left out, what is cut is cut. */
+/* Of boxes of one size, which FCOS chooses among by area, none becomes smaller. */
+static void an_input_of_the_pictures_size_moves_no_box(void **state)
+{
+    (void)state;
+    for (int size = 33; size < 1000; size += 7) {
+        const struct th_placement p = th_placement_whole(size, size, size);
+        for (int i = 0; i < 100; i++) {
+            float low = (float)(i * size) / 331, back[4];
+            struct th_object on, o = {.box = {low, low / 3, low + 10.5F, low + 7.1F}};
+            assert_int_equal(th_placement_objects(&p, &o, 1, &on), 1);
+            assert_memory_equal(on.box, o.box, sizeof o.box);
+            th_placement_back(&p, size, size, on.box, back);
+            assert_memory_equal(back, o.box, sizeof o.box);
+        }
+    }
+}
+
 static void what_is_not_shown_is_left_out(void **state)
 {
     (void)state;
@@ -187,6 +204,7 @@ int main(void)
         cmocka_unit_test(overlap_is_intersection_over_union),
         cmocka_unit_test(the_whole_picture_is_shown),
         cmocka_unit_test(boxes_come_back),
+        cmocka_unit_test(an_input_of_the_pictures_size_moves_no_box),
         cmocka_unit_test(what_is_not_shown_is_left_out),
         cmocka_unit_test(anchors_are_torchvisions),
         cmocka_unit_test(rows_are_matched_by_overlap),
