@@ -118,6 +118,8 @@ static const struct th_kernel *cpu_kernel(enum th_op op)
         [TH_OP_groupnorm_dw] = &th_cpu_groupnorm_dw,
         [TH_OP_gelu] = &own_in_place,
         [TH_OP_gelu_dx] = &own_in_place,
+        [TH_OP_tokens] = &th_cpu_tokens,
+        [TH_OP_tokens_dx] = &th_cpu_tokens_dx,
         [TH_OP_attention] = &th_cpu_attention,
         [TH_OP_attention_dx] = &th_cpu_attention_dx,
         [TH_OP_relu] = &own_in_place,

@@ -89,6 +89,7 @@ extern const struct th_kernel th_cpu_layernorm_dw;
 extern const struct th_kernel th_cpu_groupnorm, th_cpu_groupnorm_dx,
     th_cpu_groupnorm_dw;
 extern const struct th_kernel th_cpu_focal;
+extern const struct th_kernel th_cpu_tokens, th_cpu_tokens_dx;
 extern const struct th_kernel th_cpu_roi_align, th_cpu_roi_align_dx;
 extern const struct th_kernel th_cpu_shortcut_a, th_cpu_shortcut_a_dx;
 extern const struct th_kernel th_cpu_conv_q, th_cpu_quantize, th_cpu_dequantize;
