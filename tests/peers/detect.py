@@ -10,7 +10,7 @@ The logits' and boxes' layers are scaled until detections survive. What torchvis
 Pictures and objects are made up, or with --data voc:DIR those of a real data set, pressed to a square.
 
 Where gradients differ by more, a ReLU may have been decided otherwise by rounding. Then the decisions that
-are nearest to a tie are turned over in fp64, one by one: if what some of them change together is the
+are nearest to a tie, where the differences begin and anywhere, are turned over in fp64, one by one: if what some of them change together is the
 difference, to the same bound, they are named and the run has held; else it has failed.
 """
 import argparse
@@ -283,7 +283,7 @@ def gradients(model: torch.nn.Module, pixels: np.ndarray, truth: list, dtype: to
                 "labels": torch.from_numpy(l) + background(model)} for b, l in truth]
     if isinstance(model, FasterRCNN):
         model.roi_heads.fg_bg_sampler.tails = [len(l) for _, l in truth]
-    with relus.watch(keep):
+    with relus.watch(keep, model):
         losses = model(batch, targets)
     sum(losses.values()).backward()
     lost = {}
@@ -343,15 +343,18 @@ def check_step(args, model, weights, pixels, truth, folder: str) -> list[Check]:
     got = files.read_model(os.path.join(out, "last.h5"), before)
     rows = check_gradients(before, got, exact, own)
     if not all(r.ok for r in rows):
-        near = ties.undecided(*sites, MOST_FLIPS)
+        layers = {name.rsplit(".", 1)[0] for name, _ in model.named_parameters()}
+        off = {r.what.rsplit(".", 1)[0] for r in rows if not r.ok}
+        first = ties.begins(sites[0], {name for name in layers if ours(name) in off})
+        near = ties.undecided(*sites, MOST_FLIPS, first)
 
         def turn(flips):
             return gradients(model, pixels, truth, torch.float64, ties.Relus(flips))[1]
 
         flips = explain({k: before[k].astype(np.float64) - got[k] for k in exact}, exact, near, turn)
         again = check_gradients(before, got, turn(flips), own)
-        print(f"{sum(not r.ok for r in rows)} gradients are off; with {len(flips)} of the {len(near)} ReLUs nearest to "
-              f"a tie decided otherwise {sum(not r.ok for r in again)}: (site, element) {flips}")
+        print(f"{sum(not r.ok for r in rows)} gradients are off; with {len(flips)} of the {len(near)} ReLUs tried "
+              f"that are near a tie decided otherwise {sum(not r.ok for r in again)}: (site, element) {flips}")
         rows = again
     steps = files.read_events(out, "step")
     return rows + check_series("loss", [e["loss"] for e in steps], [sum(losses.values())],

@@ -58,10 +58,18 @@ class Relus:
 
     def __init__(self, flips: tuple[tuple[int, int], ...] = ()) -> None:
         self.flips, self.inputs, self.outputs = flips, [], []
+        self.behind: dict[str, list[int]] = {}  # of a layer, the site that comes next, each time it runs
+
+    def note(self, model: nn.Module) -> list:
+        """Hooks that fill `behind`."""
+        def hook(name: str):
+            return lambda *_: self.behind.setdefault(name, []).append(len(self.outputs))
+        return [module.register_forward_hook(hook(name)) for name, module in model.named_modules()
+                if getattr(module, "weight", None) is not None]
 
     @contextlib.contextmanager
-    def watch(self, keep: bool):
-        own = F.relu
+    def watch(self, keep: bool, model: nn.Module):
+        own, hooks = F.relu, self.note(model)
 
         def relu(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
             site = len(self.outputs)
@@ -81,11 +89,23 @@ class Relus:
             yield self
         finally:
             F.relu = own
+            for hook in hooks:
+                hook.remove()
 
 
-def undecided(exact: Relus, rounded: Relus, most: int, within: float = 2.0) -> list[tuple[int, int]]:
-    """Decisions (site, element) nearer to a tie than `within` times fp32's error there, those first
-    through which the largest gradient goes."""
+def begins(run: Relus, layers: set[str]) -> set[int]:
+    """The sites behind which gradients are right and before which they are not, those of `layers` being
+    off: the first two behind the last of them."""
+    known = [name for name in layers if name in run.behind]
+    if not known:
+        return set()
+    last = run.behind[max(known, key=lambda name: run.behind[name][0])]
+    return {site + k for site in last for k in (0, 1)}
+
+
+def undecided(exact: Relus, rounded: Relus, most: int, first: set[int], within: float = 2.0) -> list[tuple[int, int]]:
+    """Decisions (site, element) nearer to a tie than `within` times fp32's error there: half of `most` at
+    the sites `first`, then everywhere; each time those through which the largest gradient goes."""
     found = []
     for site, (a, b, y) in enumerate(zip(exact.inputs, rounded.inputs, exact.outputs)):
         if y.grad is None:
@@ -93,4 +113,6 @@ def undecided(exact: Relus, rounded: Relus, most: int, within: float = 2.0) -> l
         near = (a.abs() <= within * (a - b).abs().max()).view(-1).nonzero().view(-1)
         size = y.grad.reshape(-1)[near].abs()
         found += [(float(s), site, int(i)) for s, i in zip(size, near) if s > 0]
-    return [(site, i) for _, site, i in sorted(found, reverse=True)[:most]]
+    ranked = [(site, i) for _, site, i in sorted(found, reverse=True)]
+    chosen = [flip for flip in ranked if flip[0] in first][:most // 2]
+    return chosen + [flip for flip in ranked if flip not in chosen][:most - len(chosen)]
