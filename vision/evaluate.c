@@ -14,7 +14,7 @@ struct scoped {
 static struct scoped scoped(const struct th_answer *a, const char *name)
 {
     struct scoped s;
-    snprintf(s.text, sizeof s.text, "%s%s", a->scope, name);
+    snprintf(s.text, sizeof s.text, "%s%s", a->scope.text, name);
     return s;
 }
 
@@ -45,6 +45,14 @@ static thaw_status answer_init(
     return THAW_OK;
 }
 
+static void answer_release(struct th_answer *a)
+{
+    th_free(a->logits);
+    for (int k = 0; k < TH_MAX_OUTPUTS; k++)
+        th_free(a->output[k]);
+    th_reader_release(&a->reader);
+}
+
 /* ---- A detector's loss ---- */
 
 static thaw_status loss_init(struct th_evaluator *e)
@@ -63,8 +71,14 @@ static thaw_status loss_init(struct th_evaluator *e)
     return THAW_OK;
 }
 
-/* What the loader made of the batch, and of the images that do not count (repeats that fill
- * it, one that stands in for another) nothing. */
+/* Whether place i of the plan's batch is an image that is judged: else it repeats one, to fill
+ * the batch, or stands in for one that cannot be read. */
+static bool counts(const struct th_batch *b, int64_t i)
+{
+    return i < b->n && b->occurrence[i] == 0;
+}
+
+/* What the loader made of the batch, and nothing of what does not count. */
 static void make_targets(
     struct th_evaluator *e, const struct th_batch *b, int64_t *counted)
 {
@@ -79,17 +93,14 @@ static void make_targets(
     }
     *counted = 0;
     for (int64_t i = 0; i < e->batch; i++) {
-        bool counts = i < b->n && b->occurrence[i] == 0;
-        *counted += counts;
-        for (int64_t row = 0; row < rows && !counts; row++)
+        *counted += counts(b, i);
+        for (int64_t row = 0; row < rows && !counts(b, i); row++)
             ((int32_t *)e->target[0])[i * rows + row] = -2;
     }
     th_reader_weights(r, e->target[0], e->batch, e->weight);
-    for (int64_t i = 0; i < e->batch; i++) {
-        bool counts = i < b->n && b->occurrence[i] == 0;
-        float share = d->by_batch ? 1 : (float)e->batch / (float)(*counted + !*counted);
-        e->weight[i] *= counts ? share : 0;
-    }
+    float share = d->by_batch ? 1 : (float)e->batch / (float)(*counted + !*counted);
+    for (int64_t i = 0; i < e->batch; i++)
+        e->weight[i] *= counts(b, i) ? share : 0;
 }
 
 static thaw_status set_loss(
@@ -117,14 +128,6 @@ static thaw_status count_loss(
 
 /* ---- The plan ---- */
 
-static void answer_release(struct th_answer *a)
-{
-    th_free(a->logits);
-    for (int k = 0; k < TH_MAX_OUTPUTS; k++)
-        th_free(a->output[k]);
-    th_reader_release(&a->reader);
-}
-
 thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *net,
     struct th_store *store, const struct th_plan_spec *spec)
 {
@@ -140,7 +143,7 @@ thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *ne
     for (int k = 0; k <= m->n_others; k++) {
         struct th_answer *a = &e->answers[e->n_answers++];
         if (k)
-            snprintf(a->scope, sizeof a->scope, "%s", th_model_scope(k - 1).text);
+            a->scope = th_model_scope(k - 1);
         TRY(answer_init(e, a, k ? m->others[k - 1] : m));
     }
     return th_plan_has(e->plan, "loss") ? loss_init(e) : THAW_OK;
@@ -352,12 +355,12 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
         TRY(set_loss(e, &batch, &counted));
         TRY(e->cut ? run_above(e, &batch, &again)
                    : th_evaluator_run(e, batch.images, batch.n));
-        if (again)
+        if (again) {
             TRY(th_loader_start(loader, 0, batch.index));
-        else
+        } else {
             TRY(count(e, &batch, map, m));
-        if (!again)
             TRY(count_loss(e, counted, m));
+        }
         TRY(th_loader_next(loader, &batch));
     }
     TRY(th_metrics_rank(m));

@@ -15,7 +15,7 @@
 /* What a head said of the last batch. */
 struct th_answer {
     const struct th_model *model; /* whose head */
-    char scope[24];               /* before the names of what it answers */
+    struct th_scope scope;        /* before the names of what it answers */
     /* [batch][classes], of a detector [batch][rows or boxes][classes, and the background] */
     float *logits;
     float *output[TH_MAX_OUTPUTS]; /* a detector's others, likewise */

@@ -199,8 +199,8 @@ void th_model_release(struct th_model *m);
 /* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
  * [n][2] i32 where random layers exist; with `loss` also "target", and "pos_weight"
  * [classes] where the head's classes do not exclude each other. Wanted: "logits",
- * "loss" [1], and without a loss what other heads answer, under their scopes. Returns the loss (or the logits
- * without one) in *out. */
+ * "loss" [1], and without a loss what other heads answer, under their scopes. Returns the
+ * loss (or the logits without one) in *out. */
 thaw_status th_model_build(
     struct th_model *m, struct th_graph *g, int n, bool training, bool loss, int *out);
 
