@@ -26,13 +26,13 @@ static const float EPS_KERAS = 1e-3F;            /* Keras's default */
 
 #define IMAGENET                                                                       \
     {                                                                                  \
-        .size = 224, .mean = {0.485F, 0.456F, 0.406F},                                 \
+        .size = {224, 224}, .mean = {0.485F, 0.456F, 0.406F},                          \
         .std = {0.229F, 0.224F, 0.225F}, .crop = 0.875F                                \
     }
 #define CIFAR                                                                          \
     {                                                                                  \
-        .size = 32, .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}, \
-        .crop = 1.0F                                                                   \
+        .size = {32, 32}, .mean = {0.485F, 0.456F, 0.406F},                            \
+        .std = {0.229F, 0.224F, 0.225F}, .crop = 1.0F                                  \
     }
 
 static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "cat",
@@ -60,7 +60,7 @@ static const char *const cifar_classes[] = {"airplane", "automobile", "bird", "c
  * when the file is read. MLPerf Tiny's ResNet-8: pixels 0..255 as they are. */
 #define CAFFE                                                                          \
     {                                                                                  \
-        .size = 224, .mean = {123.68F / 255, 116.779F / 255, 103.939F / 255},          \
+        .size = {224, 224}, .mean = {123.68F / 255, 116.779F / 255, 103.939F / 255},   \
         .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1.0F                      \
     }
 #define KERAS(text, ...)                                                               \
@@ -97,7 +97,9 @@ static const struct th_variant variants[] = {
     {.name = "resnet8",
         .about = "0.08 M, 12.5 MMAC at 32: CIFAR, of MLPerf Tiny",
         .config = &(const struct config){{1, 1, 1}, false, 1, 64, true, true, false},
-        .input = {.size = 32, .std = {1.0F / 255, 1.0F / 255, 1.0F / 255}, .crop = 1},
+        .input = {.size = {32, 32},
+            .std = {1.0F / 255, 1.0F / 255, 1.0F / 255},
+            .crop = 1},
         .input_known = true,
         .n_classes = 10,
         .classes = cifar_classes},

@@ -54,7 +54,11 @@ static const float DEVIATION = 0.02F, TOKEN_DEVIATION = 1e-6F; /* timm's, at ran
 #define ROW(text, n_classes_, size_, crop_, mean_, std_, ...)                          \
     .name = text, .n_classes = n_classes_,                                             \
     .config = &(const struct config){__VA_ARGS__},                                     \
-    .input = {.size = size_, .mean = mean_, .std = std_, .crop = crop_, .bicubic = 1}
+    .input = {.size = {size_, size_},                                                  \
+        .mean = mean_,                                                                 \
+        .std = std_,                                                                   \
+        .crop = crop_,                                                                 \
+        .bicubic = 1}
 #define AUGREG(text, size, crop, ...)                                                  \
     ROW(text, 1000, size, crop, HALF, HALF, __VA_ARGS__)
 #define IMAGENET(text, classes, size, crop, ...)                                       \
@@ -271,7 +275,8 @@ static int block(struct th_builder *b, const struct config *c, int i, int x)
 }
 
 /* Equation 1: patches and tokens, with positions. Catalogued in timm's order. */
-static int embed(struct th_builder *b, const struct config *c, int image, int grid)
+static int embed(
+    struct th_builder *b, const struct config *c, int image, struct th_size grid)
 {
     int d = c->width, cls = -1, more = -1, positions;
     int before = c->bare_tokens ? 0 : tokens_before(c);
@@ -279,7 +284,8 @@ static int embed(struct th_builder *b, const struct config *c, int image, int gr
         cls = th_token(b, "cls_token", 1, d, TOKEN_DEVIATION);
     if (c->registers)
         more = th_token(b, "reg_token", c->registers, d, TOKEN_DEVIATION);
-    positions = th_positions(b, "pos_embed", before, grid * grid, d, DEVIATION);
+    positions =
+        th_positions(b, "pos_embed", before, (int)th_size_pixels(grid), d, DEVIATION);
     if (c->distilled)
         more = th_token(b, "dist_token", 1, d, DEVIATION);
     struct th_conv_spec patches = {
@@ -290,14 +296,14 @@ static int embed(struct th_builder *b, const struct config *c, int image, int gr
 }
 
 /* Equation 4, or the mean of the patches; for detectors, the patches as a map. */
-static void pool(
-    struct th_builder *b, const struct config *c, int x, int grid, struct th_taps *taps)
+static void pool(struct th_builder *b, const struct config *c, int x,
+    struct th_size grid, struct th_taps *taps)
 {
-    int patches = grid * grid;
+    int patches = (int)th_size_pixels(grid);
     if (!c->fc_norm)
         x = th_layernorm(b, "norm", x, eps_of(c));
     if (b->model->head->detector) {
-        taps->value[0] = th_rows_map(b, x, grid, grid);
+        taps->value[0] = th_rows_map(b, x, grid.h, grid.w);
         taps->stride[0] = c->patch;
         taps->n = 1;
     }
@@ -317,21 +323,31 @@ static void pool(
         taps->pooled_dist = th_token_mean(b, x, 1, 1);
 }
 
+/* A side of the input is a row of whole patches. */
+static thaw_status check_side(const struct th_variant *v, int pixels)
+{
+    int patch = ((const struct config *)v->config)->patch, n = pixels / patch;
+    if (pixels % patch == 0)
+        return THAW_OK;
+    return th_fail(THAW_E_USAGE,
+        "%s: images of %d pixels do not divide into patches of %d: --image-size %d "
+        "or %d",
+        v->name, pixels, patch, (n ? n : 1) * patch, (n + 1) * patch);
+}
+
 static void build(
     struct th_builder *b, const struct th_variant *v, int image, struct th_taps *taps)
 {
     const struct config *c = v->config;
     if (b->graph->status != THAW_OK)
         return;
-    int size = (int)th_shape_at(b, image)->dim[2], grid = size / c->patch;
-    if (size % c->patch) {
-        b->graph->status = th_fail(THAW_E_USAGE,
-            "%s: images of %d pixels do not divide into patches of %d: --image-size %d "
-            "or %d",
-            v->name, size, c->patch, (grid ? grid : 1) * c->patch,
-            (grid + 1) * c->patch);
+    const int64_t *d = th_shape_at(b, image)->dim;
+    const struct th_size grid = {(int)d[3] / c->patch, (int)d[2] / c->patch};
+    b->graph->status = check_side(v, (int)d[3]);
+    if (b->graph->status == THAW_OK)
+        b->graph->status = check_side(v, (int)d[2]);
+    if (b->graph->status != THAW_OK)
         return;
-    }
     b->init = DEVIATION;
     th_stage(b, "patch");
     int x = embed(b, c, image, grid);
@@ -399,7 +415,7 @@ static const struct th_variant *recognise(const struct th_weights *w)
         const struct config *c = v->config;
         if (!matches(w, c))
             continue;
-        int64_t grid = v->input.size / c->patch;
+        int64_t grid = v->input.size.w / c->patch;
         int64_t rows = grid * grid + (c->bare_tokens ? 0 : tokens_before(c));
         bool headless = extent(w, "head.weight", 2, 0) == 0;
         int points = 2 * (extent(w, "pos_embed", 3, 1) == rows) +

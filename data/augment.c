@@ -115,21 +115,21 @@ static void jitter(uint64_t key, const struct th_augment *a, struct th_image *im
 }
 
 /* Zero a rectangle of the normalised input. torchvision draws its ratio as h / w. */
-static void erase(uint64_t key, size_t n, float *out)
+static void erase(uint64_t key, struct th_size size, float *out)
 {
     for (uint64_t i = 1; i <= TRIES; i++) {
-        double area = (double)(n * n) *
+        double area = (double)th_size_pixels(size) *
                       th_draw_between(key, i * 4, ERASE_MIN_AREA, ERASE_MAX_AREA);
         struct th_box box =
             rectangle(key, i * 4 + 1, area, 1 / ERASE_MAX_RATIO, 1 / ERASE_MIN_RATIO);
-        if ((size_t)box.w >= n || (size_t)box.h >= n)
+        if (box.w >= size.w || box.h >= size.h)
             continue;
-        box.y = th_draw_offset(key, i * 4 + 2, (int)n - box.h);
-        box.x = th_draw_offset(key, i * 4 + 3, (int)n - box.w);
+        box.y = th_draw_offset(key, i * 4 + 2, size.h - box.h);
+        box.x = th_draw_offset(key, i * 4 + 3, size.w - box.w);
         for (size_t row = 0; row < CHANNELS * (size_t)box.h; row++) {
             size_t c = row / (size_t)box.h, y = (size_t)box.y + row % (size_t)box.h;
-            memset(
-                out + (c * n + y) * n + (size_t)box.x, 0, (size_t)box.w * sizeof *out);
+            size_t at = (c * (size_t)size.h + y) * (size_t)size.w + (size_t)box.x;
+            memset(out + at, 0, (size_t)box.w * sizeof *out);
         }
         return;
     }
@@ -151,9 +151,9 @@ static thaw_status resize_of(
         return th_preprocess_resize(p, w, h, r);
     *r = (struct th_resize){
         .from = th_augment_crop(th_view_key(&example->view), a->scale, w, h),
-        .w = p->size,
-        .h = p->size,
-        .part = {0, 0, p->size, p->size},
+        .w = p->size.w,
+        .h = p->size.h,
+        .part = {0, 0, p->size.w, p->size.h},
         .filter = p->filter};
     return THAW_OK;
 }
@@ -185,18 +185,18 @@ static int within(int v, int least, int most)
     return v < least ? least : v > most ? most : v;
 }
 
-/* torchvision's RandomCrop(n, padding=pad), in place: moved by (dx, dy), black outside.
+/* torchvision's RandomCrop(size, padding=pad), in place: moved by (dx, dy), black outside.
  * Rows are taken in the order in which none is read after it was written. */
-static void shift(uint64_t key, int pad, int n, uint8_t *rgb)
+static void shift(uint64_t key, int pad, struct th_size size, uint8_t *rgb)
 {
     key = th_rng_mix_name(key, "shift");
-    int dy = within(th_draw_offset(key, 0, 2 * pad) - pad, -n, n);
-    int dx = within(th_draw_offset(key, 1, 2 * pad) - pad, -n, n);
-    size_t row = (size_t)n * CHANNELS, gap = (size_t)abs(dx) * CHANNELS;
-    for (int i = 0; i < n; i++) {
-        int y = dy > 0 ? i : n - 1 - i;
+    int dy = within(th_draw_offset(key, 0, 2 * pad) - pad, -size.h, size.h);
+    int dx = within(th_draw_offset(key, 1, 2 * pad) - pad, -size.w, size.w);
+    size_t row = (size_t)size.w * CHANNELS, gap = (size_t)abs(dx) * CHANNELS;
+    for (int i = 0; i < size.h; i++) {
+        int y = dy > 0 ? i : size.h - 1 - i;
         uint8_t *to = rgb + (size_t)y * row;
-        if (y + dy < 0 || y + dy >= n) {
+        if (y + dy < 0 || y + dy >= size.h) {
             memset(to, 0, row);
             continue;
         }
@@ -229,13 +229,13 @@ static thaw_status make_placed(struct th_example_maker *maker,
     struct th_augment a = *example->augment;
     struct th_placement place = th_example_place(example, src->w, src->h);
     struct th_resize r = th_placement_resize(p, &place);
-    size_t n = (size_t)p->size, pixels = (size_t)place.to.w * (size_t)place.to.h;
-    uint8_t *rgb = th_block_take(&maker->pixels, (n * n + pixels) * CHANNELS);
+    size_t whole = th_size_pixels(p->size) * CHANNELS;
+    size_t pixels = (size_t)place.to.w * (size_t)place.to.h;
+    uint8_t *rgb = th_block_take(&maker->pixels, whole + pixels * CHANNELS);
     if (!rgb)
         return THAW_E_MEMORY;
-    struct th_image image = {
-        .w = place.to.w, .h = place.to.h, .rgb = rgb + n * n * CHANNELS};
-    size_t row = (size_t)image.w * CHANNELS;
+    struct th_image image = {.w = place.to.w, .h = place.to.h, .rgb = rgb + whole};
+    size_t row = (size_t)image.w * CHANNELS, w = (size_t)p->size.w;
     TRY(th_picture_resize(&maker->resizer, src, &r, image.rgb, row));
     if (place.mirror)
         th_mirror(&image);
@@ -245,9 +245,9 @@ static thaw_status make_placed(struct th_example_maker *maker,
         a.jitter = fmax(a.jitter, COLOUR_JITTER);
     if (a.jitter > 0 || a.hue > 0)
         jitter(th_view_key(&example->view), &a, &image);
-    memset(rgb, 0, n * n * CHANNELS);
+    memset(rgb, 0, whole);
     for (size_t y = 0; y < (size_t)place.to.h; y++)
-        memcpy(rgb + ((y + (size_t)place.to.y) * n + (size_t)place.to.x) * CHANNELS,
+        memcpy(rgb + ((y + (size_t)place.to.y) * w + (size_t)place.to.x) * CHANNELS,
             image.rgb + y * row, row);
     th_preprocess_normalise(p, rgb, false, out);
     th_preprocess_clear(p->size, place.to, out);
@@ -259,7 +259,7 @@ thaw_status th_example_make(struct th_example_maker *maker,
 {
     const struct th_preprocess *p = example->preprocess;
     const struct th_augment *a = example->augment;
-    size_t n = (size_t)p->size, bytes = n * n * CHANNELS;
+    size_t row = (size_t)p->size.w * CHANNELS, bytes = row * (size_t)p->size.h;
     uint64_t key = th_view_key(&example->view);
     struct th_resize r;
     if (p->fit)
@@ -269,8 +269,8 @@ thaw_status th_example_make(struct th_example_maker *maker,
     uint8_t *rgb = th_block_take(&maker->pixels, 2 * bytes);
     if (!rgb)
         return THAW_E_MEMORY;
-    struct th_image image = {.w = p->size, .h = p->size, .rgb = rgb};
-    TRY(th_picture_resize(&maker->resizer, src, &r, rgb, n * CHANNELS));
+    struct th_image image = {.w = p->size.w, .h = p->size.h, .rgb = rgb};
+    TRY(th_picture_resize(&maker->resizer, src, &r, rgb, row));
     if (a->pad)
         shift(key, a->pad, p->size, rgb);
     /* Only RandAugment sees left and right; otherwise normalising mirrors for nothing. */
@@ -278,6 +278,6 @@ thaw_status th_example_make(struct th_example_maker *maker,
     change(key, a, &image, rgb + bytes, mirror && !waits);
     th_preprocess_normalise(p, rgb, mirror && waits, out);
     if (a->erase > 0 && th_draw_happens(key, "erase?", a->erase))
-        erase(th_rng_mix_name(key, "erase"), n, out);
+        erase(th_rng_mix_name(key, "erase"), p->size, out);
     return THAW_OK;
 }

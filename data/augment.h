@@ -70,8 +70,8 @@ struct th_example {
 
 /* Whether the variant is a mosaic on an input of this size: where its pictures meet, and the
  * places in a listing of n of those beside its own, which is the first. */
-bool th_mosaic_draw(const struct th_augment *a, const struct th_view *v, int size,
-    int64_t n, struct th_mosaic *m, int64_t other[TH_MOSAIC - 1]);
+bool th_mosaic_draw(const struct th_augment *a, const struct th_view *v,
+    struct th_size size, int64_t n, struct th_mosaic *m, int64_t other[TH_MOSAIC - 1]);
 
 /* Memory in which inputs are made one after the other; zero at first. */
 struct th_example_maker {
@@ -87,7 +87,7 @@ struct th_wanted th_example_wants(const struct th_example *example);
 /* Where a w x h picture is on the input, with preprocess->fit. */
 struct th_placement th_example_place(const struct th_example *example, int w, int h);
 
-/* out[3][N][N], normalised, from a picture that holds at least what the input wants;
+/* out[3][h][w], normalised, from a picture that holds at least what the input wants;
  * maker->pixels begins with its 8-bit pixels. */
 thaw_status th_example_make(struct th_example_maker *maker,
     const struct th_example *example, const struct th_picture *src, float *out);

@@ -236,13 +236,14 @@ thaw_status th_loader_start(struct th_loader *l, int64_t epoch, int64_t first_ba
 
 static thaw_status init_slots(struct th_loader *l)
 {
-    size_t side = (size_t)l->o.preprocess.size, n = (size_t)l->capacity;
+    size_t values = CHANNELS * th_size_pixels(l->o.preprocess.size);
+    size_t n = (size_t)l->capacity;
     l->slot = th_alloc((size_t)l->n_slots, sizeof *l->slot);
     if (!l->slot)
         return THAW_E_MEMORY;
     for (int i = 0; i < l->n_slots; i++) {
         struct th_slot *slot = &l->slot[i];
-        slot->images = th_alloc(n, CHANNELS * side * side * sizeof *slot->images);
+        slot->images = th_alloc(n, values * sizeof *slot->images);
         slot->labels = th_alloc(n, sizeof *slot->labels);
         slot->samples = th_alloc(n, sizeof(void *));
         slot->ids = th_alloc(n, sizeof *slot->ids);

@@ -21,11 +21,6 @@ struct th_loader;
 
 enum { TH_MAX_PARTS = 5 };
 
-/* Of a picture, before it became an input. */
-struct th_size {
-    int w, h;
-};
-
 /* A file that is not as it should be. replaced: it cannot be read, and another image of
  * its class stands in for it; else it is damaged at its end, but used. */
 struct th_bad_image {
@@ -75,7 +70,7 @@ struct th_batch {
     int64_t n;             /* images; 0 at the end of the epoch */
     int64_t index;         /* in the epoch, from 0 */
     int64_t n_replaced;    /* images that stand in for unreadable ones */
-    const float *images;   /* [n][3][N][N] */
+    const float *images;   /* [n][3][h][w] */
     const int32_t *labels; /* [n] */
     const struct th_sample *const *samples; /* [n], the image that is shown */
     const int64_t *ids;                     /* [n], of the image that is shown */
@@ -84,7 +79,7 @@ struct th_batch {
                                   of that image where this one stands in for it */
     const int64_t *entry;      /* [n]; -1: endless views, or it stands in for another */
     const bool *known;         /* [n]: options.knows said so, and images has nothing */
-    const struct th_size *size;     /* [n] */
+    const struct th_size *size;     /* [n], of the pictures */
     const void *part[TH_MAX_PARTS]; /* [n][part_bytes] */
 };
 

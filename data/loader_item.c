@@ -94,7 +94,7 @@ static thaw_status make_targets(struct th_loader *l, struct th_slot *slot, int64
     return THAW_OK;
 }
 
-/* Decode a sample and make an input of it: out[3][N][N]. */
+/* Decode a sample and make an input of it: out[3][h][w]. */
 static thaw_status read_picture(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, const struct th_example *input, float *out, struct th_bench *bench)
 {
@@ -112,12 +112,13 @@ static thaw_status read_picture(struct th_loader *l, struct th_slot *slot, int64
     return status;
 }
 
-static void copy_part(const float *from, int n, struct th_box part, float *to)
+static void copy_part(
+    const float *from, struct th_size size, struct th_box part, float *to)
 {
     for (int c = 0; c < CHANNELS; c++)
         for (int y = part.y; y < part.y + part.h; y++) {
-            size_t at =
-                ((size_t)c * (size_t)n + (size_t)y) * (size_t)n + (size_t)part.x;
+            size_t row = (size_t)c * (size_t)size.h + (size_t)y;
+            size_t at = row * (size_t)size.w + (size_t)part.x;
             memcpy(to + at, from + at, (size_t)part.w * sizeof *to);
         }
 }
@@ -126,8 +127,8 @@ static void copy_part(const float *from, int n, struct th_box part, float *to)
 static thaw_status add_quadrant(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, const struct th_example *input, struct th_bench *bench, int32_t *n)
 {
-    int size = l->o.preprocess.size;
-    size_t values = (size_t)CHANNELS * (size_t)size * (size_t)size;
+    struct th_size size = l->o.preprocess.size;
+    size_t values = CHANNELS * th_size_pixels(size);
     float *one = th_block_take(&bench->one, values * sizeof *one);
     if (!one)
         return THAW_E_MEMORY;
@@ -147,14 +148,13 @@ static thaw_status make_mosaic(struct th_loader *l, struct th_slot *slot, int64_
     const struct th_example *own, const int64_t sample[TH_MOSAIC], int64_t occurrence,
     struct th_bench *bench)
 {
-    size_t side = (size_t)l->o.preprocess.size, room = 1;
+    size_t values = CHANNELS * th_size_pixels(l->o.preprocess.size), room = 1;
     int32_t n = 0;
     for (int i = 0; i < TH_MOSAIC; i++)
         room += (size_t)l->samples->sample[sample[i]].n_objects;
     if (!th_block_take(&bench->objects, room * sizeof(struct th_object)))
         return THAW_E_MEMORY;
-    memset(slot->images + (size_t)item * CHANNELS * side * side, 0,
-        CHANNELS * side * side * sizeof *slot->images);
+    memset(slot->images + (size_t)item * values, 0, values * sizeof *slot->images);
     for (int i = 0; i < TH_MOSAIC; i++) {
         struct th_example input = example_of(l, sample[i], occurrence);
         input.mosaic = own->mosaic;
@@ -174,15 +174,15 @@ static thaw_status make_mosaic(struct th_loader *l, struct th_slot *slot, int64_
 static thaw_status make_input(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, int64_t occurrence, struct th_bench *bench)
 {
-    size_t n = (size_t)l->o.preprocess.size;
+    struct th_size size = l->o.preprocess.size;
     struct th_example input = example_of(l, sample, occurrence);
     int64_t all[TH_MOSAIC] = {sample};
     label_item(l, slot, item, sample, occurrence);
-    if (l->o.preprocess.fit && th_mosaic_draw(&l->o.augment, &input.view, (int)n,
+    if (l->o.preprocess.fit && th_mosaic_draw(&l->o.augment, &input.view, size,
                                    l->samples->n, &input.mosaic, all + 1))
         return make_mosaic(l, slot, item, &input, all, occurrence, bench);
     TRY(read_picture(l, slot, item, sample, &input,
-        slot->images + (size_t)item * CHANNELS * n * n, bench));
+        slot->images + (size_t)item * CHANNELS * th_size_pixels(size), bench));
     slot->size[item] =
         (struct th_size){bench->reader.picture.w, bench->reader.picture.h};
     atomic_store(&l->sizes[sample], slot->size[item]);

@@ -57,15 +57,15 @@ static struct th_box iou_crop(uint64_t key, const struct th_example *e, int w, i
 
 /* ---- Mosaic ---- */
 
-bool th_mosaic_draw(const struct th_augment *a, const struct th_view *v, int size,
-    int64_t n, struct th_mosaic *m, int64_t other[TH_MOSAIC - 1])
+bool th_mosaic_draw(const struct th_augment *a, const struct th_view *v,
+    struct th_size size, int64_t n, struct th_mosaic *m, int64_t other[TH_MOSAIC - 1])
 {
     uint64_t key = th_view_key(v), draw = th_rng_mix_name(key, "mosaic");
     if (!(a->mosaic > 0) || !th_draw_happens(key, "mosaic?", a->mosaic))
         return false;
     *m = (struct th_mosaic){.on = true};
-    m->x = size / 4 + th_draw_offset(draw, 0, size - size / 4 * 2);
-    m->y = size / 4 + th_draw_offset(draw, 1, size - size / 4 * 2);
+    m->x = size.w / 4 + th_draw_offset(draw, 0, size.w - size.w / 4 * 2);
+    m->y = size.h / 4 + th_draw_offset(draw, 1, size.h - size.h / 4 * 2);
     draw = th_rng_mix_name(draw, "others");
     for (int i = 0; i < TH_MOSAIC - 1; i++)
         other[i] = (int64_t)th_rng_below(draw, (uint64_t)i, (uint64_t)n);
@@ -87,11 +87,11 @@ static void put_axis(int size, int shown, int at, int n, bool ends, int *from,
 static struct th_placement quadrant(const struct th_example *e, int w, int h)
 {
     const struct th_mosaic *m = &e->mosaic;
-    int n = e->preprocess->size;
+    struct th_size n = e->preprocess->size;
     struct th_placement p = th_placement_whole(w, h, n), whole = p;
-    put_axis(w, whole.to.w, m->x, n, m->quadrant % 2 == 0, &p.from.x, &p.from.w,
+    put_axis(w, whole.to.w, m->x, n.w, m->quadrant % 2 == 0, &p.from.x, &p.from.w,
         &p.to.x, &p.to.w);
-    put_axis(h, whole.to.h, m->y, n, m->quadrant / 2 == 0, &p.from.y, &p.from.h,
+    put_axis(h, whole.to.h, m->y, n.h, m->quadrant / 2 == 0, &p.from.y, &p.from.h,
         &p.to.y, &p.to.h);
     return p;
 }
@@ -114,7 +114,7 @@ static struct th_placement place_one(
     const struct th_example *e, uint64_t key, int w, int h)
 {
     const struct th_augment *a = e->augment;
-    int n = e->preprocess->size;
+    struct th_size n = e->preprocess->size;
     uint64_t draw = th_rng_mix_name(key, "scale");
     struct th_box crop = {0, 0, w, h};
     if (a->iou_crop > 0 && th_draw_happens(key, "iou crop?", a->iou_crop))
@@ -125,8 +125,8 @@ static struct th_placement place_one(
         double by = exp(th_draw_between(draw, 0, log(MIN_JITTER), log(MAX_JITTER)));
         int wide = (int)fmax(1, rint(p.to.w * by)),
             high = (int)fmax(1, rint(p.to.h * by));
-        place_axis(draw, 1, crop.w, wide, n, &p.from.x, &p.from.w, &p.to.x, &p.to.w);
-        place_axis(draw, 3, crop.h, high, n, &p.from.y, &p.from.h, &p.to.y, &p.to.h);
+        place_axis(draw, 1, crop.w, wide, n.w, &p.from.x, &p.from.w, &p.to.x, &p.to.w);
+        place_axis(draw, 3, crop.h, high, n.h, &p.from.y, &p.from.h, &p.to.y, &p.to.h);
     }
     p.from.x += crop.x;
     p.from.y += crop.y;

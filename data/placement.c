@@ -6,14 +6,14 @@
 
 static const float LEAST_SHOWN = 0.1F;
 
-struct th_placement th_placement_whole(int w, int h, int n)
+struct th_placement th_placement_whole(int w, int h, struct th_size input)
 {
-    int longer = w > h ? w : h;
-    struct th_placement p = {.from = {0, 0, w, h}, .to = {0, 0, n, n}};
-    if (w < longer)
-        p.to.w = (int)fmax(1, rint((double)w * n / longer));
-    if (h < longer)
-        p.to.h = (int)fmax(1, rint((double)h * n / longer));
+    struct th_placement p = {.from = {0, 0, w, h}, .to = {0, 0, input.w, input.h}};
+    int64_t wide = (int64_t)w * input.h, high = (int64_t)h * input.w;
+    if (wide < high)
+        p.to.w = (int)fmax(1, rint((double)wide / h));
+    if (high < wide)
+        p.to.h = (int)fmax(1, rint((double)high / w));
     return p;
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Where a picture is on a network's square input, and its objects with it. A detector sees
- * the whole picture (th_preprocess.fit): its longer side is as long as the input, the rest of
- * the input is 0 after normalising, torchvision's GeneralizedRCNNTransform with min_size and
+ * Where a picture is on a network's input, and its objects with it. A detector sees the
+ * whole picture (th_preprocess.fit): as large as the input has room for, the rest of the input
+ * is 0 after normalising. On a square, torchvision's GeneralizedRCNNTransform with min_size and
  * max_size both N and N divisible by 32. */
 #ifndef TH_PLACEMENT_H
 #define TH_PLACEMENT_H
 
 #include "image.h"
 #include "objects.h"
+#include "size.h"
 
 /* `from` of a picture, resized to w x h of `to`, with its left and right exchanged or not. */
 struct th_placement {
@@ -16,8 +17,8 @@ struct th_placement {
     bool by_centre;         /* objects whose centre is not shown are left out, too */
 };
 
-/* The whole of a w x h picture at the upper left of an n x n input. */
-struct th_placement th_placement_whole(int w, int h, int n);
+/* The whole of a w x h picture at the upper left of an input. */
+struct th_placement th_placement_whole(int w, int h, struct th_size input);
 
 /* Whether the centre of x0, y0, x1, y1 lies in that part. */
 bool th_box_shows_centre(const struct th_box *part, const float box[4]);

@@ -10,9 +10,9 @@
 
 enum { CHANNELS = 3 };
 
-struct th_preprocess th_preprocess_imagenet(int size)
+struct th_preprocess th_preprocess_imagenet(int n)
 {
-    return (struct th_preprocess){.size = size,
+    return (struct th_preprocess){.size = {n, n},
         .crop = 0.875,
         .filter = TH_BILINEAR,
         .mean = {0.485f, 0.456f, 0.406f},
@@ -21,10 +21,12 @@ struct th_preprocess th_preprocess_imagenet(int size)
 
 thaw_status th_preprocess_check(const struct th_preprocess *p)
 {
-    if (p->size < 1 || p->size > TH_IMAGE_MAX_SIDE)
-        return th_fail(
-            THAW_E_USAGE, "image size %d: give 1 to %d", p->size, TH_IMAGE_MAX_SIDE);
-    if (!(p->crop > 0 && p->crop <= 1) || p->size / p->crop > TH_IMAGE_MAX_SIDE)
+    int most = p->size.w > p->size.h ? p->size.w : p->size.h;
+    int least = p->size.w < p->size.h ? p->size.w : p->size.h;
+    if (least < 1 || most > TH_IMAGE_MAX_SIDE)
+        return th_fail(THAW_E_USAGE, "image size %d: give 1 to %d",
+            least < 1 ? least : most, TH_IMAGE_MAX_SIDE);
+    if (!(p->crop > 0 && p->crop <= 1) || most / p->crop > TH_IMAGE_MAX_SIDE)
         return th_fail(
             THAW_E_USAGE, "crop %g: give a fraction above 0 and up to 1", p->crop);
     for (int c = 0; c < CHANNELS; c++)
@@ -44,17 +46,18 @@ static int centre(int of, int n)
 thaw_status th_preprocess_resize(
     const struct th_preprocess *p, int w, int h, struct th_resize *r)
 {
-    int shorter = (int)floor(p->size / p->crop);
-    int narrow = w < h ? w : h, wide = w < h ? h : w;
-    double longer = (double)((int64_t)shorter * wide) / narrow;
-    if (narrow < 1 || longer >= INT32_MAX)
+    int64_t cover_w = (int64_t)floor(p->size.w / p->crop);
+    int64_t cover_h = (int64_t)floor(p->size.h / p->crop);
+    bool by_width = w * cover_h <= h * cover_w; /* the picture is the narrower one */
+    double longer = by_width ? (double)(cover_w * h) / w : (double)(cover_h * w) / h;
+    if (w < 1 || h < 1 || longer >= INT32_MAX)
         return th_fail(
             THAW_E_DATA, "an image of %dx%d is too narrow to be resized", w, h);
     *r = (struct th_resize){.from = {0, 0, w, h}, .filter = p->filter};
-    r->w = w <= h ? shorter : (int)longer;
-    r->h = w <= h ? (int)longer : shorter;
-    r->part =
-        (struct th_box){centre(r->w, p->size), centre(r->h, p->size), p->size, p->size};
+    r->w = by_width ? (int)cover_w : (int)longer;
+    r->h = by_width ? (int)longer : (int)cover_h;
+    r->part = (struct th_box){
+        centre(r->w, p->size.w), centre(r->h, p->size.h), p->size.w, p->size.h};
     return THAW_OK;
 }
 
@@ -63,7 +66,7 @@ thaw_status th_preprocess_pixels(
 {
     struct th_resize r;
     TRY(th_preprocess_resize(p, src->w, src->h, &r));
-    return th_image_resize_part(src, &r, rgb, (size_t)p->size * CHANNELS);
+    return th_image_resize_part(src, &r, rgb, (size_t)p->size.w * CHANNELS);
 }
 
 void th_preprocess_normalise(
@@ -73,12 +76,12 @@ void th_preprocess_normalise(
     for (int c = 0; c < CHANNELS; c++)
         for (int v = 0; v < 256; v++)
             value[c][v] = ((float)v / 255.0f - p->mean[c]) / p->std[c];
-    size_t n = (size_t)p->size;
-    for (size_t y = 0; y < n; y++)
-        for (size_t x = 0; x < n; x++) {
-            const uint8_t *from = rgb + (y * n + (mirror ? n - 1 - x : x)) * CHANNELS;
+    size_t w = (size_t)p->size.w, h = (size_t)p->size.h;
+    for (size_t y = 0; y < h; y++)
+        for (size_t x = 0; x < w; x++) {
+            const uint8_t *from = rgb + (y * w + (mirror ? w - 1 - x : x)) * CHANNELS;
             for (size_t c = 0; c < CHANNELS; c++)
-                out[(c * n + y) * n + x] = value[c][from[c]];
+                out[(c * h + y) * w + x] = value[c][from[c]];
         }
 }
 
@@ -92,15 +95,15 @@ struct th_resize th_placement_resize(
         .filter = p->filter};
 }
 
-void th_preprocess_clear(int n, struct th_box to, float *out)
+void th_preprocess_clear(struct th_size size, struct th_box to, float *out)
 {
     for (int c = 0; c < CHANNELS; c++)
-        for (int y = 0; y < n; y++, out += n) {
+        for (int y = 0; y < size.h; y++, out += size.w) {
             bool inside = y >= to.y && y < to.y + to.h;
-            int left = inside ? to.x : n, right = to.x + to.w;
+            int left = inside ? to.x : size.w, right = to.x + to.w;
             memset(out, 0, (size_t)left * sizeof *out);
             if (inside)
-                memset(out + right, 0, (size_t)(n - right) * sizeof *out);
+                memset(out + right, 0, (size_t)(size.w - right) * sizeof *out);
         }
 }
 
@@ -109,9 +112,9 @@ thaw_status th_preprocess_input(
 {
     struct th_placement place = th_placement_whole(src->w, src->h, p->size);
     struct th_resize r = th_placement_resize(p, &place);
-    size_t row = (size_t)p->size * CHANNELS;
+    size_t row = (size_t)p->size.w * CHANNELS;
     if (p->fit)
-        memset(rgb, 0, row * (size_t)p->size);
+        memset(rgb, 0, row * (size_t)p->size.h);
     TRY(p->fit ? th_image_resize_part(src, &r, rgb, row)
                : th_preprocess_pixels(p, src, rgb));
     th_preprocess_normalise(p, rgb, false, out);

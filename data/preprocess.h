@@ -7,15 +7,15 @@
 #include "resize.h"
 
 struct th_preprocess {
-    int size;    /* N: the input is N x N */
-    double crop; /* the shorter side is resized to floor(N / crop), in (0,1] */
-    bool fit;    /* instead, the whole picture is shown: th_placement_whole */
+    struct th_size size; /* of the input */
+    double crop;         /* what is resized covers floor(size / crop), in (0,1] */
+    bool fit;            /* instead, the whole picture is shown: th_placement_whole */
     enum th_filter filter;
     float mean[3], std[3]; /* of values in 0..1 */
 };
 
-/* N, crop 0.875, bilinear, ImageNet's mean and std. */
-struct th_preprocess th_preprocess_imagenet(int size);
+/* N x N, crop 0.875, bilinear, ImageNet's mean and std. */
+struct th_preprocess th_preprocess_imagenet(int n);
 
 /* THAW_E_USAGE for sizes, crops and deviations that make no sense. */
 thaw_status th_preprocess_check(const struct th_preprocess *p);
@@ -25,15 +25,18 @@ thaw_status th_preprocess_check(const struct th_preprocess *p);
 thaw_status th_preprocess_resize(
     const struct th_preprocess *p, int w, int h, struct th_resize *r);
 
-/* Evaluation without fit: rgb[N][N][3] = torchvision's Resize(floor(N / crop)), CenterCrop(N). */
+/* Evaluation without fit: rgb[h][w][3], on a square torchvision's Resize(floor(N / crop)),
+ * CenterCrop(N). Else the picture is resized, its sides' ratio kept, so that it just covers
+ * floor(size / crop), and the centre is cut out of that: timm's ResizeKeepRatio, but the side
+ * that is longer than it need be is rounded down, as torchvision does. */
 thaw_status th_preprocess_pixels(
     const struct th_preprocess *p, const struct th_image *src, uint8_t *rgb);
 
-/* out[3][N][N] = (rgb / 255 - mean) / std in fp32: ToTensor, Normalize. */
+/* out[3][h][w] = (rgb / 255 - mean) / std in fp32: ToTensor, Normalize. */
 void th_preprocess_normalise(
     const struct th_preprocess *p, const uint8_t *rgb, bool mirror, float *out);
 
-/* An evaluation input, fit or not: out[3][N][N]; rgb[N][N][3] is room to work in. */
+/* An evaluation input, fit or not: out[3][h][w]; rgb[h][w][3] is room to work in. */
 thaw_status th_preprocess_input(const struct th_preprocess *p,
     const struct th_image *src, uint8_t *rgb, float *out);
 
@@ -41,7 +44,7 @@ thaw_status th_preprocess_input(const struct th_preprocess *p,
 struct th_resize th_placement_resize(
     const struct th_preprocess *p, const struct th_placement *placement);
 
-/* 0 everywhere in out[3][N][N] but in `to`. */
-void th_preprocess_clear(int n, struct th_box to, float *out);
+/* 0 everywhere in an input out[3][h][w] but in `to`. */
+void th_preprocess_clear(struct th_size size, struct th_box to, float *out);
 
 #endif

@@ -36,14 +36,14 @@ static int build(struct th_builder *b, const struct th_taps *taps)
 
 /* A square as large as the stride around each place, which is the corner of its pixels, as
  * torchvision's is. */
-static void anchors(const struct th_pyramid *p, int size, float *anchor)
+static void anchors(const struct th_pyramid *p, struct th_size size, float *anchor)
 {
     for (int i = 0; i < p->n; i++) {
         const struct th_level *l = &p->level[i];
         float half = (float)l->stride / 2;
         for (int j = 0; j < l->h * l->w; j++, anchor += 4) {
-            float x = (float)(j % l->w * (size / l->w));
-            float y = (float)(j / l->w * (size / l->h));
+            float x = (float)(j % l->w * (size.w / l->w));
+            float y = (float)(j / l->w * (size.h / l->h));
             anchor[0] = x - half;
             anchor[1] = y - half;
             anchor[2] = x + half;

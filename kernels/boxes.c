@@ -73,18 +73,19 @@ void th_anchor_half(float size, float ratio, float half[2])
     half[1] = rintf(high * size / 2);
 }
 
-void th_anchor_at(const struct th_grid *g, int size, int64_t place, const float half[2],
-    float anchor[4])
+void th_anchor_at(const struct th_grid *g, struct th_size size, int64_t place,
+    const float half[2], float anchor[4])
 {
-    float x = (float)(place % g->w * (size / g->w));
-    float y = (float)(place / g->w * (size / g->h));
+    float x = (float)(place % g->w * (size.w / g->w));
+    float y = (float)(place / g->w * (size.h / g->h));
     anchor[0] = x - half[0];
     anchor[1] = y - half[1];
     anchor[2] = x + half[0];
     anchor[3] = y + half[1];
 }
 
-void th_rpn_anchor(const struct th_grid *g, int size, int64_t row, float anchor[4])
+void th_rpn_anchor(
+    const struct th_grid *g, struct th_size size, int64_t row, float anchor[4])
 {
     static const float ratio[TH_RPN_ANCHORS] = {0.5F, 1, 2};
     float half[2];

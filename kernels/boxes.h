@@ -5,6 +5,7 @@
 #define TH_BOXES_H
 
 #include "box.h"
+#include "size.h"
 
 #include <stdint.h>
 
@@ -36,13 +37,14 @@ struct th_grid {
 /* Half width and height of an anchor of that many pixels squared and that height over width,
  * rounded as torch.round does. */
 void th_anchor_half(float size, float ratio, float half[2]);
-/* The anchor around a place, which is the corner of its pixels of a size x size input. */
-void th_anchor_at(const struct th_grid *g, int size, int64_t place, const float half[2],
-    float anchor[4]);
+/* The anchor around a place, which is the corner of its pixels of an input of that size. */
+void th_anchor_at(const struct th_grid *g, struct th_size size, int64_t place,
+    const float half[2], float anchor[4]);
 
 /* A region proposal network's: 8 strides squared, heights over widths of 1/2, 1 and 2; row
  * 3 place + i of the level (torchvision's sizes 32 to 512 at strides 4 to 64). */
 enum { TH_RPN_ANCHORS = 3 };
-void th_rpn_anchor(const struct th_grid *g, int size, int64_t row, float anchor[4]);
+void th_rpn_anchor(
+    const struct th_grid *g, struct th_size size, int64_t row, float anchor[4]);
 
 #endif

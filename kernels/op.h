@@ -98,9 +98,10 @@ union th_attr {
     } box;
     struct th_attr_proposals {
         struct th_grid grid[TH_MAX_GRIDS]; /* of the rows, one behind the other */
-        int n_grids, size;                 /* the input's pixels, square */
-        int level_most, most;              /* candidates of a grid, boxes of an image */
-        float overlap;                     /* more is suppressed */
+        int n_grids;
+        struct th_size size;  /* of the input */
+        int level_most, most; /* candidates of a grid, boxes of an image */
+        float overlap;        /* more is suppressed */
     } proposals;
     struct th_attr_sample {
         int count, positive; /* rows of an image, at most so many with a class */

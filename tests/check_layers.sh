@@ -32,7 +32,7 @@ function rank(path,  s) {
     if (path ~ /^data\//) return "2 data"
     if (path ~ /^vision\/(weights|dialects)\// || s ~ /^(weights|weights_stream|pickle.*|zip|hdf5.*|number|dialect.*|hub)$/) return "2 weights"
     if (path ~ /^(backbones|heads)\//) return "4 model"
-    if (s ~ /^(thaw|error|mem|rng|tensor|options|config|file|bytes|box|cores|half|json|json_out|sandbox.*)$/) return "1 core"
+    if (s ~ /^(thaw|error|mem|rng|tensor|options|config|file|bytes|box|size|cores|half|json|json_out|sandbox.*)$/) return "1 core"
     if (s == "graph") return "3 graph"
     if (s ~ /^(layers|fpn|simple_pyramid|tower|detector|anchors|rcnn|retina|lora|model|freeze|schedule|store)$/) return "4 model"
     if (s ~ /^(plan|pass|pass_.*|exec|cache|optim)$/) return "5 plan"

@@ -24,7 +24,7 @@ static void open_detector(
     must(th_variant_find(backbone_name, &backbone, &v));
     must(th_head_find(head_name, &head));
     struct th_input input = v->input;
-    input.size = GOLDEN_SIZE;
+    input.size = (struct th_size){GOLDEN_SIZE, GOLDEN_SIZE};
     must(th_model_init(
         &n->model, backbone, v, head, GOLDEN_WIDTH, &input, names, GOLDEN_CLASSES));
     net_fill(n, GOLDEN_KEY);

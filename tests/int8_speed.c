@@ -69,7 +69,7 @@ static void calibrate(struct net *n)
 {
     struct th_network view = {
         .device = n->device, .model = n->model, .store = n->store, .arena = n->arena};
-    size_t pixels = 3 * (size_t)n->model.input.size * (size_t)n->model.input.size;
+    size_t pixels = th_input_values(&n->model.input);
     struct th_probe probe = {.n = 2};
     int count = 0;
     probe.images = th_alloc(2 * pixels, sizeof *probe.images);

@@ -103,7 +103,7 @@ static inline void net_open(struct net *n, const char *device, const char *varia
     th_arena_init(&n->arena, n->device);
     must(th_variant_find(variant, &backbone, &v));
     struct th_input input = v->input;
-    input.size = size;
+    input.size = (struct th_size){size, size};
     must(th_model_init(
         &n->model, backbone, v, &th_head_classify, 0, &input, names, classes));
     net_fill(n, seed);

@@ -141,10 +141,11 @@ static void mixing_a_batch_allocates_nothing(void **state)
 {
     (void)state;
     enum { N = 6, SIZE = 8, CLASSES = 3 };
+    const struct th_size INPUT = {SIZE, SIZE};
     static float images[N * 3 * SIZE * SIZE], target[N * CLASSES];
     const struct th_mix mix = {0.2, 1};
     struct th_mixer m;
-    assert_int_equal(th_mixer_init(&m, &mix, N, SIZE, CLASSES), THAW_OK);
+    assert_int_equal(th_mixer_init(&m, &mix, N, INPUT, CLASSES), THAW_OK);
     atomic_store(&count, 0);
     atomic_store(&counting, true);
     for (uint64_t key = 0; key < 20; key++) {

@@ -190,7 +190,7 @@ static void operations_follow_one_another(void **state)
 enum { N = 20 }; /* of the inputs below */
 
 static const struct th_preprocess plain = {
-    .size = N, .crop = 1, .std = {1, 1, 1}, .mean = {-1, -1, -1}};
+    .size = {N, N}, .crop = 1, .std = {1, 1, 1}, .mean = {-1, -1, -1}};
 
 /* The input of variant `sample`, values 1..2. */
 static void make_input(const struct th_augment *a, int64_t sample, float *out)

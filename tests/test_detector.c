@@ -63,10 +63,10 @@ static void overlap_is_intersection_over_union(void **state)
 static void the_whole_picture_is_shown(void **state)
 {
     (void)state;
-    struct th_placement p = th_placement_whole(640, 480, 320);
+    struct th_placement p = th_placement_whole(640, 480, (struct th_size){320, 320});
     assert_int_equal(p.to.w, 320);
     assert_int_equal(p.to.h, 240);
-    p = th_placement_whole(3, 4000, 100);
+    p = th_placement_whole(3, 4000, (struct th_size){100, 100});
     assert_int_equal(p.to.w, 1);
     assert_int_equal(p.to.h, 100);
 }
@@ -99,7 +99,8 @@ static void an_input_of_the_pictures_size_moves_no_box(void **state)
 {
     (void)state;
     for (int size = 33; size < 1000; size += 7) {
-        const struct th_placement p = th_placement_whole(size, size, size);
+        const struct th_placement p =
+            th_placement_whole(size, size, (struct th_size){size, size});
         for (int i = 0; i < 100; i++) {
             float low = (float)(i * size) / 331, back[4];
             struct th_object on, o = {.box = {low, low / 3, low + 10.5F, low + 7.1F}};
@@ -133,7 +134,7 @@ static void anchors_are_torchvisions(void **state)
     const struct th_pyramid p = {
         .n = 1, .level = {{.h = 2, .w = 3, .stride = 8}}, .anchors = 9, .rows = 54};
     float anchor[54][4];
-    th_anchors(&p, 24, &anchor[0][0]);
+    th_anchors(&p, (struct th_size){24, 24}, &anchor[0][0]);
     for (int i = 0; i < 54; i++)
         for (int k = 0; k < 2; k++) {
             int place = i / 9, at = k ? place / 3 * 12 : place % 3 * 8;

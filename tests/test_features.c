@@ -52,10 +52,10 @@ static void compute(const char *batch, const char *device, const struct th_datas
 static void read_by_head(thaw_model *m, const struct th_sample *s, float *row)
 {
     struct th_network *net = &m->net;
-    size_t side = (size_t)net->model.input.size, n = (size_t)net->model.n_params;
+    size_t values = th_input_values(&net->model.input), n = (size_t)net->model.n_params;
     struct th_preprocess preprocess = th_network_preprocess(net);
-    uint8_t *rgb = th_alloc(side * side, 3);
-    float *image = th_alloc(3 * side * side, sizeof *image);
+    uint8_t *rgb = th_alloc(values, 1);
+    float *image = th_alloc(values, sizeof *image);
     bool *moving = th_alloc(n, sizeof *moving);
     struct th_plan *below = NULL;
     struct th_frontier f;

@@ -42,7 +42,7 @@ static const char *head_name(const struct th_variant *v)
 }
 
 static const struct th_variant variant = {
-    .name = "tiny", .input = {.size = 16, .crop = 1.0F}, .n_classes = 5};
+    .name = "tiny", .input = {.size = {16, 16}, .crop = 1.0F}, .n_classes = 5};
 static const struct th_backbone transformer = {.name = "test",
     .variants = &variant,
     .n_variants = 1,

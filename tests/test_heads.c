@@ -35,8 +35,8 @@ static const char *head_name(const struct th_variant *v)
 }
 
 static const struct th_variant variants[] = {
-    {.name = "maps", .input = {.size = 4, .crop = 1.0F}},
-    {.name = "tokens", .input = {.size = 4, .crop = 1.0F}}};
+    {.name = "maps", .input = {.size = {4, 4}, .crop = 1.0F}},
+    {.name = "tokens", .input = {.size = {4, 4}, .crop = 1.0F}}};
 static const struct th_backbone backbone = {.name = "test",
     .variants = variants,
     .n_variants = 2,

@@ -256,7 +256,7 @@ static void evaluation_inputs_equal_torchvisions_bit_for_bit(void **state)
         struct th_preprocess p = th_preprocess_imagenet(golden_input[i].size);
         p.crop = golden_input[i].crop;
         p.filter = (enum th_filter)golden_input[i].filter;
-        size_t n = (size_t)(p.size * p.size * 3);
+        size_t n = th_size_pixels(p.size) * 3;
         uint8_t *rgb = th_alloc(n, 1);
         float *out = th_alloc(n, sizeof *out);
         snprintf(path, sizeof path, IMAGES "%s", golden_input[i].name);
@@ -296,7 +296,7 @@ static thaw_status make(const struct th_preprocess *p, const struct th_augment *
     struct th_example_maker maker = {0};
     thaw_status status = th_example_make(&maker, &input, &whole, out);
     if (status == THAW_OK)
-        memcpy(rgb, maker.pixels.p, (size_t)p->size * (size_t)p->size * 3);
+        memcpy(rgb, maker.pixels.p, th_size_pixels(p->size) * 3);
     th_example_maker_release(&maker);
     return status;
 }
@@ -329,7 +329,7 @@ static void padded_variants_are_the_evaluation_pixels_moved_over_black(void **st
 {
     (void)state;
     enum { N = 13, PAD = 4 };
-    struct th_preprocess p = {.size = N, .crop = 1, .std = {1, 1, 1}};
+    struct th_preprocess p = {.size = {N, N}, .crop = 1, .std = {1, 1, 1}};
     const struct th_augment pad = {.mirror = 0.5, .pad = PAD};
     struct th_image src;
     uint8_t rgb[N * N * 3];

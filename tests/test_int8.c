@@ -32,7 +32,7 @@ static int calibrate(struct net *n, const char *thaw, const char *bn)
 {
     struct th_network view = {
         .device = n->device, .model = n->model, .store = n->store, .arena = n->arena};
-    int64_t pixels = 3 * (int64_t)n->model.input.size * n->model.input.size;
+    int64_t pixels = (int64_t)th_input_values(&n->model.input);
     struct th_probe probe = {.n = PROBE};
     struct th_freeze freeze = {0};
     int count = -1;

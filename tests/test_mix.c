@@ -28,7 +28,8 @@ static void boxes_and_the_share_left_are_timms(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof golden_box / sizeof golden_box[0]; i++) {
         struct th_mix_draw d = {.lambda = golden_box[i].lambda};
-        th_mix_box(&d, golden_box[i].x, golden_box[i].y, golden_box[i].size);
+        const int n = golden_box[i].size;
+        th_mix_box(&d, golden_box[i].x, golden_box[i].y, (struct th_size){n, n});
         assert_int_equal(d.left, golden_box[i].left);
         assert_int_equal(d.top, golden_box[i].top);
         assert_int_equal(d.right, golden_box[i].right);
@@ -46,7 +47,7 @@ static void check_pair(const struct mixed *want, struct th_mix_draw d)
     for (int i = 0; i < (int)(sizeof in / sizeof *in); i++)
         in[i] = (float)(i * 37 % 101) / 10 - 5;
     th_targets(labels, 2, GOLDEN_CLASSES, want->smoothing, smooth);
-    th_mix_images(&d, 2, GOLDEN_SIZE, in, out);
+    th_mix_images(&d, 2, (struct th_size){GOLDEN_SIZE, GOLDEN_SIZE}, in, out);
     th_mix_targets(&d, 2, GOLDEN_CLASSES, smooth, target);
     assert_memory_equal(out, want->images, sizeof out);
     for (int i = 0; i < 2 * GOLDEN_CLASSES; i++)
@@ -61,7 +62,7 @@ static void mixed_pairs_are_timms(void **state)
         check_pair(&golden_mixup[i], d);
         d = (struct th_mix_draw){
             .partner = 1, .cuts = true, .lambda = golden_cutmix[i].lambda};
-        th_mix_box(&d, 3, 1, GOLDEN_SIZE);
+        th_mix_box(&d, 3, 1, (struct th_size){GOLDEN_SIZE, GOLDEN_SIZE});
         check_pair(&golden_cutmix[i], d);
     }
 }
@@ -113,6 +114,7 @@ static void beta_numbers_have_their_mean_for_any_shapes(void **state)
 /* ---- Batches ---- */
 
 enum { N = 6, SIZE = 7, CLASSES = 3, PIXELS = 3 * SIZE * SIZE };
+static const struct th_size INPUT = {SIZE, SIZE};
 
 static void fill_batch(float *images, float *target)
 {
@@ -138,9 +140,9 @@ static void a_mixed_batch_is_the_stated_combination(void **state)
     fill_batch(images, target);
     for (int way = 0; way < 3; way++) {
         struct th_mixer m;
-        assert_int_equal(th_mixer_init(&m, &ways[way], N, SIZE, CLASSES), THAW_OK);
+        assert_int_equal(th_mixer_init(&m, &ways[way], N, INPUT, CLASSES), THAW_OK);
         for (uint64_t key = 0; key < 60; key++) {
-            struct th_mix_draw d = th_mix_draw(&ways[way], key, N, SIZE);
+            struct th_mix_draw d = th_mix_draw(&ways[way], key, N, INPUT);
             const float *x = images, *y = target;
             th_mixer_apply(&m, key, N, &x, &y);
             assert_true(x == m.images && y == m.target);
@@ -176,7 +178,7 @@ static void mixing_keeps_the_sum_of_the_targets(void **state)
     static float images[N * PIXELS], target[N * CLASSES], mixed[N * CLASSES];
     fill_batch(images, target);
     for (uint64_t key = 0; key < 40; key++) {
-        struct th_mix_draw d = th_mix_draw(&mix, key, N, SIZE);
+        struct th_mix_draw d = th_mix_draw(&mix, key, N, INPUT);
         double before = 0, after = 0;
         th_mix_targets(&d, N, CLASSES, target, mixed);
         for (int i = 0; i < N * CLASSES; i++) {
@@ -194,11 +196,11 @@ static void one_image_and_no_mixing_leave_a_batch_where_it_is(void **state)
     static float images[N * PIXELS], target[N * CLASSES];
     struct th_mixer m;
     const float *x = images, *y = target;
-    assert_int_equal(th_mixer_init(&m, &both, N, SIZE, CLASSES), THAW_OK);
+    assert_int_equal(th_mixer_init(&m, &both, N, INPUT, CLASSES), THAW_OK);
     th_mixer_apply(&m, 1, 1, &x, &y);
     assert_true(x == images && y == target);
     th_mixer_release(&m);
-    assert_int_equal(th_mixer_init(&m, &none, N, SIZE, CLASSES), THAW_OK);
+    assert_int_equal(th_mixer_init(&m, &none, N, INPUT, CLASSES), THAW_OK);
     assert_null(m.images);
     th_mixer_apply(&m, 1, N, &x, &y);
     assert_true(x == images && y == target);
@@ -212,7 +214,7 @@ static void partners_and_places_are_drawn_evenly(void **state)
     const struct th_mix cut = {0, 1};
     int partner[N] = {0}, covered[SIZE * SIZE] = {0};
     for (uint64_t key = 0; key < 2000; key++) {
-        struct th_mix_draw d = th_mix_draw(&cut, key, N, SIZE);
+        struct th_mix_draw d = th_mix_draw(&cut, key, N, INPUT);
         partner[d.partner]++;
         for (int p = 0; p < SIZE * SIZE; p++)
             covered[p] += in_box(&d, p);

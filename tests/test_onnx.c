@@ -342,7 +342,7 @@ static void open_detector(struct net *n, const char *head)
     must(th_variant_find("resnet20_s4", &backbone, &v));
     must(th_head_find(head, &h));
     struct th_input input = v->input;
-    input.size = 64;
+    input.size = (struct th_size){64, 64};
     must(th_model_init(&n->model, backbone, v, h, 32, &input, names, 3));
     net_fill(n, 5);
 }

@@ -70,7 +70,7 @@ static void run_loader(const struct th_augment *a, int workers, int epochs,
         .shuffle = true,
         .augment = *a,
         .workers = workers,
-        .preprocess = {.size = N, .crop = 1, .fit = true, .std = {1, 1, 1}},
+        .preprocess = {.size = {N, N}, .crop = 1, .fit = true, .std = {1, 1, 1}},
         .n_parts = 1,
         .part_bytes = {sizeof(struct shown)},
         .targets = keep};
@@ -164,7 +164,7 @@ static void both_go_with_jittered_scales(void **state)
     struct th_placement p;
     (void)state;
     const struct th_preprocess fit = {
-        .size = N, .crop = 1, .fit = true, .std = {1, 1, 1}};
+        .size = {N, N}, .crop = 1, .fit = true, .std = {1, 1, 1}};
     const struct th_object o = {.box = {10, 10, 60, 40}};
     for (int i = 0; i < 500; i++) {
         const struct th_example e = {.preprocess = &fit,
@@ -186,7 +186,7 @@ static void an_iou_crop_is_within_its_bounds(void **state)
 {
     const struct th_augment a = {.iou_crop = 1};
     const struct th_preprocess fit = {
-        .size = N, .crop = 1, .fit = true, .std = {1, 1, 1}};
+        .size = {N, N}, .crop = 1, .fit = true, .std = {1, 1, 1}};
     const struct th_object two[] = {
         {.box = {10, 10, 60, 40}}, {.box = {70, 60, 99, 79}}};
     int whole = 0, left_out = 0;

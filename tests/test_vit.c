@@ -28,7 +28,8 @@ static void open_model(struct th_model *m, const char *variant, int size)
     const char *classes[] = {"a", "b"};
     must(th_variant_find(variant, &b, &v));
     struct th_input input = v->input;
-    input.size = size ? size : input.size;
+    if (size)
+        input.size = (struct th_size){size, size};
     must(th_model_init(m, b, v, &th_head_classify, 0, &input, classes, 2));
 }
 
@@ -280,7 +281,7 @@ static void a_size_that_is_no_multiple_of_the_patch_is_refused(void **state)
     const struct th_variant *v = &vit()->variants[0];
     struct th_input input = v->input;
     const char *classes[] = {"a"};
-    input.size = 225;
+    input.size = (struct th_size){225, 225};
     assert_int_equal(
         th_model_init(&m, vit(), v, &th_head_classify, 0, &input, classes, 1),
         THAW_E_USAGE);

@@ -41,7 +41,7 @@ static thaw_status build(
     must(th_variant_find(backbone_name, &backbone, &v));
     must(th_head_find(head_name, &head));
     struct th_input input = v->input;
-    input.size = size;
+    input.size = (struct th_size){size, size};
     return th_model_init(m, backbone, v, head, GOLDEN_WIDTH, &input, names, 1);
 }
 

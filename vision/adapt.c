@@ -194,7 +194,7 @@ static void on_bad_image(void *context, const struct th_bad_image *bad)
 static thaw_status adapter_init(struct adapter *a, thaw_model *m,
     const struct th_dataset *d, const thaw_options *o, const thaw_events *events)
 {
-    size_t n = (size_t)m->net.model.n_bns, side = (size_t)m->net.model.input.size;
+    size_t n = (size_t)m->net.model.n_bns;
     double max_bad = th_option_real(o, "max-bad");
     const struct th_loader_options options = {.split = TH_SPLIT_TRAIN,
         .batch = m->batch,
@@ -203,8 +203,10 @@ static thaw_status adapter_init(struct adapter *a, thaw_model *m,
         .max_bad = max_bad > 0 ? max_bad : -1,
         .report = events ? on_bad_image : NULL,
         .context = (void *)events};
-    *a = (struct adapter){
-        .model = m, .events = events, .batch = m->batch, .pixels = 3 * side * side};
+    *a = (struct adapter){.model = m,
+        .events = events,
+        .batch = m->batch,
+        .pixels = th_input_values(&m->net.model.input)};
     a->place = th_alloc(n, sizeof *a->place);
     a->moved = th_alloc(n, sizeof *a->moved);
     a->level = th_alloc(n, sizeof *a->level);

@@ -7,7 +7,7 @@
 enum { SCALES = 3, FLAG = -3 };
 static const float LOW = 0.4F, HIGH = 0.5F; /* RetinaNet's */
 
-void th_anchors(const struct th_pyramid *p, int size, float *anchor)
+void th_anchors(const struct th_pyramid *p, struct th_size size, float *anchor)
 {
     static const float ratio[] = {0.5F, 1, 2};
     static const double scale[SCALES] = {

@@ -11,7 +11,7 @@ enum { TH_ANCHORS_A_PLACE = 9 };
 /* RetinaNet's (Lin et al. 2017, arXiv:1708.02002, section 4): of each place three ratios of
  * height to width, 1/2, 1, 2, times three sizes, 4 strides times 1, 2^(1/3), 2^(2/3), rounded.
  * anchor [rows][4]; p->anchors is TH_ANCHORS_A_PLACE. */
-void th_anchors(const struct th_pyramid *p, int size, float *anchor);
+void th_anchors(const struct th_pyramid *p, struct th_size size, float *anchor);
 
 /* match[row]: the object of the largest IoU where that is `high` or more, or where the row has
  * the largest IoU of all rows with some object; else -1 below `low`, -2 from there on. */

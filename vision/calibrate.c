@@ -57,7 +57,7 @@ static int64_t channels_of(const struct th_model *m, int bn)
 
 static size_t pixels_of(const struct th_model *m)
 {
-    return 3 * (size_t)m->input.size * (size_t)m->input.size;
+    return th_input_values(&m->input);
 }
 
 thaw_status th_calibration_init(

@@ -31,8 +31,9 @@ thaw_status th_cut_init(struct th_cut *c, const struct th_plan_spec *spec,
     struct th_store *store, struct th_arena *arena, int64_t most)
 {
     struct th_plan_spec below = *spec;
-    size_t side = (size_t)spec->model->input.size;
-    *c = (struct th_cut){.batch = spec->batch, .most = most, .pixels = 3 * side * side};
+    *c = (struct th_cut){.batch = spec->batch,
+        .most = most,
+        .pixels = th_input_values(&spec->model->input)};
     below.side = TH_BELOW;
     TRY(th_plan_new(&below, store, arena, &c->below));
     if (!c->below)

@@ -11,7 +11,7 @@
 /* ---- Reading ---- */
 
 thaw_status th_reader_init(struct th_reader *r, const struct th_detector *detector,
-    const struct th_pyramid *pyramid, int size, int n_classes)
+    const struct th_pyramid *pyramid, struct th_size size, int n_classes)
 {
     size_t rows = (size_t)pyramid->rows, classes = (size_t)n_classes;
     size_t kept = (size_t)pyramid->n * (size_t)detector->top;
@@ -78,9 +78,11 @@ static int64_t gather(struct th_reader *r, int64_t first, int64_t end,
     return n;
 }
 
-static float within(float x, int size)
+/* Cut at the edges of the input. */
+static void cut_box(float box[4], struct th_size size)
 {
-    return fminf(fmaxf(x, 0), (float)size);
+    for (int k = 0; k < 4; k++)
+        box[k] = fminf(fmaxf(box[k], 0), (float)(k % 2 ? size.h : size.w));
 }
 
 /* The best of a level, decoded and cut at the edges, behind the n that are kept. */
@@ -95,8 +97,7 @@ static int64_t keep_level(
         *f = (struct th_detection){.image = -1, .score = c->score, .class = c->class};
         th_box_decode(
             r->detector->code, r->anchor + c->row * 4, boxes + c->row * 4, f->box);
-        for (int k = 0; k < 4; k++)
-            f->box[k] = within(f->box[k], r->size);
+        cut_box(f->box, r->size);
     }
     return n;
 }
@@ -170,8 +171,7 @@ static int64_t keep_roi(struct th_reader *r, int64_t n, const float *logits,
         struct th_detection *f = &r->kept[n];
         *f = (struct th_detection){.image = -1, .score = score, .class = c};
         th_roi_decode(roi, value + (1 + c) * 4, f->box);
-        for (int k = 0; k < 4; k++)
-            f->box[k] = within(f->box[k], r->size);
+        cut_box(f->box, r->size);
         n += f->box[2] - f->box[0] >= LEAST && f->box[3] - f->box[1] >= LEAST;
     }
     return n;

@@ -57,8 +57,8 @@ struct th_detector {
     int n_targets;
     bool by_batch;
     int anchors_a_place; /* rows of a place, each with all classes */
-    /* The anchor of each row, [rows][4], for an input of size x size. */
-    void (*anchors)(const struct th_pyramid *p, int size, float *anchor);
+    /* The anchor of each row, [rows][4], for an input of that size. */
+    void (*anchors)(const struct th_pyramid *p, struct th_size size, float *anchor);
     /* Targets of one image: target[k] [rows][n] is what the table says; what is drawn is a
      * function of the key. */
     void (*assign)(const struct th_pyramid *p, const float *anchor,
@@ -79,7 +79,8 @@ struct th_detector {
 struct th_reader {
     const struct th_detector *detector;
     const struct th_pyramid *pyramid;
-    int size, n_classes;
+    struct th_size size;
+    int n_classes;
     float score, overlap;       /* as the detector's, or as the user asked */
     float *anchor;              /* [rows][4] */
     struct th_detection *found; /* [most] after th_reader_read, best first */
@@ -93,7 +94,7 @@ struct th_reader {
 };
 
 thaw_status th_reader_init(struct th_reader *r, const struct th_detector *detector,
-    const struct th_pyramid *pyramid, int size, int n_classes);
+    const struct th_pyramid *pyramid, struct th_size size, int n_classes);
 void th_reader_release(struct th_reader *r);
 
 /* For a loader: what a detector is to predict of an image; `reader` is one. */

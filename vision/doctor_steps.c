@@ -36,7 +36,7 @@ static thaw_status make_model(const struct subject *s, struct th_network_spec *s
     TRY(th_variant_find(s->variant, &spec->backbone, &spec->variant));
     TRY(th_head_find("classify", &spec->head));
     spec->input = spec->variant->input;
-    spec->input.size = s->size;
+    spec->input.size = (struct th_size){s->size, s->size};
     spec->classes = classes;
     spec->n_classes = CLASSES;
     return THAW_OK;

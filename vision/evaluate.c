@@ -131,9 +131,9 @@ static thaw_status count_loss(
 thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *net,
     struct th_store *store, const struct th_plan_spec *spec)
 {
-    size_t n = (size_t)spec->batch, side = (size_t)net->model.input.size;
+    size_t n = (size_t)spec->batch;
     *e = (struct th_evaluator){
-        .net = net, .batch = spec->batch, .pixels = 3 * side * side};
+        .net = net, .batch = spec->batch, .pixels = th_input_values(&net->model.input)};
     const struct th_model *m = &net->model;
     TRY(th_plan_new(spec, store, &net->arena, &e->plan));
     e->images = th_alloc(n, e->pixels * sizeof *e->images);

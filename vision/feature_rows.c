@@ -150,13 +150,12 @@ thaw_status th_features_compute(struct thaw_model *m, const struct th_dataset *d
             .patches = model.head->patches},
         .own = model.head};
     const int n_splits = spec->train_only ? TH_SPLIT_TRAIN + 1 : TH_N_SPLITS;
-    size_t side = (size_t)model.input.size;
     struct reader r = {.spec = spec,
         .out = out,
         .data = d,
         .events = events,
         .batch = m->batch,
-        .pixels = 3 * side * side};
+        .pixels = th_input_values(&model.input)};
     int64_t n = 0;
     *out = (struct th_features){0};
     model.head = &head.head;

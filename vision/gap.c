@@ -44,7 +44,7 @@ void th_gap_release(struct th_gap *g)
 static thaw_status run(
     struct th_calibration *c, const struct th_gap *g, int from, int n)
 {
-    size_t side = (size_t)c->net->model.input.size, pixels = 3 * side * side;
+    size_t pixels = th_input_values(&c->net->model.input);
     struct th_plan *plan = NULL;
     TRY(th_calibration_plan(c, n, &plan));
     thaw_status status = THAW_OK;

@@ -79,7 +79,7 @@ static void put_model(const struct output *out, const thaw_model *m)
         model->classes[model->n_classes - 1]);
     th_line(&out->lines,
         "input %d x %d, crop %.3g, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g",
-        in->size, in->size, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
+        in->size.w, in->size.h, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
         (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
         (double)in->std[0], (double)in->std[1], (double)in->std[2]);
     if (m->notes)
@@ -243,7 +243,7 @@ static void json_model(struct th_json_out *j, const thaw_model *m)
     th_json_put_string(j, "backbone", model->variant->name);
     th_json_put_string(j, "head", model->head->name);
     th_json_put_whole(j, "classes", model->n_classes);
-    th_json_put_whole(j, "image_size", model->input.size);
+    th_json_put_whole(j, "image_size", model->input.size.w);
     th_json_put_whole(j, "values", th_model_values(model));
     th_json_put_string(j, "device", m->net.device->backend->describe(m->net.device));
 }

@@ -68,7 +68,7 @@ static thaw_status find_ranges(const struct th_plan *plan, struct ranges *r)
 
 static size_t pixels_of(const struct th_network *net)
 {
-    return 3 * (size_t)net->model.input.size * (size_t)net->model.input.size;
+    return th_input_values(&net->model.input);
 }
 
 /* Images from..from+n-1 in the plan; a batch that is not full is filled with its first. */

@@ -16,21 +16,22 @@ static int within(int v, int most)
     return v < 0 ? 0 : v > most ? most : v;
 }
 
-void th_mix_box(struct th_mix_draw *d, int x, int y, int size)
+void th_mix_box(struct th_mix_draw *d, int x, int y, struct th_size size)
 {
-    int side = (int)(size * sqrt(1 - d->lambda)), before = side / 2;
-    d->left = within(x - before, size);
-    d->right = within(x + side - before, size);
-    d->top = within(y - before, size);
-    d->bottom = within(y + side - before, size);
+    double share = sqrt(1 - d->lambda);
+    int w = (int)(size.w * share), h = (int)(size.h * share);
+    d->left = within(x - w / 2, size.w);
+    d->right = within(x + w - w / 2, size.w);
+    d->top = within(y - h / 2, size.h);
+    d->bottom = within(y + h - h / 2, size.h);
     double area = (double)(d->right - d->left) * (d->bottom - d->top);
-    d->lambda = 1 - area / ((double)size * size);
+    d->lambda = 1 - area / ((double)size.w * size.h);
 }
 
 /* The partner is a rotation by a drawn number of places: no image meets itself, and in a
  * fixed order (--no-shuffle) pairs still change. */
 struct th_mix_draw th_mix_draw(
-    const struct th_mix *m, uint64_t key, int64_t n, int size)
+    const struct th_mix *m, uint64_t key, int64_t n, struct th_size size)
 {
     struct th_mix_draw d = {.lambda = 1};
     if (n < 2 || (m->mixup <= 0 && m->cutmix <= 0))
@@ -44,8 +45,8 @@ struct th_mix_draw th_mix_draw(
     if (!d.cuts)
         return d;
     key = th_rng_mix_name(key, "box");
-    int x = (int)th_rng_below(key, 0, (uint64_t)size);
-    th_mix_box(&d, x, (int)th_rng_below(key, 1, (uint64_t)size), size);
+    int x = (int)th_rng_below(key, 0, (uint64_t)size.w);
+    th_mix_box(&d, x, (int)th_rng_below(key, 1, (uint64_t)size.h), size);
     return d;
 }
 
@@ -62,28 +63,28 @@ static void mix_rows(
     }
 }
 
-static void cut_images(
-    const struct th_mix_draw *d, int64_t n, int size, const float *in, float *out)
+static void cut_images(const struct th_mix_draw *d, int64_t n, struct th_size size,
+    const float *in, float *out)
 {
-    size_t side = (size_t)size, count = CHANNELS * side * side;
+    size_t w = (size_t)size.w, h = (size_t)size.h, count = CHANNELS * w * h;
     size_t bytes = (size_t)(d->right - d->left) * sizeof *out;
     memcpy(out, in, (size_t)n * count * sizeof *out);
     for (int64_t i = 0; i < n; i++)
         for (size_t c = 0; c < CHANNELS; c++)
             for (size_t y = (size_t)d->top; y < (size_t)d->bottom; y++) {
-                size_t at = (c * side + y) * side + (size_t)d->left;
+                size_t at = (c * h + y) * w + (size_t)d->left;
                 size_t other = (size_t)((i + d->partner) % n);
                 memcpy(out + (size_t)i * count + at, in + other * count + at, bytes);
             }
 }
 
-void th_mix_images(
-    const struct th_mix_draw *d, int64_t n, int size, const float *in, float *out)
+void th_mix_images(const struct th_mix_draw *d, int64_t n, struct th_size size,
+    const float *in, float *out)
 {
     if (d->cuts)
         cut_images(d, n, size, in, out);
     else
-        mix_rows(d, n, (size_t)size * (size_t)size * CHANNELS, in, out);
+        mix_rows(d, n, th_size_pixels(size) * CHANNELS, in, out);
 }
 
 void th_mix_targets(
@@ -94,10 +95,10 @@ void th_mix_targets(
 
 /* ---- The buffers ---- */
 
-thaw_status th_mixer_init(
-    struct th_mixer *m, const struct th_mix *mix, int64_t batch, int size, int classes)
+thaw_status th_mixer_init(struct th_mixer *m, const struct th_mix *mix, int64_t batch,
+    struct th_size size, int classes)
 {
-    size_t image = (size_t)size * (size_t)size * CHANNELS;
+    size_t image = th_size_pixels(size) * CHANNELS;
     *m = (struct th_mixer){.mix = *mix, .size = size, .classes = classes};
     if (mix->mixup <= 0 && mix->cutmix <= 0)
         return THAW_OK;

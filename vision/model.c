@@ -206,8 +206,8 @@ thaw_status th_model_build(
     th_graph_init(g);
     struct th_builder b = {.graph = g, .model = m, .training = training};
     struct th_taps taps = {0};
-    int s = m->input.size;
-    int image = th_graph_input(g, "image", TH_F32, TH_SHAPE(n, 3, s, s));
+    struct th_size s = m->input.size;
+    int image = th_graph_input(g, "image", TH_F32, TH_SHAPE(n, 3, s.h, s.w));
     m->backbone->build(&b, m->variant, image, &taps);
     m->reads_patches = taps.patches > 0;
     th_stage(&b, "head");

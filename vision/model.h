@@ -54,11 +54,17 @@ struct th_bn {
 
 /* What the model wants of its input. */
 struct th_input {
-    int size; /* pixels, square */
+    struct th_size size;
     float mean[3], std[3];
-    float crop; /* evaluation: shorter side = floor(size / crop) */
+    float crop; /* evaluation: what covers floor(size / crop) */
     int bicubic;
 };
+
+/* Values of one image, [3][h][w]. */
+static inline size_t th_input_values(const struct th_input *in)
+{
+    return 3 * th_size_pixels(in->size);
+}
 
 /* What a backbone hands to a head. */
 struct th_taps {
@@ -146,7 +152,7 @@ struct th_backbone {
     int n_variants;
     /* Prefix of the classifier's parameters: "fc", "linear". */
     const char *(*head_name)(const struct th_variant *v);
-    /* Append the network on image [n][3][s][s]; errors are the graph's. */
+    /* Append the network on image [n][3][h][w]; errors are the graph's. */
     void (*build)(struct th_builder *b, const struct th_variant *v, int image,
         struct th_taps *taps);
     /* The variant whose tensors these are, NULL if none. */
@@ -196,7 +202,7 @@ thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone
 thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora);
 void th_model_release(struct th_model *m);
 
-/* Append the forward graph for a batch of n. Inputs: "image" [n][3][s][s], "keys"
+/* Append the forward graph for a batch of n. Inputs: "image" [n][3][h][w], "keys"
  * [n][2] i32 where random layers exist; with `loss` also "target", and "pos_weight"
  * [classes] where the head's classes do not exclude each other. Wanted: "logits",
  * "loss" [1], and without a loss what other heads answer, under their scopes. Returns the

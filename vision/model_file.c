@@ -36,7 +36,7 @@ static double as_written(float x)
 
 static thaw_status describe_input(const struct th_input *in, struct th_weights *w)
 {
-    const int64_t size = in->size;
+    const int64_t size = in->size.w;
     const double crop = as_written(in->crop);
     double mean[3], std[3];
     for (int c = 0; c < 3; c++) {
@@ -204,7 +204,7 @@ thaw_status th_model_file_head_width(const struct th_weights *w, int *width)
 thaw_status th_model_file_input(
     const struct th_weights *w, struct th_input *input, bool *said)
 {
-    double size = input->size, crop = (double)input->crop;
+    double size = input->size.w, crop = (double)input->crop;
     const char *filter = th_weights_string(w, "interpolation");
     *said = filter != NULL;
     TRY(read_number(w, "input_size", 1, 1 << 16, &size, said));
@@ -216,7 +216,7 @@ thaw_status th_model_file_input(
             return th_fail(THAW_E_DATA, "attributes mean and std are not usable");
     if (filter)
         input->bicubic = strcmp(filter, "bicubic") == 0;
-    input->size = (int)size;
+    input->size = (struct th_size){(int)size, (int)size};
     input->crop = (float)crop;
     return THAW_OK;
 }

@@ -8,7 +8,7 @@
 
 static bool same_input(const struct th_input *a, const struct th_input *b)
 {
-    bool same = a->size == b->size && !a->bicubic == !b->bicubic &&
+    bool same = th_size_same(a->size, b->size) && !a->bicubic == !b->bicubic &&
                 memcmp(&a->crop, &b->crop, sizeof a->crop) == 0;
     return same && memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
            memcmp(a->std, b->std, sizeof a->std) == 0;

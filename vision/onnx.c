@@ -187,9 +187,9 @@ static thaw_status write_graph(
 {
     struct th_proto *p = x->proto;
     const struct th_value *values = x->graph->values;
-    int64_t n = spec->batch, s = m->input.size;
+    const struct th_size s = m->input.size;
     bool embed = spec->embed_preprocessing;
-    const struct th_shape pixels = TH_SHAPE(n, s, s, 3);
+    const struct th_shape pixels = TH_SHAPE(spec->batch, s.h, s.w, 3);
     snprintf(x->input, sizeof x->input, embed ? "normalised" : "image");
     size_t graph = th_proto_open(p, 7);
     th_proto_text(p, 2, m->variant->name);

@@ -152,6 +152,18 @@ static thaw_status write_anchors(
     return there ? THAW_OK : THAW_E_MEMORY;
 }
 
+/* No more than the input's extent in each axis. */
+static struct th_onnx_name cut_far(
+    struct th_onnx *x, const char *boxes, struct th_size size)
+{
+    const struct th_shape shape = TH_SHAPE(4);
+    const float w = (float)size.w, h = (float)size.h, most[] = {w, h, w, h};
+    if (size.w == size.h)
+        return th_onnx_with(x, "Min", boxes, size.w);
+    return th_onnx_binary(
+        x, "Min", boxes, th_onnx_f32(x, "input_extent", &shape, most).text);
+}
+
 /* th_box_decode of every row, cut at the input's edges: [rows][4]. */
 static thaw_status write_boxes(
     struct th_onnx *x, const struct th_model *m, struct th_onnx_name *boxes)
@@ -181,7 +193,7 @@ static thaw_status write_boxes(
     }
     *boxes = concat(x, (names){low.text, high.text, NULL}, 1);
     *boxes = th_onnx_with(x, "Max", boxes->text, 0);
-    *boxes = th_onnx_with(x, "Min", boxes->text, m->input.size);
+    *boxes = cut_far(x, boxes->text, m->input.size);
     return THAW_OK;
 }
 

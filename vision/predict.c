@@ -35,7 +35,7 @@ static const thaw_model *model_of(const thaw_model *m, int k)
 
 static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
 {
-    size_t side = (size_t)m->net.model.input.size, n = (size_t)batch;
+    size_t values = th_input_values(&m->net.model.input), n = (size_t)batch;
     int most = 1;
     for (int k = 0; k <= m->n_others; k++) {
         const struct th_model *model = &model_of(m, k)->net.model;
@@ -47,8 +47,8 @@ static thaw_status predictor_init(struct predictor *p, thaw_model *m, int batch)
     p->model = m;
     p->batch = batch;
     p->preprocess = th_network_preprocess(&m->net);
-    p->pixels = th_alloc(side * side, 3);
-    p->images = th_alloc(n, 3 * side * side * sizeof *p->images);
+    p->pixels = th_alloc(values, 1);
+    p->images = th_alloc(n, values * sizeof *p->images);
     p->waiting = th_alloc(n, sizeof(void *));
     p->size = th_alloc(n, sizeof *p->size);
     p->boxes = th_alloc((size_t)most, sizeof *p->boxes);

@@ -41,7 +41,7 @@ bool th_pretrained_input_options(const thaw_options *o, struct th_input *in)
     bool std = th_option_rgb(o, "std", in->std);
     const char *filter = th_option_text(o, "interpolation");
     if (thaw_options_is_set(o, "image-size"))
-        in->size = (int)th_option_int(o, "image-size");
+        in->size.w = in->size.h = (int)th_option_int(o, "image-size");
     if (thaw_options_is_set(o, "crop"))
         in->crop = (float)th_option_real(o, "crop");
     if (filter)

@@ -9,7 +9,7 @@ thaw_status th_probe_init(struct th_probe *p, const struct th_network *net,
     const struct th_samples *samples, int n, double first)
 {
     const struct th_preprocess preprocess = th_network_preprocess(net);
-    size_t side = (size_t)preprocess.size, pixels = 3 * side * side;
+    size_t pixels = th_input_values(&net->model.input);
     n = samples->n < n ? (int)samples->n : n;
     *p = (struct th_probe){0};
     uint8_t *rgb = th_alloc(pixels, 1);

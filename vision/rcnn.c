@@ -26,7 +26,7 @@ static const float ROI_OVERLAP = 0.5F, BETA = 1.0F / 9;
 
 /* ---- What the loader makes ---- */
 
-static void anchors(const struct th_pyramid *p, int size, float *anchor)
+static void anchors(const struct th_pyramid *p, struct th_size size, float *anchor)
 {
     for (int i = 0; i < p->n; i++) {
         const struct th_grid g = th_level_grid(&p->level[i]);

@@ -93,7 +93,7 @@ static void say_network(const struct scorer *s, const thaw_model *m, bool assume
     const struct th_input *in = &m->net.model.input;
     th_say(s->events, "weights",
         "%s: %s, %d x %d, crop %.3g, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s%s%s",
-        m->path, m->net.model.variant->name, in->size, in->size, (double)in->crop,
+        m->path, m->net.model.variant->name, in->size.w, in->size.h, (double)in->crop,
         in->bicubic ? "bicubic" : "bilinear", (double)in->mean[0], (double)in->mean[1],
         (double)in->mean[2], (double)in->std[0], (double)in->std[1], (double)in->std[2],
         assumed ? " (assumed: the weights do not say)" : "", m->notes ? "; " : "",
@@ -327,7 +327,7 @@ static thaw_status score_model(
     row->values = f.values;
     row->unreadable = f.unreadable;
     row->network = m->net.model.variant->name;
-    row->image_size = m->net.model.input.size;
+    row->image_size = m->net.model.input.size.w;
     if (status == THAW_OK)
         status = judge(s, &f, m->path, row);
     row->score_seconds = th_seconds() - computed;

@@ -128,7 +128,8 @@ static void add_images(struct key *k, const struct thaw_trainer *t, enum th_spli
     const struct th_samples *all = &t->data.split[split];
     if (t->recipe.augment.iou_crop > 0) /* a crop goes by the objects */
         add_integer(k, th_dataset_hash(&t->data));
-    add_integer(k, p.size);
+    add_integer(k, p.size.w);
+    add_integer(k, p.size.h);
     add_number(k, p.crop);
     add_integer(k, p.filter);
     add(k, p.mean, sizeof p.mean);

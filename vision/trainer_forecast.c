@@ -70,8 +70,8 @@ static void time_images(const struct th_samples *all, const struct th_loader_opt
 static thaw_status measure_image(struct thaw_trainer *t, struct image_cost *cost)
 {
     const struct th_loader_options o = th_trainer_loader_options(t);
-    size_t side = (size_t)o.preprocess.size;
-    struct worker worker = {.out = th_alloc(side * side, 3 * sizeof(float))};
+    struct worker worker = {
+        .out = th_alloc(th_input_values(&t->net.model.input), sizeof(float))};
     if (!worker.out)
         return THAW_E_MEMORY;
     time_images(&t->data.split[TH_SPLIT_TRAIN], &o, &worker, cost);

@@ -118,8 +118,8 @@ static void say_input(const struct thaw_trainer *t, bool assumed)
     if (!t->net.model.head->detector)
         snprintf(shown, sizeof shown, "crop %.3g", (double)in->crop);
     th_say(&t->events, "input",
-        "%d x %d, %s, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s", in->size,
-        in->size, shown, in->bicubic ? "bicubic" : "bilinear", (double)in->mean[0],
+        "%d x %d, %s, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s", in->size.w,
+        in->size.h, shown, in->bicubic ? "bicubic" : "bilinear", (double)in->mean[0],
         (double)in->mean[1], (double)in->mean[2], (double)in->std[0],
         (double)in->std[1], (double)in->std[2],
         assumed ? " (assumed: the weights do not say)" : "");

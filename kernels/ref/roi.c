@@ -75,7 +75,7 @@ static bool decode(const struct th_attr_proposals *p, const struct th_grid *g,
     th_rpn_anchor(g, p->size, row, anchor);
     th_box_decode(TH_CODE_DELTAS, anchor, deltas, box);
     for (int i = 0; i < BOX; i++)
-        box[i] = fminf(fmaxf(box[i], 0), (float)p->size);
+        box[i] = fminf(fmaxf(box[i], 0), (float)(i % 2 ? p->size.h : p->size.w));
     return box[2] - box[0] >= LEAST && box[3] - box[1] >= LEAST;
 }
 

@@ -107,8 +107,8 @@ static const char *head_name(const struct th_variant *v)
 }
 
 static const struct th_variant variants[] = {
-    {.name = "bottleneck", .input = {.size = 32, .crop = 1.0F}},
-    {.name = "vit", .input = {.size = 16, .crop = 1.0F}}};
+    {.name = "bottleneck", .input = {.size = {32, 32}, .crop = 1.0F}},
+    {.name = "vit", .input = {.size = {16, 16}, .crop = 1.0F}}};
 static const struct th_backbone backbone = {.name = "small",
     .variants = variants,
     .n_variants = 2,
