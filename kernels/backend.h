@@ -113,6 +113,10 @@ struct th_backend {
     thaw_status (*open)(struct th_device *device);
     void (*close)(struct th_device *device);
     thaw_status (*wait)(struct th_device *device); /* NULL: nothing to wait for */
+    /* Around a row of runs, on the thread that calls them: the processor computes as this
+     * device wants it to, and afterwards as it did before. NULL members: nothing to do. */
+    void (*begin)(struct th_device *device);
+    void (*end)(struct th_device *device);
     /* Page-aligned, zeroed; NULL with a sentence on failure. */
     void *(*alloc)(struct th_device *device, size_t bytes);
     void (*free)(struct th_device *device, void *p, size_t bytes);

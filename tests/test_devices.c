@@ -296,6 +296,55 @@ static void not_a_number_survives_relu_and_maxpool(void **state)
     }
 }
 
+enum { TINY = 1 << 17 }; /* values: parts for every thread */
+
+static void add_to_itself(struct th_device *device, float *p)
+{
+    struct th_operand x = {
+        .shape = TH_SHAPE(TINY), .dtype = TH_F32, .block = 1, .present = true};
+    struct th_call call = {.op = TH_OP_add,
+        .device = device,
+        .in = {x, x},
+        .out = {x},
+        .args = {p, p, p + TINY}};
+    ok(device->backend->kernel(TH_OP_add)->run(&call), "add");
+}
+
+/* Each sum of two numbers below 2^-126 is that sum, or 0 where `flushed`. */
+static void check_sums(struct th_device *device, float *p, bool flushed)
+{
+    add_to_itself(device, p);
+    for (int i = 0; i < TINY; i++)
+        if ((p[TINY + i] == 0) != flushed)
+            fail_msg("sum %d is %g", i, (double)p[TINY + i]);
+}
+
+static void denormals_are_zeros_between_begin_and_end_on_every_thread(void **state)
+{
+    (void)state;
+    struct th_device *device = NULL;
+    ok(th_device_open("cpu", 3, &device), "cpu");
+    const struct th_backend *b = device->backend;
+    const size_t bytes = (size_t)2 * TINY * sizeof(float);
+#ifndef __x86_64__
+    skip();
+#endif
+    if (!b->begin)
+        skip();
+    float *p = b->alloc(device, bytes);
+    for (int i = 0; i < TINY; i++)
+        p[i] = 0x1p-140F;
+    for (int turn = 0; turn < 2; turn++) {
+        check_sums(device, p, false);
+        b->begin(device);
+        check_sums(device, p, true);
+        b->end(device);
+    }
+    check_sums(device, p, false);
+    b->free(device, p, bytes);
+    th_device_close(device);
+}
+
 static struct th_operand real(struct th_shape s)
 {
     return (struct th_operand){
@@ -366,6 +415,7 @@ int main(void)
         cmocka_unit_test(far_refuses_pointers_outside_its_allocations),
         cmocka_unit_test(shared_layouts_follow_masks_and_channel_counts),
         cmocka_unit_test(not_a_number_survives_relu_and_maxpool),
+        cmocka_unit_test(denormals_are_zeros_between_begin_and_end_on_every_thread),
         cmocka_unit_test(shapes_that_do_not_fit_are_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

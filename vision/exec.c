@@ -132,6 +132,18 @@ static int row_of(const struct th_plan *p, int i)
     return n;
 }
 
+static void begin(struct th_device *device)
+{
+    if (device->backend->begin)
+        device->backend->begin(device);
+}
+
+static void end(struct th_device *device)
+{
+    if (device->backend->end)
+        device->backend->end(device);
+}
+
 static thaw_status enqueue(
     struct th_plan *p, void (*after)(void *context, int step), void *context)
 {
@@ -207,8 +219,10 @@ thaw_status th_plan_run_watched(
     }
     take_arena(p);
     uint64_t calls = look_ahead(p);
+    begin(p->store->device);
     thaw_status status =
         after ? enqueue(p, after, context) : enqueue_or_replay(p, calls);
+    end(p->store->device);
     if (status == THAW_OK)
         p->lost = false;
     for (int i = 0; status != THAW_OK && i < p->n_steps; i++)
@@ -320,8 +334,11 @@ static thaw_status verify_derived(struct th_plan *p, struct th_step *s)
             status = copy_value(p, s->out[k], &used[k]);
     if (s->feeds >= 0)
         take_arena(p);
-    if (status == THAW_OK)
+    if (status == THAW_OK) {
+        begin(p->store->device);
         status = s->kernel->run(&s->call);
+        end(p->store->device);
+    }
     for (int k = 0; k < TH_MAX_OUT && status == THAW_OK; k++)
         if (used[k])
             status = compare_value(p, s->out[k], used[k], s->name);

@@ -80,6 +80,19 @@ static void cpu_close(struct th_device *device)
     th_free(cpu);
 }
 
+/* Threads that OpenMP makes in between have the mode of the one that makes them, and get the
+ * host's at the end like the others. */
+static void cpu_begin(struct th_device *device)
+{
+    ((struct th_cpu *)device->state)->host_mode = th_denormals();
+    th_parallel_denormals(device, TH_NO_DENORMALS);
+}
+
+static void cpu_end(struct th_device *device)
+{
+    th_parallel_denormals(device, ((struct th_cpu *)device->state)->host_mode);
+}
+
 static const char *cpu_describe(struct th_device *device)
 {
     return ((struct th_cpu *)device->state)->text;
@@ -165,6 +178,8 @@ const struct th_backend th_backend_cpu = {
     .pair_kernel = &th_cpu_linear_dw_db,
     .open = cpu_open,
     .close = cpu_close,
+    .begin = cpu_begin,
+    .end = cpu_end,
     .alloc = th_host_alloc,
     .free = th_host_free,
     .upload = th_host_copy,

@@ -27,6 +27,8 @@ struct th_cpu {
     enum th_isa_level level;
     const struct th_isa *isa;
     struct th_dnnl *dnnl;
+    unsigned
+        host_mode; /* between begin and end: th_denormals of the thread that runs */
     char text[128];
 };
 
@@ -38,6 +40,9 @@ static inline struct th_cpu *th_cpu(const struct th_call *call)
 /* part(call, i) for every i in [0,n), on the device's threads. */
 void th_parallel(const struct th_call *call, int64_t n,
     void (*part)(const struct th_call *call, int64_t i));
+
+/* th_set_denormals(mode) on each of the device's threads. */
+void th_parallel_denormals(const struct th_device *device, unsigned mode);
 
 /* Sizes of parts; both are multiples of 16, so that masks part at whole bytes. */
 enum {
@@ -70,6 +75,14 @@ int64_t th_attention_workers(const struct th_call *call);
 
 /* The best instruction set of this machine. In level_x86.c or level_other.c. */
 enum th_isa_level th_best_level(void);
+
+/* How this thread computes with numbers too small for a full mantissa (denormals), and to
+ * set that; TH_NO_DENORMALS: they are zeros, as operands and as results. One instruction with
+ * such a number takes over a hundred cycles, and gradients of saturated logits are full of
+ * them. Where the processor is not known: 0, and nothing happens. */
+enum { TH_NO_DENORMALS = 0x8040 };
+unsigned th_denormals(void);
+void th_set_denormals(unsigned mode);
 
 /* Whether it multiplies and adds u8 by i8 without saturating on the way (VNNI): without, conv_q
  * would be wrong in oneDNN's kernels, or no faster than floats. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the question to an x86-64 processor what it can do. */
+ * Owns the question to an x86-64 processor what it can do, and its mode for denormals. */
 #include "cpu.h"
 
 #include <cpuid.h>
+#include <xmmintrin.h>
 
 enum th_isa_level th_best_level(void)
 {
@@ -13,6 +14,18 @@ enum th_isa_level th_best_level(void)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return TH_ISA_AVX2;
     return TH_ISA_BASE;
+}
+
+/* Intel's manual, volume 1, 10.2.3: bits 15 (flush to zero) and 6 (denormals are zeros) of
+ * MXCSR, which every thread has. */
+unsigned th_denormals(void)
+{
+    return _mm_getcsr() & TH_NO_DENORMALS;
+}
+
+void th_set_denormals(unsigned mode)
+{
+    _mm_setcsr((_mm_getcsr() & ~(unsigned)TH_NO_DENORMALS) | mode);
 }
 
 /* Intel's manual, volume 2, CPUID: leaf 7. */

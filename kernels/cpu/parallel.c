@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns the loop over parts. The only file with an OpenMP directive: built without OpenMP
- * it runs the parts one after the other, with the same results. */
+ * Owns the loop over parts. The only file of kernels/cpu with OpenMP directives: built
+ * without OpenMP it runs the parts one after the other, with the same results. */
 #include "cpu.h"
 
 void th_parallel(const struct th_call *call, int64_t n,
@@ -9,4 +9,11 @@ void th_parallel(const struct th_call *call, int64_t n,
 #pragma omp parallel for if (n > 1) num_threads(call->device->threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
         part(call, i);
+}
+
+/* oneDNN's own loops use the same team: OpenMP's for as many threads and this caller. */
+void th_parallel_denormals(const struct th_device *device, unsigned mode)
+{
+#pragma omp parallel num_threads(device->threads)
+    th_set_denormals(mode);
 }
