@@ -79,6 +79,7 @@ class Draw:
         self.count, fraction = sampler.batch_size_per_image, sampler.positive_fraction
         self.positive = int(self.count * fraction)
         self.purpose, self.name, self.proposals, self.tails = purpose, name, proposals, []
+        self.instead_of = sampler
 
     def order(self, image: int, n: int) -> np.ndarray:
         key = make.mix_name(0, self.purpose)
