@@ -8,10 +8,15 @@ static const struct th_operand *qkv_of(const struct th_call *call)
     return &call->in[call->op == TH_OP_attention_dx];
 }
 
+int64_t th_attention_heads(const struct th_call *call)
+{
+    return qkv_of(call)->shape.dim[0] * call->attr.attention.heads;
+}
+
 /* As many as there are threads, at most one a head. */
 int64_t th_attention_workers(const struct th_call *call)
 {
-    int64_t heads = qkv_of(call)->shape.dim[0] * call->attr.attention.heads;
+    int64_t heads = th_attention_heads(call);
     return heads < call->device->threads ? heads : call->device->threads;
 }
 

@@ -3,8 +3,9 @@
  * loop that spreads them over threads.
  *
  * Own kernels are a function of (call, part): a run is the parts 0..n-1 in any order on
- * any thread. What a part covers depends on the operands alone, and sums over parts are
- * taken in the order of their numbers, so the thread count never changes a result.
+ * any thread. What a part covers depends on the operands alone (of a matrix product, on the
+ * threads too, but a value is one sum whatever the parts), and sums over parts are taken in
+ * the order of their numbers, so the thread count never changes a result.
  * (oneDNN's weight gradients do depend on it.) */
 #ifndef TH_CPU_H
 #define TH_CPU_H
@@ -41,6 +42,10 @@ static inline struct th_cpu *th_cpu(const struct th_call *call)
 void th_parallel(const struct th_call *call, int64_t n,
     void (*part)(const struct th_call *call, int64_t i));
 
+/* The same; `worker`, of [0, device->threads), runs no two parts at once. */
+void th_parallel_workers(const struct th_call *call, int64_t n,
+    void (*part)(const struct th_call *call, int64_t i, int worker));
+
 /* th_set_denormals(mode) on each of the device's threads. */
 void th_parallel_denormals(const struct th_device *device, unsigned mode);
 
@@ -71,6 +76,7 @@ enum {
     TH_ATTENTION_SLAB = 272,
     TH_ATTENTION_SLAB_USED = 256
 };
+int64_t th_attention_heads(const struct th_call *call);
 int64_t th_attention_workers(const struct th_call *call);
 
 /* The best instruction set of this machine. In level_x86.c or level_other.c. */

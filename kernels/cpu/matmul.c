@@ -16,19 +16,34 @@ bool th_matmul_can(const struct th_matmul *p, const struct th_matmul_isa *isa)
     return p->m >= ENOUGH && p->n >= isa->panel && p->k >= isa->panel;
 }
 
-/* Workers along rows and columns, so that the one with most tiles has fewest. */
-static void share(struct th_matmul *p, int64_t tiles, int64_t panels, int threads)
+/* Tiles of the next piece of a strip, when so many are left: a whole block while every worker
+ * has two of them before it, then less and less. */
+static int64_t next_piece(int64_t left, int64_t most, int workers)
 {
-    int64_t least = INT64_MAX;
-    for (int rows = 1; rows <= threads; rows++) {
-        if (threads % rows != 0)
-            continue;
-        int64_t most = th_parts(tiles, rows) * th_parts(panels, threads / rows);
-        if (most <= least) { /* if alike, more along rows: they share no row of c */
-            least = most;
-            p->row_workers = rows;
-            p->column_workers = threads / rows;
-        }
+    int64_t fair = workers > 1 ? left / (2 * workers) : left;
+    return fair > most ? most : fair < 1 ? 1 : fair;
+}
+
+struct th_matmul_rows th_matmul_rows_of(
+    const struct th_matmul *p, int64_t piece, int rows)
+{
+    int64_t most = p->block / rows, tiles = th_parts(p->m, rows);
+    int64_t at = (piece < p->whole ? piece : p->whole) * most, n = most;
+    for (int64_t i = p->whole; i <= piece; i++) {
+        at += i > p->whole ? n : 0;
+        n = next_piece(tiles - at, most, p->workers);
+    }
+    int64_t end = (at + n) * rows;
+    return (struct th_matmul_rows){at * rows, end < p->m ? end : p->m};
+}
+
+static void cut_rows(struct th_matmul *p, int rows, int64_t most)
+{
+    int64_t left = th_parts(p->m, rows), n;
+    p->whole = p->pieces = 0;
+    for (; left > 0; left -= n, p->pieces++) {
+        n = next_piece(left, most, p->workers);
+        p->whole += n == most && p->whole == p->pieces;
     }
 }
 
@@ -37,15 +52,17 @@ void th_matmul_init(struct th_matmul *p, const struct th_matmul_isa *isa, int th
     int64_t panels = th_parts(p->n, isa->panel);
     p->k_part = th_parts(p->k, th_parts(p->k, K_PART));
     p->block = isa->tiles * isa->rows;
-    p->strip = isa->strip / (isa->panel * p->k_part);
-    if (p->strip < 1)
-        p->strip = 1;
+    p->strips = th_parts(panels * isa->panel * p->k_part, isa->strip);
+    int64_t enough =
+        th_parts(2 * threads, th_parts(p->m, isa->rows)); /* for all workers */
+    p->strips = p->strips > enough ? p->strips : enough;
+    p->strips = p->strips < panels ? p->strips : panels;
     p->packs = isa->b_rows && p->b_k != 1 ? th_parts(p->k_part, isa->b_rows) : panels;
-    share(p, th_parts(p->m, isa->rows), panels, threads);
+    p->workers = threads;
+    cut_rows(p, isa->rows, isa->tiles);
     p->worker_floats = p->block * (p->k_part + TH_MATMUL_SKEW);
     p->n_packed = panels * isa->panel * p->k_part;
-    int64_t copies =
-        p->n_packed + p->row_workers * p->column_workers * p->worker_floats;
+    int64_t copies = p->n_packed + p->workers * p->worker_floats;
     p->sums_at = th_parts(copies, TH_MATMUL_SUMS) * TH_MATMUL_SUMS;
     p->n_scratch = p->sums_at;
     if (isa->sums) /* in doubles */
@@ -59,10 +76,10 @@ static void pack(const struct th_call *call, int64_t part)
     job->isa->pack(&job->sizes, &job->args, part);
 }
 
-static void multiply(const struct th_call *call, int64_t worker)
+static void multiply(const struct th_call *call, int64_t piece, int worker)
 {
     const struct th_matmul_job *job = call->state;
-    job->isa->multiply(&job->sizes, &job->args, worker);
+    job->isa->multiply(&job->sizes, &job->args, piece, worker);
 }
 
 void th_matmul_run(const struct th_call *call, struct th_matmul_job *job)
@@ -71,6 +88,6 @@ void th_matmul_run(const struct th_call *call, struct th_matmul_job *job)
     int64_t *from = &job->args.from;
     for (*from = 0; *from < p->k; *from += p->k_part) {
         th_parallel(call, p->packs, pack);
-        th_parallel(call, p->row_workers * p->column_workers, multiply);
+        th_parallel_workers(call, p->strips * p->pieces, multiply);
     }
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Own matrix products of floats: c[m][n] = a[m][k] b[k][n] + bias[n].
  *
- * b is copied to panels, k_part of its rows at a time, by all workers; then every worker
- * multiplies its rows and columns of c, a block of rows of a at a time, which it copies.
+ * b is copied to panels, k_part of its rows at a time, by all workers; then they take pieces of
+ * c, blocks of rows by strips of panels, and copy a's rows for it. The last blocks become
+ * smaller and smaller, so that all workers end at about the same time.
  * Either a panel's k_part values stay in the first cache and the block in the second (Goto and
  * van de Geijn 2008, "Anatomy of high-performance matrix multiplication"), or a tile's rows of
  * a in the first and a strip of panels in the second.
@@ -27,9 +28,11 @@ struct th_matmul {
     int64_t a_row, a_k;    /* from a value of a to the next row's; to the next k's */
     int64_t b_k, b_column; /* of each pair, one is 1 */
     int64_t k_part;        /* the last part may be smaller */
-    int64_t block, strip;  /* rows of a, panels of b that are worked on at once */
+    int64_t block;         /* rows of a that are worked on at once */
     int64_t packs;         /* parts of a copy of b */
-    int row_workers, column_workers;
+    int64_t strips; /* parts of b's panels that are worked on one after the other */
+    int64_t whole, pieces; /* blocks of a; with the smaller ones after them */
+    int workers;
     int64_t n_packed, worker_floats,
         n_scratch;   /* floats of b's panels; a worker's; all */
     int64_t sums_at; /* in scratch, of a's tiles: doubles [TH_MATMUL_SUMS] each */
@@ -53,8 +56,9 @@ struct th_matmul_isa {
     bool sums; /* can sum a, where its columns are contiguous, while it is copied */
     void (*pack)(
         const struct th_matmul *p, const struct th_matmul_args *a, int64_t part);
-    void (*multiply)(
-        const struct th_matmul *p, const struct th_matmul_args *a, int64_t worker);
+    /* A piece of c, in order of use: a strip's first. */
+    void (*multiply)(const struct th_matmul *p, const struct th_matmul_args *a,
+        int64_t piece, int worker);
 };
 extern const struct th_matmul_isa th_matmul_base, th_matmul_avx2, th_matmul_avx512;
 
@@ -69,6 +73,13 @@ struct th_matmul_job {
     struct th_matmul sizes;
     struct th_matmul_args args; /* set before each run; `from` by it */
 };
+
+/* Rows [row, end) of a piece of a strip; `rows` are a tile's. */
+struct th_matmul_rows {
+    int64_t row, end;
+};
+struct th_matmul_rows th_matmul_rows_of(
+    const struct th_matmul *p, int64_t piece, int rows);
 
 struct th_call;
 /* On the device's threads. */

@@ -86,13 +86,13 @@ static void head_at(struct head *h, const float *qkv, int64_t index)
     h->v = h->k + h->d;
 }
 
-/* The head that is asked for while another is worked on, or `none`. */
-static void next_at(struct head *h, const float *qkv, const float *y, const float *dy,
-    int64_t index, bool none)
+/* The head that is asked for while another is worked on; -1: none. */
+static void next_at(
+    struct head *h, const float *qkv, const float *y, const float *dy, int64_t index)
 {
-    h->asked = none ? h->t : 0;
+    h->asked = index < 0 ? h->t : 0;
     h->asking = th_parts(h->t, th_parts(h->t, TILE) * th_parts(h->t, PANEL));
-    if (none)
+    if (index < 0)
         return;
     h->next = qkv + place(h, index, 3 * h->d);
     h->next_y = y ? y + place(h, index, h->d) : NULL;
@@ -343,12 +343,12 @@ static void tile_forward(
 }
 
 static void forward(
-    const struct th_call *call, struct head *h, int64_t index, bool last)
+    const struct th_call *call, struct head *h, int64_t index, int64_t next)
 {
     const struct th_args_attention *a = (const void *)call->args;
     float *lse = a->lse_, *y = (float *)a->y + place(h, index, h->d);
     head_at(h, a->qkv, index);
-    next_at(h, a->qkv, NULL, NULL, index + 1, last);
+    next_at(h, a->qkv, NULL, NULL, next);
     pack_tokens(h, h->k, 3 * h->d, h->k_across);
     pack_along(h, h->v, 3 * h->d, h->t, 1, h->along);
     for (int64_t i = 0; i < h->t; i += TILE) {
@@ -398,7 +398,7 @@ static void block_gradient(const struct head *h, int64_t n, bool more, float *dk
 }
 
 static void backward(
-    const struct th_call *call, struct head *h, int64_t index, bool last)
+    const struct th_call *call, struct head *h, int64_t index, int64_t next)
 {
     const struct th_args_attention_dx *a = (const void *)call->args;
     int64_t at = place(h, index, h->d), apart = 3 * h->d;
@@ -406,7 +406,7 @@ static void backward(
     const float *lse = (const float *)a->lse + index * h->t;
     float *dq = (float *)a->dqkv + place(h, index, apart);
     head_at(h, a->qkv, index);
-    next_at(h, a->qkv, a->y, a->dy, index + 1, last);
+    next_at(h, a->qkv, a->y, a->dy, next);
     pack_tokens(h, h->k, apart, h->k_across);
     pack_tokens(h, h->v, apart, h->v_across);
     pack_along(h, h->k, apart, h->t, h->scale, h->along);
@@ -426,31 +426,31 @@ static void backward(
 
 /* ---- workers ---- */
 
-static void worker(const struct th_call *call, int64_t i)
+static void head(const struct th_call *call, int64_t index, int worker)
 {
     const struct th_operand *qkv = &call->in[call->op == TH_OP_attention_dx];
-    int64_t n = qkv->shape.dim[0] * call->attr.attention.heads;
-    int64_t workers = th_attention_workers(call);
-    size_t room = call->scratch_bytes / sizeof(float) / (size_t)workers, floats;
+    size_t floats,
+        room = call->scratch_bytes / sizeof(float) / (size_t)th_attention_workers(call);
     struct head h =
-        head_init(call, qkv, (float *)call->scratch + (size_t)i * room, &floats);
+        head_init(call, qkv, (float *)call->scratch + (size_t)worker * room, &floats);
     assert(floats <= room);
-    int64_t end = (i + 1) * n / workers;
-    for (int64_t index = i * n / workers; index < end; index++)
-        if (call->op == TH_OP_attention)
-            forward(call, &h, index, index + 1 == end);
-        else
-            backward(call, &h, index, index + 1 == end);
+    int64_t next = index + th_attention_workers(call); /* likely this worker's */
+    if (next >= th_attention_heads(call))
+        next = -1;
+    if (call->op == TH_OP_attention)
+        forward(call, &h, index, next);
+    else
+        backward(call, &h, index, next);
 }
 
 TH_OWN(attention)
 {
-    th_parallel(call, th_attention_workers(call), worker);
+    th_parallel_workers(call, th_attention_heads(call), head);
     return THAW_OK;
 }
 
 TH_OWN(attention_dx)
 {
-    th_parallel(call, th_attention_workers(call), worker);
+    th_parallel_workers(call, th_attention_heads(call), head);
     return THAW_OK;
 }

@@ -133,13 +133,12 @@ static void block(const struct th_matmul *p, const struct th_matmul_args *a,
     }
 }
 
-static void worker(
-    const struct th_matmul *p, const struct th_matmul_args *a, int64_t worker)
+static void piece(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t piece, int worker)
 {
-    struct share s = share_of(p, worker, ROWS);
-    float *copy = a->scratch + p->n_packed + worker * p->worker_floats;
-    for (int64_t row = s.row; row < s.end; row += p->block)
-        block(p, a, row, smaller(s.end, row + p->block), s.panel, s.panels, copy);
+    struct share s = share_of(p, piece, ROWS);
+    block(p, a, s.row, s.end, s.panel, s.panels,
+        a->scratch + p->n_packed + worker * p->worker_floats);
 }
 
 const struct th_matmul_isa TH_ISA_NAME(th_matmul) = {
@@ -148,5 +147,5 @@ const struct th_matmul_isa TH_ISA_NAME(th_matmul) = {
     .tiles = TILES,
     .strip = INT32_MAX,
     .pack = pack,
-    .multiply = worker,
+    .multiply = piece,
 };

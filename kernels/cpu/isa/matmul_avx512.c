@@ -189,16 +189,12 @@ static void block(const struct th_matmul *p, const struct th_matmul_args *a,
             product(p, a, copy + (r - row) * apart, r, j * PANEL);
 }
 
-static void worker(
-    const struct th_matmul *p, const struct th_matmul_args *a, int64_t worker)
+static void piece(const struct th_matmul *p, const struct th_matmul_args *a,
+    int64_t piece, int worker)
 {
-    struct share s = share_of(p, worker, M);
-    int64_t n = s.panels - s.panel, strips = th_parts(n, p->strip);
-    float *copy = a->scratch + p->n_packed + worker * p->worker_floats;
-    for (int64_t i = 0; i < strips; i++)
-        for (int64_t row = s.row; row < s.end; row += p->block)
-            block(p, a, row, smaller(s.end, row + p->block), s.panel + i * n / strips,
-                s.panel + (i + 1) * n / strips, copy);
+    struct share s = share_of(p, piece, M);
+    block(p, a, s.row, s.end, s.panel, s.panels,
+        a->scratch + p->n_packed + worker * p->worker_floats);
 }
 
 const struct th_matmul_isa TH_ISA_NAME(th_matmul) = {
@@ -209,5 +205,5 @@ const struct th_matmul_isa TH_ISA_NAME(th_matmul) = {
     .b_rows = B_ROWS,
     .sums = true,
     .pack = pack,
-    .multiply = worker,
+    .multiply = piece,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What of a matrix product is whose: included by matmul.c and matmul_avx512.c. */
+ * Which part of a matrix product a piece is: included by matmul.c and matmul_avx512.c. */
 #ifndef TH_MATMUL_SHARE_H
 #define TH_MATMUL_SHARE_H
 
@@ -10,18 +10,17 @@ TH_INLINE int64_t part_of(const struct th_matmul *p, const struct th_matmul_args
     return smaller(p->k_part, p->k - a->from);
 }
 
-/* A worker's rows [row, end) and panels [panel, panels). */
+/* A piece's rows [row, end) and panels [panel, panels). */
 struct share {
     int64_t row, end, panel, panels;
 };
 
-TH_INLINE struct share share_of(const struct th_matmul *p, int64_t worker, int64_t rows)
+TH_INLINE struct share share_of(const struct th_matmul *p, int64_t piece, int rows)
 {
-    int64_t w = worker / p->column_workers, v = worker % p->column_workers;
-    int64_t tiles = th_parts(p->m, rows), panels = th_parts(p->n, PANEL);
-    return (struct share){w * tiles / p->row_workers * rows,
-        smaller(p->m, (w + 1) * tiles / p->row_workers * rows),
-        v * panels / p->column_workers, (v + 1) * panels / p->column_workers};
+    int64_t strip = piece / p->pieces, panels = th_parts(p->n, PANEL);
+    struct th_matmul_rows r = th_matmul_rows_of(p, piece % p->pieces, rows);
+    return (struct share){
+        r.row, r.end, strip * panels / p->strips, (strip + 1) * panels / p->strips};
 }
 
 #endif
