@@ -49,6 +49,27 @@ static void codes_are_undone(void **state)
     assert_true(fabsf(sides[3] - (31.5F - 28) / 16) < 1e-6F);
 }
 
+static void the_exponential_of_a_code_is_within_a_unit_in_the_last_place(void **state)
+{
+    (void)state;
+    assert_true(th_box_exp(0) == 1);
+    for (float v = TH_BOX_LEAST_LOG; v < TH_BOX_MOST_LOG; v += 0.0037F) {
+        float near = (float)exp((double)v), e = th_box_exp(v);
+        assert_true(e >= nextafterf(near, 0) && e <= nextafterf(near, 100));
+    }
+}
+
+/* Codes that nobody means: the largest box that there is, and one without an extent. */
+static void a_code_of_no_numbers_is_a_box(void **state)
+{
+    (void)state;
+    const float anchor[4] = {0, 0, 16, 16}, value[4] = {0, 0, NAN, -INFINITY};
+    float box[4];
+    th_box_decode(TH_CODE_DELTAS, anchor, value, box);
+    assert_true(fabsf(box[2] - box[0] - 1000) < 1e-3F);
+    assert_true(box[3] == box[1]);
+}
+
 static void overlap_is_intersection_over_union(void **state)
 {
     (void)state;
@@ -202,6 +223,8 @@ int main(void)
         cmocka_unit_test(fcos_equals_torchvision),
         cmocka_unit_test(fcos_finds_what_torchvision_finds),
         cmocka_unit_test(codes_are_undone),
+        cmocka_unit_test(the_exponential_of_a_code_is_within_a_unit_in_the_last_place),
+        cmocka_unit_test(a_code_of_no_numbers_is_a_box),
         cmocka_unit_test(overlap_is_intersection_over_union),
         cmocka_unit_test(the_whole_picture_is_shown),
         cmocka_unit_test(boxes_come_back),
