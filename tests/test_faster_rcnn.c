@@ -110,6 +110,40 @@ static void the_code_of_a_proposal_is_undone(void **state)
     assert_true(fabsf(code[2] - 5 * logf(27.0F / 8)) < 1e-5F);
 }
 
+/* Three anchors of a place: the second is the first one's box, and covered by it. */
+static void a_box_whose_logit_is_no_number_comes_before_none(void **state)
+{
+    (void)state;
+    enum { ROWS_OF_A_PLACE = TH_RPN_ANCHORS };
+    struct th_rank scratch[4 * ROWS_OF_A_PLACE];
+    float logits[ROWS_OF_A_PLACE] = {2, 1, NAN}, deltas[ROWS_OF_A_PLACE][4] = {{0}};
+    float rois[ROWS_OF_A_PLACE][4], all[] = {0, 0, 64, 64};
+    struct th_device *ref;
+    must(th_device_open("ref", 1, &ref));
+    struct th_call call = {.op = TH_OP_proposals,
+        .device = ref,
+        .scratch = scratch,
+        .attr.proposals = {.grid = {{1, 1, 16}},
+            .n_grids = 1,
+            .size = {64, 64},
+            .level_most = ROWS_OF_A_PLACE,
+            .most = ROWS_OF_A_PLACE,
+            .overlap = 0.9F},
+        .args = {logits, deltas, rois}};
+    for (int i = 0; i < 2; i++) {
+        float anchor[4];
+        th_rpn_anchor(
+            &call.attr.proposals.grid[0], call.attr.proposals.size, i, anchor);
+        th_box_encode(TH_CODE_DELTAS, anchor, all, deltas[i]);
+    }
+    call.in[0].shape = TH_SHAPE(1, ROWS_OF_A_PLACE, 1);
+    call.out[0].shape = TH_SHAPE(1, ROWS_OF_A_PLACE, 4);
+    must(ref->backend->kernel(TH_OP_proposals)->run(&call));
+    assert_true(rois[0][2] > 63.9F && rois[1][0] == 0 && rois[1][2] < 63);
+    assert_true(rois[2][0] == -1);
+    th_device_close(ref);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +153,7 @@ int main(void)
         cmocka_unit_test(without_a_key_the_first_are_drawn),
         cmocka_unit_test(ranks_go_by_value_and_then_by_row),
         cmocka_unit_test(the_code_of_a_proposal_is_undone),
+        cmocka_unit_test(a_box_whose_logit_is_no_number_comes_before_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,7 +116,7 @@ static void keep_grid(const struct th_call *call, int64_t image, int grid)
         n_kept++;
     }
     for (; n_kept < end - share; n_kept++)
-        kept[n_kept] = (struct th_rank){UINT64_MAX, -1};
+        kept[n_kept] = (struct th_rank){UINT64_MAX, INT64_MAX};
 }
 
 static void best_of_all(const struct th_call *call, int64_t image)
@@ -128,7 +128,7 @@ static void best_of_all(const struct th_call *call, int64_t image)
     th_rank_sort(c.kept, most);
     for (int64_t i = 0; i < n; i++) {
         float *to = (float *)a->rois + (image * n + i) * BOX;
-        if (c.kept[i].row >= 0)
+        if (c.kept[i].row < INT64_MAX)
             copy_box(to, c.box + c.kept[i].row * BOX);
         else
             no_box(to);
