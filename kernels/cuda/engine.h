@@ -16,13 +16,13 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
-/* Pinned memory for the copies of one stream, used in turn; a slot is free again when its event
- * is done. */
+/* Pinned memory for the copies of one stream, slots in turn; one is empty again when its event
+ * is done, and all are when the stream is. */
 enum { TH_CUDA_SLOTS = 4, TH_CUDA_SLOT_BYTES = 4 << 20, TH_CUDA_LIBRARIES = 32 };
 struct th_cuda_slot {
     void *p;
     cudaEvent_t free;
-    bool used;
+    size_t filled; /* bytes that copies may still read; further ones go behind them */
 };
 struct th_cuda_ring {
     cudaStream_t stream; /* borrowed */

@@ -55,19 +55,39 @@ void th_cuda_ring_close(struct th_cuda_ring *ring)
     }
 }
 
-/* The next slot, when no copy reads it any more. */
-static thaw_status next_slot(struct th_cuda_ring *ring, struct th_cuda_slot **out)
+/* When no copy reads it any more. */
+static thaw_status empty(struct th_cuda_slot *s)
 {
-    struct th_cuda_slot *s = &ring->slots[ring->next];
-    ring->next = (ring->next + 1) % ring->n;
-    *out = s;
-    if (!s->used)
+    if (s->filled == 0)
         return THAW_OK;
     cudaError_t state = cudaEventQuery(s->free);
     if (state == cudaErrorNotReady)
         state = cudaEventSynchronize(s->free);
-    s->used = false;
+    s->filled = 0;
     return th_cuda_check(state, "work on the device");
+}
+
+/* Room for so many bytes: behind what is on its way, so that a step's small inputs wait for
+ * nothing, or in the next slot. */
+static thaw_status find_room(
+    struct th_cuda_ring *ring, size_t bytes, struct th_cuda_slot **out, void **p)
+{
+    enum { LINE = 64 };
+    struct th_cuda_slot *s = &ring->slots[ring->next];
+    if (s->filled + bytes > TH_CUDA_SLOT_BYTES) {
+        ring->next = (ring->next + 1) % ring->n;
+        s = &ring->slots[ring->next];
+        TRY(empty(s));
+    }
+    *out = s;
+    *p = (char *)s->p + s->filled;
+    s->filled += (bytes + LINE - 1) / LINE * LINE;
+    return THAW_OK;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 thaw_status th_cuda_ring_put(
@@ -75,14 +95,14 @@ thaw_status th_cuda_ring_put(
 {
     for (size_t at = 0, n; at < bytes; at += n) {
         struct th_cuda_slot *s = NULL;
-        n = bytes - at < TH_CUDA_SLOT_BYTES ? bytes - at : TH_CUDA_SLOT_BYTES;
-        TRY(next_slot(ring, &s));
-        memcpy(s->p, (const char *)host + at, n);
-        TRY(th_cuda_check(cudaMemcpyAsync((char *)dst + at, s->p, n,
+        void *p = NULL;
+        n = least(bytes - at, TH_CUDA_SLOT_BYTES);
+        TRY(find_room(ring, n, &s, &p));
+        memcpy(p, (const char *)host + at, n);
+        TRY(th_cuda_check(cudaMemcpyAsync((char *)dst + at, p, n,
                               cudaMemcpyHostToDevice, ring->stream),
             "a copy to the device"));
         TRY(th_cuda_check(cudaEventRecord(s->free, ring->stream), "an event"));
-        s->used = true;
     }
     return THAW_OK;
 }
@@ -97,15 +117,19 @@ thaw_status th_cuda_download(
     struct th_device *device, void *host, const void *src, size_t bytes)
 {
     struct th_cuda *cuda = th_cuda(device);
+    struct th_cuda_ring *ring = &cuda->ring;
     for (size_t at = 0, n; at < bytes; at += n) {
         struct th_cuda_slot *s = NULL;
-        n = bytes - at < TH_CUDA_SLOT_BYTES ? bytes - at : TH_CUDA_SLOT_BYTES;
-        TRY(next_slot(&cuda->ring, &s));
-        TRY(th_cuda_check(cudaMemcpyAsync(s->p, (const char *)src + at, n,
+        void *p = NULL;
+        n = least(bytes - at, TH_CUDA_SLOT_BYTES);
+        TRY(find_room(ring, n, &s, &p));
+        TRY(th_cuda_check(cudaMemcpyAsync(p, (const char *)src + at, n,
                               cudaMemcpyDeviceToHost, cuda->stream),
             "a copy from the device"));
         TRY(th_cuda_check(cudaStreamSynchronize(cuda->stream), "work on the device"));
-        memcpy((char *)host + at, s->p, n);
+        memcpy((char *)host + at, p, n);
+        for (int i = 0; i < ring->n; i++)
+            ring->slots[i].filled = 0;
     }
     return THAW_OK;
 }
