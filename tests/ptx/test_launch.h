@@ -32,6 +32,10 @@ bool test_launch_all_written(const void *p);
 bool test_launch_was_bf16(const void *p);
 void test_launch_forget(void);
 
+/* Tests of test_kernels.c. */
+void weights_are_packed_and_unpacked(void **state);
+void the_softmax_of_attention_and_its_gradient(void **state);
+
 const struct ptx_kernel *test_launch_kernel(enum th_cuda_kernel k);
 
 #endif

@@ -33,6 +33,7 @@ static const double BF16 = 0x1p-8;
 static struct th_device *ref;
 static struct test_how how;       /* the next run is run */
 static bool was_bf16[TH_MAX_OUT]; /* outputs of the last run */
+static bool took_bf16;            /* any operand of it */
 
 static void check_values(const char *name, const char *what, const struct th_operand *o,
     const void *a, const void *expected, double tolerance)
@@ -82,6 +83,9 @@ static thaw_status own_run(const struct th_call *call)
     how.order++;
     how.grid = (how.grid + 1) % TEST_GRIDS;
     thaw_status status = th_own(call->op)->run(call);
+    took_bf16 = false;
+    for (int i = 0; i < rule->n_in + rule->n_out; i++)
+        took_bf16 |= call->args[i] && test_launch_was_bf16(call->args[i]);
     for (int i = 0; i < rule->n_out; i++) {
         const void *out = call->args[rule->n_in + i];
         if (out && !test_launch_all_written(out))
@@ -128,38 +132,52 @@ static const struct th_backend own_backend = {.name = "own",
     .upload = th_host_copy,
     .download = th_host_copy};
 
+static void check_result(const struct tape *t, const struct node *n,
+    const struct result *own, const struct result *expected, double tolerance)
+{
+    const struct th_op_rule *rule = th_op_rule(n->op);
+    for (int a = 0; a < rule->n_in + rule->n_out; a++) {
+        bool half = a >= rule->n_in && was_bf16[a - rule->n_in];
+        if (own->arg[a] && node_writes(n, a))
+            check_values(t->name, rule->name, node_operand(t, n, a), own->arg[a],
+                expected->arg[a], half ? BF16 : tolerance);
+    }
+}
+
+static void check_same_bits(const struct tape *t, const struct node *n,
+    const struct result *x, const struct result *y)
+{
+    for (int a = 0; a < TH_MAX_ARGS; a++)
+        if (x->arg[a] &&
+            memcmp(x->arg[a], y->arg[a], th_operand_bytes(node_operand(t, n, a))) != 0)
+            fail_msg("%s: %s gives other bits in another order", t->name,
+                th_op_rule(n->op)->name);
+}
+
 /* Runs the node in several orders, two a node_run, which compares their bits; then once more
- * with approximate instructions that are off by as much as they may. */
+ * with approximate instructions that are off by as much as they may. In bf16 only what has
+ * such a form. */
 static void check_node(const struct tape *t, const struct node *n)
 {
     enum { ORDERS = 6 };
     struct th_device own = {.backend = &own_backend, .threads = 1, .block = 16};
-    const char *name = th_op_rule(n->op)->name;
-    int n_in = th_op_rule(n->op)->n_in;
+    double tolerance = TOLERANCE;
     struct result expected, first, other;
     node_run(t, n, ref, ref, (struct layout){.block = 1}, &expected);
     how = (struct test_how){.bf16 = how.bf16};
     node_run(t, n, ref, &own, (struct layout){.block = 1}, &first);
-    while (how.order < ORDERS) {
+    if (how.bf16 == took_bf16) {
+        while (how.order < ORDERS) {
+            node_run(t, n, ref, &own, (struct layout){.block = 1}, &other);
+            check_same_bits(t, n, &first, &other);
+            result_release(&other);
+        }
+        check_result(t, n, &first, &expected, tolerance);
+        how = (struct test_how){.bf16 = how.bf16, .approximate = 7};
         node_run(t, n, ref, &own, (struct layout){.block = 1}, &other);
-        for (int a = 0; a < TH_MAX_ARGS; a++)
-            if (first.arg[a] && memcmp(first.arg[a], other.arg[a],
-                                    th_operand_bytes(node_operand(t, n, a))) != 0)
-                fail_msg("%s: %s gives other bits in another order", t->name, name);
+        check_result(t, n, &other, &expected, 2 * tolerance);
         result_release(&other);
     }
-    for (int a = 0; a < TH_MAX_ARGS; a++)
-        if (first.arg[a] && node_writes(n, a))
-            check_values(t->name, name, node_operand(t, n, a), first.arg[a],
-                expected.arg[a], a >= n_in && was_bf16[a - n_in] ? BF16 : TOLERANCE);
-    result_release(&first);
-    how = (struct test_how){.bf16 = how.bf16, .approximate = 7};
-    node_run(t, n, ref, &own, (struct layout){.block = 1}, &first);
-    for (int a = 0; a < TH_MAX_ARGS; a++)
-        if (first.arg[a] && node_writes(n, a))
-            check_values(t->name, name, node_operand(t, n, a), first.arg[a],
-                expected.arg[a],
-                a >= n_in && was_bf16[a - n_in] ? BF16 : 2 * TOLERANCE);
     result_release(&expected);
     result_release(&first);
 }
@@ -383,131 +401,6 @@ static void each_kernel_means_its_op(void **state)
     for (int i = 0; i < TH_OP_COUNT; i++)
         if (th_own((enum th_op)i) && n_run[i] == 0)
             fail_msg("no case ran the kernel of %s", th_op_rule((enum th_op)i)->name);
-}
-
-/* ---- kernels that are no op of their own ---- */
-
-/* Runs a kernel in every order and grid; bytes of `out` are the same each time. */
-static void launch_all(enum th_cuda_kernel k, struct th_cuda_grid grid, void *params,
-    const float *in, float *out, int64_t n)
-{
-    float first[4096];
-    assert_true(n <= 4096);
-    for (int i = 0; i < 9; i++) {
-        test_launch_how((struct test_how){
-            .order = (uint64_t)i, .grid = i % TEST_GRIDS, .bf16 = how.bf16});
-        memcpy(out, in, (size_t)n * sizeof *out); /* what is in place starts anew */
-        assert_int_equal(th_cuda_launch(NULL, k, &grid, &params), THAW_OK);
-        if (i == 0)
-            memcpy(first, out, (size_t)n * sizeof *out);
-        assert_memory_equal(first, out, (size_t)n * sizeof *out);
-    }
-}
-
-static void fill_normal(float *v, int64_t n, uint64_t key)
-{
-    for (int64_t i = 0; i < n; i++) /* exact in bf16 */
-        v[i] = 0.125F * roundf(8 * th_rng_normal(key, (uint64_t)i));
-}
-
-static struct th_cuda_grid blocks_of(unsigned x, unsigned y)
-{
-    return (struct th_cuda_grid){.blocks = {x, y, 1}, .threads = {256, 1, 1}};
-}
-
-static void weights_are_packed_and_unpacked(void **state)
-{
-    (void)state;
-    enum { O = 5, I = 7, P = 9, N = O * I * P };
-    float *w = th_alloc(N, sizeof *w), *packed = th_alloc(N, sizeof *packed),
-          *back = th_alloc(N, sizeof *back);
-    fill_normal(w, N, 3);
-    for (int form = 0; form < 2; form++) {
-        how.bf16 = form == 1;
-        test_launch_block(w, N * sizeof *w, true);
-        test_launch_block(packed, N * sizeof *packed, true);
-        test_launch_block(back, N * sizeof *back, true);
-        struct th_k_pack p = {packed, w, O, I * P, I, P};
-        launch_all(TH_K_pack_f32, blocks_of(1, O), &p, w, packed, N);
-        for (int i = 0; i < N; i++)
-            assert_true(packed[i / (I * P) * I * P + i % P * I + i / P % I] == w[i]);
-        struct th_k_pack u = {packed, back, O, I * P, I, P};
-        launch_all(TH_K_unpack_f32, blocks_of(1, O), &u, w, back, N);
-        assert_memory_equal(back, w, N * sizeof *w);
-        test_launch_forget();
-    }
-    th_free(w);
-    th_free(packed);
-    th_free(back);
-}
-
-/* Of rows of scores, and back: the formulas of kernels/ref/attention.c. */
-static void check_softmax(int64_t heads, int64_t tokens, int64_t features)
-{
-    enum { SAMPLES = 2 };
-    int64_t rows = SAMPLES * heads * tokens, n = rows * tokens, m = rows * features;
-    float *s = th_alloc((size_t)n, 4), *p = th_alloc((size_t)n, 4),
-          *lse = th_alloc((size_t)rows, 4), *dp = th_alloc((size_t)n, 4),
-          *ds = th_alloc((size_t)n, 4), *dy = th_alloc((size_t)m, 4),
-          *y = th_alloc((size_t)m, 4), *again = th_alloc((size_t)n, 4);
-    float *const all[] = {s, p, lse, dp, ds, dy, y, again};
-    const int64_t sizes[] = {n, n, rows, n, n, m, m, n};
-    for (int i = 0; i < 8; i++) {
-        fill_normal(all[i], sizes[i], (uint64_t)i);
-        test_launch_block(all[i], (size_t)sizes[i] * 4, true);
-    }
-    how.bf16 = false;
-    for (int kept = 0; kept < 2; kept++) {
-        struct th_k_softmax_rows f = {p, kept ? lse : NULL, rows, tokens};
-        launch_all(
-            TH_K_softmax_rows, blocks_of((unsigned)rows / 8 + 1, 1), &f, s, p, n);
-    }
-    struct th_k_softmax_rows_dx b = {
-        again, ds, dy, y, lse, SAMPLES, heads, tokens, features, 0.25F};
-    double error = 0, error_dx = 0;
-    for (int64_t r = 0; r < rows;
-         r++) { /* the scores are overwritten, too: row by row */
-        double sum = 0, product = 0;
-        int64_t t = r % tokens, h = r / tokens % heads, k = r / tokens / heads;
-        int64_t at = ((k * tokens + t) * heads + h) * features;
-        for (int64_t j = 0; j < tokens; j++)
-            sum += exp((double)s[r * tokens + j]);
-        for (int64_t c = 0; c < features; c++)
-            product += (double)dy[at + c] * (double)y[at + c];
-        error = fmax(error, fabs((double)lse[r] - log(sum)));
-        for (int64_t j = r * tokens; j < (r + 1) * tokens; j++)
-            error = fmax(error, fabs((double)p[j] - exp((double)s[j]) / sum));
-        memcpy(again, s, (size_t)n * 4);
-        if (r == 0)
-            for (int i = 0; i < TEST_GRIDS; i++) {
-                memcpy(again, s, (size_t)n * 4);
-                memcpy(ds, dp, (size_t)n * 4);
-                struct th_cuda_grid grid = blocks_of((unsigned)rows / 8 + 1, 1);
-                test_launch_how((struct test_how){.order = (uint64_t)i, .grid = i});
-                void *params = &b;
-                assert_int_equal(
-                    th_cuda_launch(NULL, TH_K_softmax_rows_dx, &grid, &params),
-                    THAW_OK);
-            }
-        for (int64_t j = r * tokens; j < (r + 1) * tokens; j++) {
-            double q = exp((double)s[j]) / sum;
-            error_dx = fmax(
-                error_dx, fabs((double)ds[j] - 0.25 * q * ((double)dp[j] - product)));
-        }
-    }
-    assert_true(error < 2e-6);
-    assert_true(error_dx < 4e-6);
-    test_launch_forget();
-    for (int i = 0; i < 8; i++)
-        th_free(all[i]);
-}
-
-static void the_softmax_of_attention_and_its_gradient(void **state)
-{
-    (void)state;
-    check_softmax(3, 5, 8);
-    check_softmax(1, 33, 7);
-    check_softmax(2, 7, 264);
 }
 
 static void each_kernel_means_it_in_bf16(void **state)
