@@ -27,4 +27,7 @@ enum { TH_MAX_DRAWN = 512 };
 void th_draw_balanced(
     uint64_t key, int64_t n, int32_t *target, int64_t count, int64_t positive);
 
+/* What sample_rois folds into a sample's key. */
+#define TH_ROIS_DRAW "rois"
+
 #endif

@@ -193,7 +193,7 @@ static float *answer_of(struct net *n, const char *name, size_t *each)
     return value;
 }
 
-static void check_found(
+static inline void check_found(
     const char *device, void (*open)(struct net *n, const char *device))
 {
     struct net n;

@@ -12,12 +12,17 @@ uint64_t th_rng_mix(uint64_t key, uint64_t coordinate)
     return z ^ (z >> 31);
 }
 
-uint64_t th_rng_mix_name(uint64_t key, const char *name)
+uint64_t th_rng_name(const char *name)
 {
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, 64 bits */
     for (; *name; name++)
         hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
-    return th_rng_mix(key, hash);
+    return hash;
+}
+
+uint64_t th_rng_mix_name(uint64_t key, const char *name)
+{
+    return th_rng_mix(key, th_rng_name(name));
 }
 
 void th_rng_block(uint64_t key, uint64_t counter, uint32_t out[4])

@@ -12,7 +12,8 @@
 /* Fold one more coordinate (epoch, sample id, occurrence, ...) into a key. */
 uint64_t th_rng_mix(uint64_t key, uint64_t coordinate);
 
-/* Fold a name (layer, purpose) into a key. */
+/* A name (layer, purpose) as a coordinate; folded into a key. */
+uint64_t th_rng_name(const char *name);
 uint64_t th_rng_mix_name(uint64_t key, const char *name);
 
 /* Four 32-bit words for (key, counter). */

@@ -24,6 +24,8 @@ static int new_value(struct tape *t, struct th_operand o, char kind)
 static enum th_dtype dtype_of(char kind)
 {
     switch (kind) {
+    case '0':
+    case 'N':
     case 'k':
     case 'l':
         return TH_I32;
@@ -88,8 +90,9 @@ static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape 
     switch (kind) {
     case 'o':
         return x < 0 ? x - 0.3f : x + 0.3f;
+    case 'Q':
     case 'q':
-        return 0.5f * floorf(2 * x);
+        return kind == 'Q' && i % 11 == 5 ? NAN : 0.5f * floorf(2 * x);
     case 'v':
     case 'p':
     case '+':
@@ -98,6 +101,8 @@ static float real_at(char kind, uint64_t key, uint64_t i, const struct th_shape 
         return x < 0 ? -1 : th_rng_uniform(key, i);
     case 'e':
         return side_at(key, i);
+    case 'n':
+        return -1;
     case 't':
         return target_at(key, i, s);
     case '1':
@@ -126,6 +131,7 @@ static thaw_status fill(struct tape *t, int value)
     size_t bytes = th_operand_bytes(o);
     uint64_t key = th_rng_mix(th_rng_mix_name(1, t->name), (uint64_t)value);
     char kind = t->kind[value];
+    uint64_t mask = kind == '0' ? 0 : kind == 'i' ? 3 : 255;
     void *data = th_alloc(bytes, 1);
     if (!data)
         return THAW_E_MEMORY;
@@ -143,7 +149,7 @@ static thaw_status fill(struct tape *t, int value)
     else
         for (size_t i = 0; i < bytes; i++)
             ((uint8_t *)data)[i] =
-                (uint8_t)(th_rng_u64(key, i) & (kind == 'i' ? 3 : 255));
+                kind == 'N' ? 255 : (uint8_t)(th_rng_u64(key, i) & mask);
     return THAW_OK;
 }
 

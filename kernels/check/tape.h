@@ -24,7 +24,8 @@ enum case_mode {
  *   q quantised, has equals   r constant   + constant, above 0   v above 0
  *   u u8   b i8   W i8 weight   z small, above 0   A affine of conv_q
  *   t targets   k keys   m bits   i window positions (below 4)   1 loss or counter
- *   s scalars   e boxes in 86 pixels, some of them none */
+ *   s scalars   e boxes in 86 pixels, some of them none   n no boxes (-1)
+ *   0 keys or labels 0   N labels -1   Q as q, some of them no number */
 struct op_case {
     const char *name;
     enum th_op op;

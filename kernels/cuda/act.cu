@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Owns relu, gelu, dropout, drop_path and their gradients. Formulas: kernels/act.c and
  * kernels/ref/act.c. */
-#include "device.cuh"
+#include "philox.cuh"
 
 #include "op.h"
 
@@ -133,37 +133,12 @@ TH_KERNELS(gelu_dx, gelu_dx)
 
 /* ---- dropout: the draws of vision/rng.c, from each sample's key ---- */
 
-static __device__ inline uint64_t mix(uint64_t key, uint64_t coordinate)
-{
-    uint64_t z = key ^ (coordinate + 0x9e3779b97f4a7c15U + (key << 6) + (key >> 2));
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
-
-/* Draw `counter` of the key: Philox4x32-10. */
 static __device__ inline float uniform(uint64_t key, uint32_t counter)
 {
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    uint32_t c0 = counter / 4, c1 = 0, c2 = 0, c3 = 0;
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint64_t p0 = (uint64_t)0xD2511F53U * c0, p1 = (uint64_t)0xCD9E8D57U * c2;
-        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)p1;
-        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)p0;
-        k0 += 0x9E3779B9U;
-        k1 += 0xBB67AE85U;
-    }
-    uint32_t word = counter & 2 ? (counter & 1 ? c3 : c2) : (counter & 1 ? c1 : c0);
-    return (float)(word >> 8) * 0x1p-24F;
-}
-
-static __device__ inline uint64_t key_of(const th_k_dropout &p, int64_t sample)
-{
-    const uint32_t *key = reinterpret_cast<const uint32_t *>(p.keys) + sample * 2;
-    return mix(key[0] | (uint64_t)key[1] << 32, p.layer);
+    philox p = draw_block(key, counter / 4);
+    uint32_t low = counter & 1 ? p.word[1] : p.word[0];
+    uint32_t high = counter & 1 ? p.word[3] : p.word[2];
+    return (float)((counter & 2 ? high : low) >> 8) * 0x1p-24F;
 }
 
 template <class T, bool WHOLE> static __device__ inline void drop(const th_k_dropout &p)
@@ -171,7 +146,7 @@ template <class T, bool WHOLE> static __device__ inline void drop(const th_k_dro
     each_sample(p.samples, [&](int64_t n) {
         const T *x = static_cast<const T *>(p.x) + n * p.sample;
         T *y = static_cast<T *>(p.y) + n * p.sample;
-        uint64_t key = key_of(p, n);
+        uint64_t key = mix(key_of(p.keys, n), p.layer);
         bool kept = WHOLE && uniform(key, 0) >= p.p;
         each<T>(p.sample, p.channels, [&](auto w, int64_t i) {
             constexpr int V = decltype(w)::n;

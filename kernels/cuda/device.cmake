@@ -11,7 +11,10 @@ set(device_flags -std=c++17 -O3 -lineinfo -Werror all-warnings -I${CMAKE_SOURCE_
 file(GLOB device_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
 file(GLOB device_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cuh)
 list(APPEND device_headers ${CMAKE_SOURCE_DIR}/kernels/cuda/params.h
-  ${CMAKE_SOURCE_DIR}/kernels/cuda/params_detect.h)
+  ${CMAKE_SOURCE_DIR}/kernels/cuda/params_detect.h ${CMAKE_SOURCE_DIR}/kernels/boxes.h
+  ${CMAKE_SOURCE_DIR}/vision/box.h ${CMAKE_SOURCE_DIR}/vision/size.h)
+# Flags of one file: boxes are computed as on the host, product and sum each rounded.
+set(device_flags_proposals -fmad=false)
 
 # Each may be asked for again, from the same directory.
 function(thaw_device_ptx arch out)
@@ -26,7 +29,7 @@ function(thaw_device_ptx arch out)
     file(MAKE_DIRECTORY ${to})
     add_custom_command(OUTPUT ${to}/${stem}.ptx
       COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -ptx -arch=compute_${arch} ${device_flags}
-        ${source} -o ${to}/${stem}.ptx
+        ${device_flags_${stem}} ${source} -o ${to}/${stem}.ptx
       DEPENDS ${source} ${device_headers} VERBATIM)
     list(APPEND files ${to}/${stem}.ptx)
   endforeach()
@@ -48,7 +51,7 @@ function(thaw_device_fatbin out)
       COMMAND sh -c "'${CUDAToolkit_NVCC_EXECUTABLE}' -fatbin -gencode arch=compute_80,code=sm_80 \
 -gencode arch=compute_90,code=sm_90 -gencode 'arch=compute_100,code=[sm_100,compute_100]' \
 -Xptxas -v,-warn-spills \"$@\" >${stem}.log 2>&1 || { cat ${stem}.log; exit 1; }"
-        nvcc ${device_flags} ${source} -o ${stem}.fatbin
+        nvcc ${device_flags} ${device_flags_${stem}} ${source} -o ${stem}.fatbin
       DEPENDS ${source} ${device_headers} WORKING_DIRECTORY ${to} VERBATIM)
     list(APPEND files ${to}/${stem}.fatbin)
   endforeach()

@@ -225,7 +225,7 @@ static void sample_image(const struct th_call *call, int64_t n)
     int32_t *target = (int32_t *)call->scratch + n * 2 * rows, *object = target + rows;
     match_pool(&p, s->overlap, target, object);
     th_draw_balanced(
-        key ? th_rng_mix_name(key, "rois") : 0, rows, target, s->count, s->positive);
+        key ? th_rng_mix_name(key, TH_ROIS_DRAW) : 0, rows, target, s->count, s->positive);
     for (int64_t row = 0; row < rows; row++) {
         float *code = (float *)a->target_box + place * BOX;
         if (target[row] == -2)
