@@ -323,16 +323,22 @@ static void pool(struct th_builder *b, const struct config *c, int x,
         taps->pooled_dist = th_token_mean(b, x, 1, 1);
 }
 
-/* A side of the input is a row of whole patches. */
-static thaw_status check_side(const struct th_variant *v, int pixels)
+/* Both sides of the input are whole patches. */
+static thaw_status check_size(const struct th_variant *v, struct th_size size)
 {
-    int patch = ((const struct config *)v->config)->patch, n = pixels / patch;
-    if (pixels % patch == 0)
+    int patch = ((const struct config *)v->config)->patch;
+    int side = size.w % patch ? size.w : size.h, n = side / patch;
+    if (side % patch == 0)
         return THAW_OK;
+    if (size.w == size.h)
+        return th_fail(THAW_E_USAGE,
+            "%s: images of %d pixels do not divide into patches of %d: --image-size %d "
+            "or %d",
+            v->name, side, patch, (n ? n : 1) * patch, (n + 1) * patch);
     return th_fail(THAW_E_USAGE,
-        "%s: images of %d pixels do not divide into patches of %d: --image-size %d "
-        "or %d",
-        v->name, pixels, patch, (n ? n : 1) * patch, (n + 1) * patch);
+        "%s: of images of %d x %d, %d pixels do not divide into patches of %d: give "
+        "--image-size %d or %d in its place",
+        v->name, size.w, size.h, side, patch, (n ? n : 1) * patch, (n + 1) * patch);
 }
 
 static void build(
@@ -342,10 +348,9 @@ static void build(
     if (b->graph->status != THAW_OK)
         return;
     const int64_t *d = th_shape_at(b, image)->dim;
-    const struct th_size grid = {(int)d[3] / c->patch, (int)d[2] / c->patch};
-    b->graph->status = check_side(v, (int)d[3]);
-    if (b->graph->status == THAW_OK)
-        b->graph->status = check_side(v, (int)d[2]);
+    const struct th_size size = {(int)d[3], (int)d[2]};
+    const struct th_size grid = {size.w / c->patch, size.h / c->patch};
+    b->graph->status = check_size(v, size);
     if (b->graph->status != THAW_OK)
         return;
     b->init = DEVIATION;

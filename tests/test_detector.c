@@ -155,10 +155,10 @@ static void anchors_are_torchvisions(void **state)
     const struct th_pyramid p = {
         .n = 1, .level = {{.h = 2, .w = 3, .stride = 8}}, .anchors = 9, .rows = 54};
     float anchor[54][4];
-    th_anchors(&p, (struct th_size){24, 24}, &anchor[0][0]);
+    th_anchors(&p, (struct th_size){48, 24}, &anchor[0][0]);
     for (int i = 0; i < 54; i++)
         for (int k = 0; k < 2; k++) {
-            int place = i / 9, at = k ? place / 3 * 12 : place % 3 * 8;
+            int place = i / 9, at = k ? place / 3 * 12 : place % 3 * 16;
             assert_true(anchor[i][k] == (float)at - cell[i % 9][k]);
             assert_true(anchor[i][2 + k] == (float)at + cell[i % 9][k]);
         }

@@ -265,7 +265,7 @@ static void evaluation_inputs_equal_torchvisions_bit_for_bit(void **state)
         th_preprocess_normalise(&p, rgb, false, out);
         if (crc32(0, (const Bytef *)out, (unsigned)(n * sizeof *out)) !=
             golden_input[i].crc)
-            fail_msg("case %zu: %s to %d differs", i, path, p.size);
+            fail_msg("case %zu: %s to %d differs", i, path, p.size.w);
         th_image_release(&image);
         th_free(rgb);
         th_free(out);
@@ -328,14 +328,14 @@ static void variants_differ_by_epoch_and_repeat_by_key(void **state)
 static void padded_variants_are_the_evaluation_pixels_moved_over_black(void **state)
 {
     (void)state;
-    enum { N = 13, PAD = 4 };
-    struct th_preprocess p = {.size = {N, N}, .crop = 1, .std = {1, 1, 1}};
+    enum { W = 13, H = 11, PAD = 4 };
+    struct th_preprocess p = {.size = {W, H}, .crop = 1, .std = {1, 1, 1}};
     const struct th_augment pad = {.mirror = 0.5, .pad = PAD};
     struct th_image src;
-    uint8_t rgb[N * N * 3];
-    float out[3 * N * N];
+    uint8_t rgb[W * H * 3];
+    float out[3 * W * H];
     bool seen[2 * PAD + 1][2 * PAD + 1] = {{false}};
-    fill(&src, N, N);
+    fill(&src, W, H);
     for (int64_t sample = 0; sample < 400; sample++) {
         const struct th_view v = {.seed = 5, .sample = sample};
         int matches = 0;
@@ -343,10 +343,10 @@ static void padded_variants_are_the_evaluation_pixels_moved_over_black(void **st
         for (int move = 0; move < (2 * PAD + 1) * (2 * PAD + 1); move++) {
             int dx = move % (2 * PAD + 1) - PAD, dy = move / (2 * PAD + 1) - PAD;
             bool same = true;
-            for (int i = 0; i < N * N * 3 && same; i++) {
-                int x = i / 3 % N + dx, y = i / 3 / N + dy;
-                bool inside = x >= 0 && x < N && y >= 0 && y < N;
-                same = rgb[i] == (inside ? src.rgb[(y * N + x) * 3 + i % 3] : 0);
+            for (int i = 0; i < W * H * 3 && same; i++) {
+                int x = i / 3 % W + dx, y = i / 3 / W + dy;
+                bool inside = x >= 0 && x < W && y >= 0 && y < H;
+                same = rgb[i] == (inside ? src.rgb[(y * W + x) * 3 + i % 3] : 0);
             }
             matches += same;
             seen[dy + PAD][dx + PAD] |= same;

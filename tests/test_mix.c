@@ -113,8 +113,8 @@ static void beta_numbers_have_their_mean_for_any_shapes(void **state)
 
 /* ---- Batches ---- */
 
-enum { N = 6, SIZE = 7, CLASSES = 3, PIXELS = 3 * SIZE * SIZE };
-static const struct th_size INPUT = {SIZE, SIZE};
+enum { N = 6, W = 7, H = 5, CLASSES = 3, PIXELS = 3 * W * H };
+static const struct th_size INPUT = {W, H};
 
 static void fill_batch(float *images, float *target)
 {
@@ -126,7 +126,7 @@ static void fill_batch(float *images, float *target)
 
 static bool in_box(const struct th_mix_draw *d, int pixel)
 {
-    int x = pixel % SIZE, y = pixel / SIZE % SIZE;
+    int x = pixel % W, y = pixel / W % H;
     return x >= d->left && x < d->right && y >= d->top && y < d->bottom;
 }
 
@@ -212,17 +212,17 @@ static void partners_and_places_are_drawn_evenly(void **state)
 {
     (void)state;
     const struct th_mix cut = {0, 1};
-    int partner[N] = {0}, covered[SIZE * SIZE] = {0};
+    int partner[N] = {0}, covered[W * H] = {0};
     for (uint64_t key = 0; key < 2000; key++) {
         struct th_mix_draw d = th_mix_draw(&cut, key, N, INPUT);
         partner[d.partner]++;
-        for (int p = 0; p < SIZE * SIZE; p++)
+        for (int p = 0; p < W * H; p++)
             covered[p] += in_box(&d, p);
     }
     assert_int_equal(partner[0], 0);
     for (int i = 1; i < N; i++)
         assert_in_range(partner[i], 310, 490); /* 400, 5 deviations */
-    for (int p = 0; p < SIZE * SIZE; p++)
+    for (int p = 0; p < W * H; p++)
         assert_in_range(covered[p], 150, 1500);
 }
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 64, SAMPLES = 7, MOST = 64, BACKGROUND = 40, VALUES = 3 * N * N };
+enum { W = 64, H = 48, SAMPLES = 7, MOST = 64, BACKGROUND = 40, VALUES = 3 * W * H };
 static const uint8_t gray[2] = {120, 240}; /* of the classes' objects */
 
 struct shown {
@@ -70,7 +70,7 @@ static void run_loader(const struct th_augment *a, int workers, int epochs,
         .shuffle = true,
         .augment = *a,
         .workers = workers,
-        .preprocess = {.size = {N, N}, .crop = 1, .fit = true, .std = {1, 1, 1}},
+        .preprocess = {.size = {W, H}, .crop = 1, .fit = true, .std = {1, 1, 1}},
         .n_parts = 1,
         .part_bytes = {sizeof(struct shown)},
         .targets = keep};
@@ -107,7 +107,7 @@ static void look(void *context, const float *image, const struct shown *shown)
 {
     struct sums *s = context;
     s->inputs++;
-    for (int i = 0; i < N * N; i++) {
+    for (int i = 0; i < W * H; i++) {
         int c = class_at(image, i);
         if (c >= 0)
             s->painted[c]++;
@@ -120,7 +120,7 @@ static void look(void *context, const float *image, const struct shown *shown)
         s->boxes[o->class] += (double)th_box_area(o->box);
         if (o->box[2] - o->box[0] < 4 || o->box[3] - o->box[1] < 4)
             continue;
-        if (class_at(image, y * N + x) != o->class)
+        if (class_at(image, y * W + x) != o->class)
             fail_msg(
                 "input %d: no object of class %d at %d,%d", s->inputs, o->class, x, y);
     }
@@ -164,7 +164,7 @@ static void both_go_with_jittered_scales(void **state)
     struct th_placement p;
     (void)state;
     const struct th_preprocess fit = {
-        .size = {N, N}, .crop = 1, .fit = true, .std = {1, 1, 1}};
+        .size = {W, H}, .crop = 1, .fit = true, .std = {1, 1, 1}};
     const struct th_object o = {.box = {10, 10, 60, 40}};
     for (int i = 0; i < 500; i++) {
         const struct th_example e = {.preprocess = &fit,
@@ -175,8 +175,8 @@ static void both_go_with_jittered_scales(void **state)
         p = th_example_place(&e, 90, 70);
         assert_true(p.from.x >= 0 && p.from.w >= 1 && p.from.x + p.from.w <= 90);
         assert_true(p.from.y >= 0 && p.from.h >= 1 && p.from.y + p.from.h <= 70);
-        assert_true(p.to.x >= 0 && p.to.w >= 1 && p.to.x + p.to.w <= N);
-        assert_true(p.to.y >= 0 && p.to.h >= 1 && p.to.y + p.to.h <= N);
+        assert_true(p.to.x >= 0 && p.to.w >= 1 && p.to.x + p.to.w <= W);
+        assert_true(p.to.y >= 0 && p.to.h >= 1 && p.to.y + p.to.h <= H);
     }
 }
 
@@ -186,7 +186,7 @@ static void an_iou_crop_is_within_its_bounds(void **state)
 {
     const struct th_augment a = {.iou_crop = 1};
     const struct th_preprocess fit = {
-        .size = {N, N}, .crop = 1, .fit = true, .std = {1, 1, 1}};
+        .size = {W, H}, .crop = 1, .fit = true, .std = {1, 1, 1}};
     const struct th_object two[] = {
         {.box = {10, 10, 60, 40}}, {.box = {70, 60, 99, 79}}};
     int whole = 0, left_out = 0;

@@ -127,21 +127,24 @@ static void refit(const struct golden_positions *g, int index)
     char stream[32];
     snprintf(stream, sizeof stream, "positions%d", index);
     struct th_tensor t = {.dtype = TH_F32,
-        .shape = TH_SHAPE(1, g->before + g->from * g->from, g->d),
+        .shape = TH_SHAPE(1, g->before + g->from.w * g->from.h, g->d),
         .data = rows};
-    struct th_shape want = TH_SHAPE(1, g->before + g->to * g->to, g->d);
+    struct th_shape want = TH_SHAPE(1, g->before + g->to.w * g->to.h, g->d);
     int64_t n = th_shape_count(&t.shape), m = th_shape_count(&want);
     assert_true(n <= MOST && m <= MOST);
     for (int64_t i = 0; i < n; i++)
         rows[i] = th_rng_normal(th_rng_mix_name(GOLDEN_KEY, stream), (uint64_t)i);
-    assert_true(th_positions_refit(&t, &want, g->before, NULL));
-    assert_true(th_positions_refit(&t, &want, g->before, out));
+    const struct th_positions from = {
+        &t.shape, {4 * g->from.w, 4 * g->from.h}, g->before};
+    const struct th_positions to = {&want, {g->to.w, g->to.h}, g->before};
+    assert_true(th_positions_refit(&from, rows, &to, NULL));
+    assert_true(th_positions_refit(&from, rows, &to, out));
     for (int64_t i = 0; i < m; i++)
         if (!(fabs((double)out[i] - g->value[i]) <= 1e-5)) /* six digits are written */
             fail_msg("case %d: value %d is %g, timm's %g", index, (int)i,
                 (double)out[i], g->value[i]);
-    want.dim[1]++; /* no square */
-    assert_false(th_positions_refit(&t, &want, g->before, NULL));
+    want.dim[1]++; /* no grid of that shape */
+    assert_false(th_positions_refit(&from, rows, &to, NULL));
 }
 
 static void positions_are_resampled_as_timm_does(void **state)

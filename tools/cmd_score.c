@@ -13,9 +13,10 @@ static void print_json(const thaw_score_row *r)
 {
     fputs("{\"weights\":", stdout);
     th_json_string(stdout, r->weights);
-    printf(",\"network\":\"%s\",\"image_size\":%d,\"images\":%" PRId64
+    const char *quote = strchr(r->image_size, 'x') ? "\"" : "";
+    printf(",\"network\":\"%s\",\"image_size\":%s%s%s,\"images\":%" PRId64
            ",\"unreadable\":%" PRId64 ",\"values\":%" PRId64,
-        r->network, r->image_size, r->images, r->unreadable, r->values);
+        r->network, quote, r->image_size, quote, r->images, r->unreadable, r->values);
     for (int k = 0; k < THAW_N_SCORES; k++) {
         const char *name = thaw_score_name((thaw_score_kind)k, NULL);
         printf(",\"%s\":", name);
@@ -67,7 +68,7 @@ static void print_table(const thaw_score_result *result)
         const thaw_score_row *r = &result->rows[i];
         printf("%2d ", r->rank[THAW_SCORE_LOGME]);
         th_print_text(stdout, r->weights);
-        printf("%*s  %-*s  %4d  %6" PRId64 "  %6" PRId64,
+        printf("%*s  %-*s  %4s  %6" PRId64 "  %6" PRId64,
             width - (int)strlen(r->weights), "", network, r->network, r->image_size,
             r->images, r->values);
         for (int k = 0; k < THAW_N_SCORES; k++) {

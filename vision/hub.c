@@ -166,8 +166,11 @@ static thaw_status read_timm(const struct th_json *cfg, const char *where,
     if (filter && filter->kind == TH_JSON_STRING)
         TRY(th_weights_set_string(w, "interpolation", filter->text));
     if (size && size->kind == TH_JSON_ARRAY && size->n == 3 &&
-        size->first->next->kind == TH_JSON_NUMBER)
-        TRY(th_weights_set_ints(w, "input_size", &size->first->next->whole, 1));
+        is_number(size->first->next) && is_number(size->first->next->next)) {
+        const int64_t h = size->first->next->whole,
+                      pixels[] = {size->first->next->next->whole, h};
+        TRY(th_weights_set_ints(w, "input_size", pixels, pixels[0] == h ? 1 : 2));
+    }
     return th_weights_note(w, note);
 }
 

@@ -243,7 +243,7 @@ static void json_model(struct th_json_out *j, const thaw_model *m)
     th_json_put_string(j, "backbone", model->variant->name);
     th_json_put_string(j, "head", model->head->name);
     th_json_put_whole(j, "classes", model->n_classes);
-    th_json_put_whole(j, "image_size", model->input.size.w);
+    th_json_put_size(j, "image_size", model->input.size);
     th_json_put_whole(j, "values", th_model_values(model));
     th_json_put_string(j, "device", m->net.device->backend->describe(m->net.device));
 }

@@ -13,6 +13,7 @@
 #ifndef TH_JSON_H
 #define TH_JSON_H
 
+#include "size.h"
 #include "thaw.h"
 
 #include <stdbool.h>
@@ -72,6 +73,8 @@ void th_json_null(struct th_json_out *o);
 void th_json_put_real(struct th_json_out *o, const char *key, double value);
 void th_json_put_whole(struct th_json_out *o, const char *key, int64_t value);
 void th_json_put_string(struct th_json_out *o, const char *key, const char *text);
+/* A number of a square, else the text "320x240". */
+void th_json_put_size(struct th_json_out *o, const char *key, struct th_size size);
 thaw_status th_json_out_status(const struct th_json_out *o);
 void th_json_out_release(struct th_json_out *o);
 

@@ -150,6 +150,14 @@ void th_json_put_whole(struct th_json_out *o, const char *key, int64_t value)
     th_json_whole(o, value);
 }
 
+void th_json_put_size(struct th_json_out *o, const char *key, struct th_size size)
+{
+    if (size.w == size.h)
+        th_json_put_whole(o, key, size.w);
+    else
+        th_json_put_string(o, key, th_size_text(size).text);
+}
+
 void th_json_put_string(struct th_json_out *o, const char *key, const char *text)
 {
     th_json_key(o, key);

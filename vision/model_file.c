@@ -36,14 +36,14 @@ static double as_written(float x)
 
 static thaw_status describe_input(const struct th_input *in, struct th_weights *w)
 {
-    const int64_t size = in->size.w;
+    const int64_t size[2] = {in->size.w, in->size.h};
     const double crop = as_written(in->crop);
     double mean[3], std[3];
     for (int c = 0; c < 3; c++) {
         mean[c] = as_written(in->mean[c]);
         std[c] = as_written(in->std[c]);
     }
-    TRY(th_weights_set_ints(w, "input_size", &size, 1));
+    TRY(th_weights_set_ints(w, "input_size", size, size[0] == size[1] ? 1 : 2));
     TRY(th_weights_set_floats(w, "mean", mean, 3));
     TRY(th_weights_set_floats(w, "std", std, 3));
     TRY(th_weights_set_floats(w, "crop", &crop, 1));
@@ -201,13 +201,48 @@ thaw_status th_model_file_head_width(const struct th_weights *w, int *width)
     return THAW_OK;
 }
 
+/* One number, of a square, or width and height; false where it is neither. */
+static bool size_of(const struct th_weights *w, struct th_size *out)
+{
+    enum { MOST = 1 << 16 };
+    size_t n = 0;
+    const double *x = th_weights_floats(w, "input_size", &n);
+    if (!x || n < 1 || n > 2)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!(x[i] >= 1 && x[i] <= MOST))
+            return false;
+    *out = (struct th_size){(int)x[0], (int)x[n - 1]};
+    return true;
+}
+
+struct th_size th_model_file_shape(const struct th_weights *w)
+{
+    struct th_size size = {1, 1};
+    size_of(w, &size);
+    return size;
+}
+
+static thaw_status read_size(
+    const struct th_weights *w, struct th_size *out, bool *said)
+{
+    if (!th_weights_floats(w, "input_size", NULL))
+        return THAW_OK;
+    if (!size_of(w, out))
+        return th_fail(THAW_E_DATA,
+            "attribute input_size is not one number from 1 to 65536, nor two (width, "
+            "height)");
+    *said = true;
+    return THAW_OK;
+}
+
 thaw_status th_model_file_input(
     const struct th_weights *w, struct th_input *input, bool *said)
 {
-    double size = input->size.w, crop = (double)input->crop;
+    double crop = (double)input->crop;
     const char *filter = th_weights_string(w, "interpolation");
     *said = filter != NULL;
-    TRY(read_number(w, "input_size", 1, 1 << 16, &size, said));
+    TRY(read_size(w, &input->size, said));
     TRY(read_number(w, "crop", 0.01, 1, &crop, said));
     TRY(read_channels(w, "mean", input->mean, said));
     TRY(read_channels(w, "std", input->std, said));
@@ -216,7 +251,6 @@ thaw_status th_model_file_input(
             return th_fail(THAW_E_DATA, "attributes mean and std are not usable");
     if (filter)
         input->bicubic = strcmp(filter, "bicubic") == 0;
-    input->size = (struct th_size){(int)size, (int)size};
     input->crop = (float)crop;
     return THAW_OK;
 }

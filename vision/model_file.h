@@ -30,6 +30,10 @@ enum { TH_MOST_HEAD_WIDTH = 65536 };
 /* Width of the hidden layer of the file's head; 0: it does not say. THAW_E_DATA. */
 thaw_status th_model_file_head_width(const struct th_weights *w, int *width);
 
+/* The input that the file says it is for, and a square where it does not: for the ratio of the
+ * sides. */
+struct th_size th_model_file_shape(const struct th_weights *w);
+
 /* What the file says about its input; fields that it does not mention stay. Returns
  * whether it said anything. */
 thaw_status th_model_file_input(

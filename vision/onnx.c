@@ -263,9 +263,11 @@ static thaw_status write_metadata(
     write_pair(p, "preprocessing", spec->embed_preprocessing ? "embedded" : "outside");
     if (boxes)
         write_pair(p, "resize",
-            "the whole picture, its longer side input_size, at the upper left; 0 "
-            "beside "
-            "it, after mean and std");
+            m->input.size.w == m->input.size.h
+                ? "the whole picture, its longer side input_size, at the upper left; 0 "
+                  "beside it, after mean and std"
+                : "the whole picture, as large as input_size (width, height) has room "
+                  "for, at the upper left; 0 beside it, after mean and std");
     th_weights_init(&w);
     thaw_status status = th_model_file_describe(m, &w);
     for (size_t i = 0; i < n_numbers && status == THAW_OK; i++)

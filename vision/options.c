@@ -194,12 +194,31 @@ static thaw_status check_number(int i, const char *value)
     return THAW_OK;
 }
 
-static thaw_status check_text(const thaw_option *row, const char *value)
+static thaw_status check_size(int i, const char *value)
 {
+    const struct range *r = &ranges[i];
+    struct th_size s;
+    if (!th_size_parse(value, &s))
+        return th_fail(THAW_E_USAGE,
+            "--%s: '%s' is not a size: give pixels on a side, as 320, or width x "
+            "height, "
+            "as 320x240",
+            table[i].name, value);
+    if (s.w < r->least || s.w > r->most || s.h < r->least || s.h > r->most)
+        return th_fail(THAW_E_USAGE, "--%s: %s is outside %.16g to %.16g%s",
+            table[i].name, value, r->least, r->most, s.w == s.h ? "" : " on a side");
+    return THAW_OK;
+}
+
+static thaw_status check_text(int i, const char *value)
+{
+    const thaw_option *row = &table[i];
     bool is_std = !strcmp(row->name, "std");
     double rgb[3];
     if (!*value)
         return th_fail(THAW_E_USAGE, "--%s: the value is empty", row->name);
+    if (!strcmp(row->name, "image-size"))
+        return check_size(i, value);
     if (!is_std && strcmp(row->name, "mean"))
         return THAW_OK;
     if (!parse_rgb(value, rgb))
@@ -229,7 +248,7 @@ static thaw_status check(int i, const char *value)
     case THAW_OPTION_TEXT:
         break;
     }
-    return check_text(row, value);
+    return check_text(i, value);
 }
 
 static thaw_status fail_unknown(const char *name)
@@ -298,6 +317,15 @@ bool th_option_flag(const thaw_options *o, const char *name)
 {
     const char *text = th_option_text(o, name);
     return text && !strcmp(text, "1");
+}
+
+struct th_size th_option_size(const thaw_options *o, const char *name)
+{
+    const char *text = th_option_text(o, name);
+    struct th_size s = {0, 0};
+    if (text)
+        th_size_parse(text, &s);
+    return s;
 }
 
 bool th_option_rgb(const thaw_options *o, const char *name, float out[3])

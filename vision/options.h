@@ -6,6 +6,7 @@
 #define TH_OPTIONS_H
 
 #include "error.h"
+#include "size.h"
 
 /* The value in force. Unset and without a default: 0, 0, NULL, false; ask
  * thaw_options_is_set first where 0 is a value. The name must be in the table. */
@@ -16,6 +17,9 @@ bool th_option_flag(const thaw_options *o, const char *name);
 
 /* "mean" and "std": three numbers. false and untouched `out` when unset. */
 bool th_option_rgb(const thaw_options *o, const char *name, float out[3]);
+
+/* "image-size"; all zero when unset. */
+struct th_size th_option_size(const thaw_options *o, const char *name);
 
 /* Every value in force (defaults too, so that a later version runs the same), as a JSON
  * object of strings, a line each, in table order: config.json. Fresh string (th_free), NULL out of memory. */

@@ -43,8 +43,8 @@ static struct window window_of(int64_t i, int64_t from, int64_t to)
 
 /* One row of the new grid, d values: the sum over the windows of both axes, a chunk of
  * values at a time so that a weight is computed once for many. */
-static void resample(const float *grid, int64_t side, int64_t d, const struct window *y,
-    const struct window *x, float *to)
+static void resample(const float *grid, int64_t width, int64_t d,
+    const struct window *y, const struct window *x, float *to)
 {
     enum { CHUNK = 64 };
     for (int64_t c0 = 0; c0 < d; c0 += CHUNK) {
@@ -53,7 +53,7 @@ static void resample(const float *grid, int64_t side, int64_t d, const struct wi
         for (int64_t i = y->first; i < y->last; i++)
             for (int64_t j = x->first; j < x->last; j++) {
                 double share = weight(y, i) * weight(x, j) / total;
-                const float *from = grid + (i * side + j) * d + c0;
+                const float *from = grid + (i * width + j) * d + c0;
                 for (int64_t c = 0; c < n; c++)
                     sum[c] += share * (double)from[c];
             }
@@ -62,33 +62,39 @@ static void resample(const float *grid, int64_t side, int64_t d, const struct wi
     }
 }
 
-/* The root of a square; 0 where it is none. */
-static int64_t side_of(int64_t rows)
+/* The places behind `before`, in rows and columns; none where the rows are no such grid. */
+static struct th_size grid_of(const struct th_positions *p)
 {
-    int64_t side = rows > 0 ? (int64_t)llround(sqrt((double)rows)) : 0;
-    return side * side == rows ? side : 0;
+    const int64_t rows = p->shape->dim[1] - p->before, w = p->input.w, h = p->input.h;
+    struct th_size grid = {0, 0};
+    if (rows < 1 || rows > INT32_MAX || w < 1 || h < 1)
+        return grid;
+    int64_t wide = llround(sqrt((double)rows * (double)w / (double)h));
+    if (wide > 0 && rows % wide == 0 && wide * h == rows / wide * w)
+        grid = (struct th_size){(int)wide, (int)(rows / wide)};
+    return grid;
 }
 
-bool th_positions_refit(
-    const struct th_tensor *from, const struct th_shape *shape, int before, float *to)
+bool th_positions_refit(const struct th_positions *from, const float *values,
+    const struct th_positions *grid, float *to)
 {
-    const int64_t *a = from->shape.dim, *b = shape->dim;
-    if (from->shape.rank != 3 || shape->rank != 3 || a[0] != 1 || b[0] != 1 ||
+    const int64_t *a = from->shape->dim, *b = grid->shape->dim;
+    if (from->shape->rank != 3 || grid->shape->rank != 3 || a[0] != 1 || b[0] != 1 ||
         a[2] != b[2])
         return false;
-    int64_t old = side_of(a[1] - before), new = side_of(b[1] - before), d = b[2];
-    if (!old || !new)
+    const struct th_size old = grid_of(from), new = grid_of(grid);
+    const int64_t d = b[2], before = from->before;
+    if (!old.w || !new.w)
         return false;
     if (!to)
         return true;
-    const float *values = from->data;
     memcpy(to, values, (size_t)(before * d) * sizeof *to);
-    for (int64_t i = 0; i < new; i++) {
-        struct window y = window_of(i, old, new);
-        for (int64_t j = 0; j < new; j++) {
-            struct window x = window_of(j, old, new);
-            resample(
-                values + before * d, old, d, &y, &x, to + (before + i * new + j) * d);
+    for (int64_t i = 0; i < new.h; i++) {
+        struct window y = window_of(i, old.h, new.h);
+        for (int64_t j = 0; j < new.w; j++) {
+            struct window x = window_of(j, old.w, new.w);
+            resample(values + before * d, old.w, d, &y, &x,
+                to + (before + i * new.w + j) * d);
         }
     }
     return true;

@@ -41,7 +41,7 @@ bool th_pretrained_input_options(const thaw_options *o, struct th_input *in)
     bool std = th_option_rgb(o, "std", in->std);
     const char *filter = th_option_text(o, "interpolation");
     if (thaw_options_is_set(o, "image-size"))
-        in->size.w = in->size.h = (int)th_option_int(o, "image-size");
+        in->size = th_option_size(o, "image-size");
     if (thaw_options_is_set(o, "crop"))
         in->crop = (float)th_option_real(o, "crop");
     if (filter)
@@ -169,20 +169,33 @@ thaw_status th_pretrained_classes(const struct th_weights *w,
 
 /* ---- Tensors ---- */
 
-static const char *name_in_file(const void *network, const char *name)
+/* What is loaded, and the input that the file's positions are for. */
+struct loading {
+    const struct th_model *model;
+    struct th_size input;
+};
+
+static const char *name_in_file(const void *loading, const char *name)
 {
-    const struct th_model *m = &((const struct th_network *)network)->model;
+    const struct th_model *m = ((const struct loading *)loading)->model;
     return m->backbone->file_name ? m->backbone->file_name(m->variant, name) : NULL;
 }
 
-/* Position embeddings are made to fit another grid of patches. */
-static bool refit_positions(const void *network, const struct th_slot *slot,
+/* Position embeddings are made to fit another grid of patches, or as many on another. */
+static bool refit_positions(const void *loading, const struct th_slot *slot,
     const struct th_weight *found, float *out)
 {
-    const struct th_model *m = &((const struct th_network *)network)->model;
+    const struct loading *l = loading;
+    const struct th_model *m = l->model;
+    const struct th_size to = m->input.size;
     const struct th_param *p = &m->params[th_model_param(m, slot->name)];
-    return p->role == TH_ROLE_POSITION &&
-           th_positions_refit(&found->tensor, &slot->shape, p->before, out);
+    bool alike = (int64_t)l->input.w * to.h == (int64_t)l->input.h * to.w;
+    if (p->role != TH_ROLE_POSITION ||
+        (alike && th_shape_equal(&found->tensor.shape, &slot->shape)))
+        return false;
+    const struct th_positions from = {&found->tensor.shape, l->input, p->before};
+    const struct th_positions grid = {&slot->shape, to, p->before};
+    return th_positions_refit(&from, found->tensor.data, &grid, out);
 }
 
 /* A slot a parameter, with memory of its own; *n of them. */
@@ -228,8 +241,9 @@ thaw_status th_pretrained_load(const struct th_weights *w, struct th_network *n,
     const struct th_load_spec *spec, char *report, size_t report_bytes)
 {
     size_t n_slots = 0;
+    const struct loading loading = {&n->model, th_model_file_shape(w)};
     const struct th_load_options options = {.file_name = name_in_file,
-        .user = n,
+        .user = &loading,
         .refit = refit_positions,
         .allow_missing = spec->allow_missing,
         .new_head = !spec->head,

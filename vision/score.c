@@ -327,7 +327,8 @@ static thaw_status score_model(
     row->values = f.values;
     row->unreadable = f.unreadable;
     row->network = m->net.model.variant->name;
-    row->image_size = m->net.model.input.size.w;
+    memcpy(row->image_size, th_size_text(m->net.model.input.size).text,
+        sizeof row->image_size);
     if (status == THAW_OK)
         status = judge(s, &f, m->path, row);
     row->score_seconds = th_seconds() - computed;

@@ -42,7 +42,7 @@ struct th_finding {
 
 struct th_survey {
     struct th_dataset data;
-    int image_size; /* the longer side of the input; 0: images as they are */
+    struct th_size input;          /* 0: images as they are */
     struct th_survey_image *image; /* [n], owned */
     int64_t n;
     struct th_survey_class *class; /* [data.n_classes], owned */

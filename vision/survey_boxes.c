@@ -71,8 +71,9 @@ struct sizes {
 static void measure(struct th_survey *s, const struct th_survey_image *x,
     const struct th_object *o, struct sizes *sizes)
 {
-    int longer = x->w > x->h ? x->w : x->h;
-    double scale = s->image_size && longer ? (double)s->image_size / longer : 1;
+    double scale = 1;
+    if (s->input.w && x->w > 0 && x->h > 0)
+        scale = fmin((double)s->input.w / x->w, (double)s->input.h / x->h);
     double box[4];
     for (int i = 0; i < 4; i++)
         box[i] = (double)o->box[i] * scale;

@@ -84,8 +84,10 @@ static void put_classes(const struct th_lines *l, const struct th_survey *s)
 static void put_boxes(const struct th_lines *l, const struct th_survey *s)
 {
     char size[48] = "at the images' own size";
-    if (s->image_size)
-        snprintf(size, sizeof size, "at %d pixels on the longer side", s->image_size);
+    if (s->input.w && s->input.w == s->input.h)
+        snprintf(size, sizeof size, "at %d pixels on the longer side", s->input.w);
+    else if (s->input.w)
+        snprintf(size, sizeof size, "in %d x %d pixels", s->input.w, s->input.h);
     th_line(l,
         "boxes    %lld objects; %lld images have none; %s: %.1f %% tiny (below %d "
         "pixels), RetinaNet's anchors fit %.1f %%",

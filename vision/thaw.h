@@ -366,12 +366,13 @@ typedef struct thaw_bench_row {
     thaw_interval images; /* Wilson's 95 % for so many images; of detectors NaN */
     double spread;        /* over seeds: half of Student's 95 %; NaN below two */
     double difference;    /* to the winner, over the seeds that both have */
-    thaw_interval difference_interval; /* 95 %, paired by image and seed; of detectors by
+    thaw_interval
+        difference_interval; /* 95 %, paired by image and seed; of detectors by
                                           seed, NaN below two */
-    int64_t trained;                   /* values, in the phase that trains most */
-    double seconds;                    /* of training and validation, mean over seeds */
-    int64_t peak_bytes; /* of the process that trained, most over seeds */
-    bool fast, small;   /* none is as good in less time; in less memory */
+    int64_t trained;         /* values, in the phase that trains most */
+    double seconds;          /* of training and validation, mean over seeds */
+    int64_t peak_bytes;      /* of the process that trained, most over seeds */
+    bool fast, small;        /* none is as good in less time; in less memory */
 } thaw_bench_row;
 
 typedef struct thaw_bench_result {
@@ -422,9 +423,9 @@ typedef enum thaw_score_kind {
 } thaw_score_kind;
 
 typedef struct thaw_score_row {
-    char *weights;                      /* as it was given */
-    const char *network;                /* "resnet20" */
-    int image_size;                     /* pixels on a side that it saw */
+    char *weights;       /* as it was given */
+    const char *network; /* "resnet20" */
+    char image_size[24]; /* pixels that it saw: "224", or width and height, "320x240" */
     int64_t images, unreadable, values; /* rows; left out; numbers in each */
     double feature_seconds, score_seconds;
     double score[THAW_N_SCORES]; /* NaN: cannot be had, as LEEP without a head */

@@ -272,7 +272,7 @@ static thaw_status tune_network(struct th_network *net, int batch, struct report
     th_json_put_whole(&r->json, TH_CONV_TABLE_KEY, TH_CONV_TABLE_VERSION);
     th_json_put_string(&r->json, "device", net->device->backend->describe(net->device));
     th_json_put_string(&r->json, "backbone", net->model.variant->name);
-    th_json_put_whole(&r->json, "image_size", net->model.input.size.w);
+    th_json_put_size(&r->json, "image_size", net->model.input.size);
     th_json_put_whole(&r->json, "batch", batch);
     th_json_key(&r->json, TH_CONV_TABLE_ROWS);
     th_json_open(&r->json, '[');

@@ -126,17 +126,17 @@ static thaw_status match_slot(struct match *m, size_t i, const struct th_slot *s
     if (found)
         m->used[found - m->w->weight] = true;
     bool may_be_new = slot->head && !m->options->keep_head;
-    bool same = found && th_shape_equal(&found->tensor.shape, &slot->shape);
-    bool fits = same || (found && m->options->refit &&
-                            m->options->refit(m->options->user, slot, found, NULL));
+    bool refits = found && m->options->refit &&
+                  m->options->refit(m->options->user, slot, found, NULL);
+    bool fits = refits || (found && th_shape_equal(&found->tensor.shape, &slot->shape));
     m->report->n_head += slot->head;
     if (fits && !(slot->head && m->options->new_head)) {
         m->found[i] = found;
         m->report->n_loaded++;
         m->report->n_head_loaded += slot->head;
-        return same ? THAW_OK
-                    : names_add(&m->report->refitted,
-                          shapes_text(slot, " from ", found, " to "));
+        return refits ? names_add(&m->report->refitted,
+                            shapes_text(slot, " from ", found, " to "))
+                      : THAW_OK;
     }
     if (may_be_new)
         return THAW_OK;
@@ -234,10 +234,10 @@ thaw_status th_weights_load(const struct th_weights *w, struct th_slot *slot, si
     thaw_status status = m.found && m.used ? match_all(&m, slot, n) : THAW_E_MEMORY;
     for (size_t i = 0; i < n; i++) {
         slot[i].loaded = status == THAW_OK && m.found[i];
-        if (slot[i].loaded &&
-            !th_shape_equal(&m.found[i]->tensor.shape, &slot[i].shape))
+        bool refitted =
+            slot[i].loaded && m.options->refit &&
             m.options->refit(m.options->user, &slot[i], m.found[i], slot[i].data);
-        else if (slot[i].loaded)
+        if (slot[i].loaded && !refitted)
             memcpy(slot[i].data, m.found[i]->tensor.data,
                 th_dtype_bytes(TH_F32, th_shape_count(&slot[i].shape)));
     }

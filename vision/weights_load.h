@@ -19,8 +19,8 @@ struct th_load_options {
     /* The name in the file of a tensor that is not there under its own, or NULL. */
     const char *(*file_name)(const void *user, const char *name);
     const void *user;
-    /* Whether a tensor of another shape can be made to fit; with `out`, do it. NULL: none
-     * can. */
+    /* Whether a tensor of another shape can be made to fit, or one of this shape has to be;
+     * with `out`, do it. NULL: none. */
     bool (*refit)(const void *user, const struct th_slot *slot,
         const struct th_weight *found, float *out);
     bool allow_missing; /* what the file lacks keeps its values, outside the head too */

@@ -14,8 +14,10 @@ NETS = (("vit_micro_patch4_32", 3, 32), ("vit_micro_patch4_gap_32", 2, 20),
         ("deit_tiny_distilled_patch16_224", 2, 48), ("vit_xsmall_patch16_clip_224", 2, 32),
         ("vit_small_patch14_reg4_dinov2", 2, 28))
 KEY = 7
-POSITIONS = ((1, 3, 5, 3), (0, 7, 2, 2), (2, 2, 7, 1), (5, 14, 5, 1), (0, 1, 3, 2),
-             (1, 5, 4, 2))  # rows before the grid, its side, the new side, width
+POSITIONS = ((1, (3, 3), (5, 5), 3), (0, (7, 7), (2, 2), 2), (2, (2, 2), (7, 7), 1),
+             (5, (14, 14), (5, 5), 1), (0, (1, 1), (3, 3), 2), (1, (5, 5), (4, 4), 2),
+             (1, (4, 4), (3, 6), 2), (0, (3, 6), (6, 3), 2))
+# rows before the grid, its height and width, the new ones, values
 
 
 def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -69,10 +71,10 @@ def positions_text() -> str:
     from timm.layers import resample_abs_pos_embed
     lines = []
     for i, (before, old, new, d) in enumerate(POSITIONS):
-        rows = before + old * old
+        rows = before + old[0] * old[1]
         x = make.normal(make.mix_name(KEY, f"positions{i}"), rows * d).reshape(1, rows, d)
-        y = resample_abs_pos_embed(torch.from_numpy(x), (new, new), num_prefix_tokens=before)
-        lines.append(f"    {{{before}, {old}, {new}, {d},\n     {make.array(y.numpy())}}},\n")
+        y = resample_abs_pos_embed(torch.from_numpy(x), new, old, num_prefix_tokens=before)
+        lines.append(f"    {{{before}, {{{old[1]}, {old[0]}}}, {{{new[1]}, {new[0]}}}, {d},\n     {make.array(y.numpy())}}},\n")
     return "static const struct golden_positions golden_positions[] = {\n" + "".join(lines) + \
         "};\n"
 
@@ -86,7 +88,7 @@ HEAD = """/* SPDX-License-Identifier: Apache-2.0
  *   LayerScale 0.5 + 0.1 * z    norms' weight 1 + 0.1 * z    biases, tokens, positions 0.1 * z
  *   images [n][3][size][size]: stream "images"; label of image k: k * 3 %% %(classes)d
  * Of a tensor with n elements: its 2-norm, and elements k * (n - 1) / 7, k = 0..7.
- * Positions of case i: [before + from^2][d] drawn from the stream "positionsI", resampled. */
+ * Positions of case i: [before + from.h * from.w][d] drawn from the stream "positionsI", resampled. */
 #ifndef TH_GOLDEN_VIT_H
 #define TH_GOLDEN_VIT_H
 
@@ -108,7 +110,11 @@ struct golden_vit {
 };
 
 struct golden_positions {
-    int before, from, to, d;
+    int before;
+    struct {
+        int w, h;
+    } from, to;
+    int d;
     double value[%(values)d];
 };
 
@@ -118,7 +124,7 @@ struct golden_positions {
 def main() -> None:
     texts, lines = zip(*(net_text(net) for net in NETS))
     most = max(net[1] for net in NETS) * make.N_CLASSES
-    values = max((before + new * new) * d for before, _, new, d in POSITIONS)
+    values = max((before + new[0] * new[1]) * d for before, _, new, d in POSITIONS)
     head = HEAD % {"classes": make.N_CLASSES, "samples": make.N_SAMPLES, "most": most,
                    "key": KEY, "values": values}
     sys.stdout.write(head + "\n".join(texts) + "\n" + positions_text()

@@ -7,7 +7,8 @@ fp64; per tensor the bound is max(1e-4, 4 times PyTorch's own fp32 error), as in
 Then `thaw predict` on the same weights: boxes are matched by IoU >= 0.999 and equal label.
 The logits' and boxes' layers are scaled until detections survive. What torchvision draws at random
 (anchors and boxes that Faster R-CNN learns from) is drawn as Thaw does (kernels/balance.c).
-Pictures and objects are made up, or with --data voc:DIR those of a real data set, pressed to a square.
+Pictures and objects are made up, or with --data voc:DIR those of a real data set, pressed to --size: a
+square, or WxH.
 
 Where gradients differ by more, a ReLU may have been decided otherwise by rounding. Then the decisions that
 are nearest to a tie, where the differences begin and anywhere, are turned over in fp64, one by one: if what some of them change together is the
@@ -54,20 +55,28 @@ def body(name: str, p6_of: int = 256) -> torch.nn.Module:
                                extra_blocks=LastLevelP6P7(p6_of, 256))
 
 
-def fcos(name: str, size: int) -> torch.nn.Module:
-    return FCOS(body(name), num_classes=len(CLASSES), min_size=size, max_size=size)
+Size = tuple[int, int]  # width, height
 
 
-def retinanet(name: str, size: int) -> torch.nn.Module:
-    return RetinaNet(body(name), num_classes=len(CLASSES), min_size=size, max_size=size)
+def whole(size: Size) -> dict[str, int]:
+    """Pictures of this size, whose sides are multiples of 32, are an input as they are."""
+    return {"min_size": min(size), "max_size": max(size)}
 
 
-def retinanet_v2(name: str, size: int) -> torch.nn.Module:
+def fcos(name: str, size: Size) -> torch.nn.Module:
+    return FCOS(body(name), num_classes=len(CLASSES), **whole(size))
+
+
+def retinanet(name: str, size: Size) -> torch.nn.Module:
+    return RetinaNet(body(name), num_classes=len(CLASSES), **whole(size))
+
+
+def retinanet_v2(name: str, size: Size) -> torch.nn.Module:
     """As retinanet_resnet50_fpn_v2 builds it."""
     last = 512 if name in ("resnet18", "resnet34") else 2048
     head = RetinaNetHead(256, 9, len(CLASSES), norm_layer=partial(torch.nn.GroupNorm, 32))
     head.regression_head._loss_type = "giou"
-    return RetinaNet(body(name, last), num_classes=len(CLASSES), head=head, min_size=size, max_size=size)
+    return RetinaNet(body(name, last), num_classes=len(CLASSES), head=head, **whole(size))
 
 
 class Draw:
@@ -104,24 +113,24 @@ class Draw:
         return masks
 
 
-def faster_rcnn(name: str, size: int) -> torch.nn.Module:
+def faster_rcnn(name: str, size: Size) -> torch.nn.Module:
     backbone = resnet_fpn_backbone(backbone_name=name, weights=None, norm_layer=FrozenBatchNorm2d,
                                    trainable_layers=5)
-    return drawing(FasterRCNN(backbone, len(CLASSES) + 1, min_size=size, max_size=size), size)
+    return drawing(FasterRCNN(backbone, len(CLASSES) + 1, **whole(size)), size)
 
 
-def faster_rcnn_v2(name: str, size: int) -> torch.nn.Module:
+def faster_rcnn_v2(name: str, size: Size) -> torch.nn.Module:
     """As fasterrcnn_resnet50_fpn_v2 builds it."""
     norm = torch.nn.BatchNorm2d
     backbone = _resnet_fpn_extractor(getattr(resnet, name)(), 5, norm_layer=norm)
     head = FastRCNNConvFCHead((256, 7, 7), [256] * 4, [1024], norm_layer=norm)
     return drawing(FasterRCNN(backbone, len(CLASSES) + 1, rpn_head=RPNHead(256, 3, conv_depth=2),
-                              box_head=head, min_size=size, max_size=size), size)
+                              box_head=head, **whole(size)), size)
 
 
-def drawing(model: FasterRCNN, size: int) -> FasterRCNN:
+def drawing(model: FasterRCNN, size: Size) -> FasterRCNN:
     """With draws that are Thaw's."""
-    rows = [3 * ((size + s - 1) // s) ** 2 for s in (4, 8, 16, 32, 64)]
+    rows = [3 * ((size[0] + s - 1) // s) * ((size[1] + s - 1) // s) for s in (4, 8, 16, 32, 64)]
     most = min(2000, sum(min(2000, n) for n in rows))
     model.rpn.fg_bg_sampler = Draw(model.rpn.fg_bg_sampler, "targets", "anchors")
     model.roi_heads.fg_bg_sampler = Draw(model.roi_heads.fg_bg_sampler, "sample", "rois", most)
@@ -197,33 +206,33 @@ def moderate(model: torch.nn.Module, pixels: np.ndarray) -> None:
             layer.bias.mul_(by)
 
 
-def objects(seed: int, n: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def objects(seed: int, n: int, size: Size) -> list[tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(seed)
     found = []
     for i in range(n):
         count = 0 if i == 1 and n > 2 else int(random.integers(2, 9))
-        corner = random.uniform(0, size * 0.7, (count, 2))
-        extent = random.uniform(size * 0.04, size * 0.8, (count, 2))
+        corner = random.uniform(0, np.array(size) * 0.7, (count, 2))
+        extent = random.uniform(np.array(size) * 0.04, np.array(size) * 0.8, (count, 2))
         boxes = np.concatenate([corner, np.minimum(corner + extent, size)], 1)
         found.append((boxes.round(2).astype(np.float32), random.integers(0, 3, count)))
     return found
 
 
-def read_objects(path: str, size: int) -> tuple[np.ndarray, list[str]]:
-    """Of an annotation, on a picture of size x size: boxes of a pixel at least, and their names."""
+def read_objects(path: str, size: Size) -> tuple[np.ndarray, list[str]]:
+    """Of an annotation, on a picture of that size: boxes of a pixel at least, and their names."""
     root = tree.parse(path)
-    scale = size / np.array([float(root.findtext("size/" + k)) for k in ("width", "height")] * 2)
+    scale = np.array(size * 2) / np.array([float(root.findtext("size/" + k)) for k in ("width", "height")] * 2)
     boxes, names = [], []
     for o in root.iter("object"):
         corners = [float(o.findtext("bndbox/" + k)) for k in ("xmin", "ymin", "xmax", "ymax")]
-        box = (np.clip(corners * scale, 0, size)).round(2)
+        box = (np.clip(corners * scale, 0, size * 2)).round(2)
         if (box[2:] - box[:2]).min() >= 1:
             boxes.append(box)
             names.append(o.findtext("name"))
     return np.array(boxes, np.float32).reshape(-1, 4), names
 
 
-def real(folder: str, seed: int, n: int, size: int) -> tuple[np.ndarray, list]:
+def real(folder: str, seed: int, n: int, size: Size) -> tuple[np.ndarray, list]:
     """(pixels, objects) of n pictures of a VOC folder, which show all of its classes."""
     annotations = os.path.join(folder, "Annotations")
     stems = sorted(f[:-4] for f in os.listdir(annotations) if f.endswith(".xml"))
@@ -239,7 +248,7 @@ def real(folder: str, seed: int, n: int, size: int) -> tuple[np.ndarray, list]:
     else:
         raise SystemExit(f"{folder}: no {n} pictures show all classes: more --images")
     pixels = [Image.open(os.path.join(folder, "JPEGImages", stems[i] + ".jpg")).convert("RGB")
-              .resize((size, size), Image.BILINEAR) for i in chosen]
+              .resize(size, Image.BILINEAR) for i in chosen]
     truth = [(found[i][0], np.array([names.index(k) for k in found[i][1]])) for i in chosen]
     return np.stack([np.asarray(p) for p in pixels]), truth
 
@@ -334,7 +343,7 @@ def check_step(args, model, weights, pixels, truth, folder: str) -> list[Check]:
                     args.head, "--keep-head", "--thaw", "all", "--bn", BN[args.bn][0], "--epochs", "1",
                     "--batch", str(len(pixels)), "--lr", "1", "--momentum", "0", "--weight-decay",
                     "0", "--lr-schedule", "constant", "--augment", "none", "--no-shuffle", "--val",
-                    "0", "--image-size", str(args.size), "--log-every", "1", "--threads", "2"])
+                    "0", "--image-size", "%dx%d" % args.size, "--log-every", "1", "--threads", "2"])
     sites = [ties.Relus(), ties.Relus()]
     losses, exact = gradients(model, pixels, truth, torch.float64, sites[0], True)
     single, own = gradients(model, pixels, truth, torch.float32, sites[1], True)
@@ -366,7 +375,7 @@ def check_boxes(args, model, pixels, folder: str) -> list[Check]:
     """`thaw predict` on the same weights."""
     names = [os.path.join(folder, "data", "JPEGImages", f"{i:04d}.png") for i in range(len(pixels))]
     text = run(args.thaw, ["predict", os.path.join(folder, "w.safetensors"), *names, "--json",
-                           "--backbone", args.backbone, "--image-size", str(args.size),
+                           "--backbone", args.backbone, "--image-size", "%dx%d" % args.size,
                            "--threshold", str(model.score_thresh)])
     model = model.double().eval()
     rows = []
@@ -397,6 +406,14 @@ def check_boxes(args, model, pixels, folder: str) -> list[Check]:
     return rows
 
 
+def size_of(text: str) -> Size:
+    """N, or WxH."""
+    sides = tuple(int(side) for side in text.split("x"))
+    if len(sides) > 2 or any(side % 32 for side in sides):
+        raise argparse.ArgumentTypeError("N or WxH, multiples of 32")
+    return sides[0], sides[-1]
+
+
 def run(program: str, argv: list[str]) -> str:
     done = subprocess.run([program] + argv, capture_output=True, text=True)
     if done.returncode:
@@ -409,7 +426,7 @@ def main() -> None:
     parser.add_argument("--thaw", required=True, metavar="BIN")
     parser.add_argument("--head", default="fcos", choices=HEADS)
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=size_of, default=(128, 128), metavar="N|WxH")
     parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bn", choices=BN, help="of faster_rcnn_v2: affine, or train for pyramid and head")
@@ -424,7 +441,8 @@ def main() -> None:
     if args.data:
         pixels, truth = real(args.data.removeprefix("voc:"), args.seed, args.images, args.size)
     else:
-        pixels = images.pictures(3000 + args.seed, args.images, args.size)
+        pixels = images.pictures(3000 + args.seed, args.images, max(args.size))
+        pixels = np.ascontiguousarray(pixels[:, :args.size[1], :args.size[0]])
         truth = objects(args.seed, args.images, args.size)
     if args.head != "fcos":
         moderate(model, pixels)
