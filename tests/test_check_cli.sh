@@ -70,11 +70,13 @@ voc b rbc 30 5 45 15 wbc 5 5 5 9 >cells/annotations/b.xml
 voc c >cells/annotations/c.xml
 expect 0 "boxes" check voc:cells --val 0
 has "objects" "boxes    4 objects; 1 images have none; at the images' own size: 50.0 % tiny"
+has "shapes" "shapes   3 images are wider than high, 0 higher than wide, 0 square"
+has "their input" "--image-size 64x32 shows a detector all as large as 64 does, on 50 % fewer"
 has "left out" "warning  cells/annotations/b.xml, line 3: box 5 5 5 9 is empty"
 has "drawn twice" "finding  1 boxes lie on another of their class"
 has "over the edge" "finding  1 boxes reach over the edge"
 expect 0 "at a size" check voc:cells --val 0 --image-size 400 --json
-has "anchors" '"objects":4,"without_objects":1,"tiny":0,"anchors_fit":4,'
+has "anchors" '"objects":4,"without_objects":1,"tiny":0,"anchors_fit":4,"wide":3,"high":0,"square":0,"input":"416x224",'
 {
     echo path,label
     echo cells/images/a.ppm,x

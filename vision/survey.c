@@ -177,6 +177,7 @@ static thaw_status survey(struct th_survey *s, int workers)
     }
     TRY(find_copies(s));
     TRY(count_classes(s));
+    th_survey_shapes(s);
     return s->data.has_objects ? th_survey_boxes(s) : THAW_OK;
 }
 

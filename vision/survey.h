@@ -40,6 +40,12 @@ struct th_finding {
     struct th_survey_example example[TH_SURVEY_EXAMPLES];
 };
 
+/* Of the pictures that can be read. */
+struct th_shapes {
+    int64_t wide, high, square;
+    struct th_size input; /* that would do for all as its square does; 0: none */
+};
+
 struct th_survey {
     struct th_dataset data;
     struct th_size input;          /* 0: images as they are */
@@ -50,14 +56,16 @@ struct th_survey {
         leaks;                        /* leaks: copies across splits */
     struct th_finding twins, outside; /* objects drawn twice; beyond the image's edge */
     int64_t objects, tiny, fits, empty; /* empty: images without objects */
+    struct th_shapes shapes;
 };
 
 /* Note one more, with its images where there is room. */
 void th_finding_add(struct th_finding *f, const struct th_survey_image *a,
     const struct th_survey_image *b);
 
-/* survey_boxes.c: objects, after all images were read. */
+/* After all images were read: objects, and the shapes of pictures. */
 thaw_status th_survey_boxes(struct th_survey *s);
+void th_survey_shapes(struct th_survey *s);
 
 /* survey_write.c */
 void th_survey_json(const struct th_survey *s, struct th_json_out *j);

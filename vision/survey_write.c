@@ -95,6 +95,23 @@ static void put_boxes(const struct th_lines *l, const struct th_survey *s)
         TH_SURVEY_TINY, share(s->fits, s->objects));
 }
 
+/* What a detector's input, on which a picture is whole, might be. */
+static void put_shapes(const struct th_lines *l, const struct th_survey *s)
+{
+    const struct th_shapes *p = &s->shapes;
+    int side = p->input.w > p->input.h ? p->input.w : p->input.h;
+    int other = p->input.w < p->input.h ? p->input.w : p->input.h;
+    th_line(l,
+        "shapes   %lld images are wider than high, %lld higher than wide, %lld square",
+        (long long)p->wide, (long long)p->high, (long long)p->square);
+    if (side)
+        th_line(l,
+            "         --image-size %s shows a detector all as large as %d does, on "
+            "%.0f %% fewer "
+            "pixels",
+            th_size_text(p->input).text, side, 100 - share(other, side));
+}
+
 void th_survey_lines(const struct th_survey *s,
     void (*write)(void *context, const char *text), void *context)
 {
@@ -105,8 +122,10 @@ void th_survey_lines(const struct th_survey *s,
         (long long)s->n, (long long)s->data.split[TH_SPLIT_TRAIN].n,
         (long long)s->data.split[TH_SPLIT_VAL].n,
         (long long)s->data.split[TH_SPLIT_TEST].n, s->data.n_classes);
-    if (s->data.has_objects)
+    if (s->data.has_objects) {
         put_boxes(&l, s);
+        put_shapes(&l, s);
+    }
     for (int64_t i = 0; i < s->data.warnings.n; i++)
         th_line(&l, "warning  %s", s->data.warnings.name[i]);
     for (int i = 0; i < N_ROWS; i++)
@@ -169,6 +188,11 @@ void th_survey_json(const struct th_survey *s, struct th_json_out *j)
         th_json_put_whole(j, "without_objects", s->empty);
         th_json_put_whole(j, "tiny", s->tiny);
         th_json_put_whole(j, "anchors_fit", s->fits);
+        th_json_put_whole(j, "wide", s->shapes.wide);
+        th_json_put_whole(j, "high", s->shapes.high);
+        th_json_put_whole(j, "square", s->shapes.square);
+        if (s->shapes.input.w)
+            th_json_put_size(j, "input", s->shapes.input);
     }
     th_json_key(j, "warnings");
     th_json_open(j, '[');
