@@ -290,6 +290,16 @@ static int open_files(struct output *out, const thaw_options *o)
     return file ? th_report(thaw_coco_results_new(file, &out->results)) : 0;
 }
 
+static void tell_warning(const thaw_model *m)
+{
+    const char *warning = thaw_model_warning(m);
+    if (!warning)
+        return;
+    fputs("warning   ", stderr);
+    th_print_text(stderr, warning);
+    putc('\n', stderr);
+}
+
 static int run(struct th_call *call)
 {
     struct th_terminal terminal;
@@ -303,6 +313,7 @@ static int run(struct th_call *call)
         if (!m.shares[i]) {
             int bad = predict_all(call, m.model[i], &out);
             code = code ? code : bad;
+            tell_warning(m.model[i]);
         }
     if (opened && out.results) {
         int bad = th_report(thaw_coco_results_write(out.results));

@@ -217,6 +217,11 @@ void thaw_model_free(thaw_model *m)
     th_free(m);
 }
 
+const char *thaw_model_warning(const thaw_model *m)
+{
+    return m->net.device->warning[0] ? m->net.device->warning : NULL;
+}
+
 int thaw_model_n_classes(const thaw_model *m)
 {
     return m->net.model.n_classes;

@@ -220,6 +220,10 @@ THAW_API thaw_status thaw_model_share(thaw_model *m, thaw_model *other);
 THAW_API thaw_status thaw_model_predict(thaw_model *m, const char *path,
     void (*each)(void *context, const thaw_prediction *p), void *context);
 
+/* The last thing that went wrong on the model's device and is no error, as a damaged plan
+ * that was made again: a sentence, the model's, until it predicts again. NULL: nothing. */
+THAW_API const char *thaw_model_warning(const thaw_model *m);
+
 /* Whether it is a detector: its predictions have boxes. */
 THAW_API bool thaw_model_is_detector(const thaw_model *m);
 

@@ -86,6 +86,11 @@ photo=$work/images/class_0/000.ppm
 EMU_ORDER=late "$build/thaw" predict "$work/late-stage" "$photo" --device cuda:0 >"$work/cuda.said" 2>&1 ||
     fail "predict: exit $?: $(cat "$work/cuda.said")"
 cmp "$work/cpu.said" "$work/cuda.said"
+find "$work/cache/thaw/plans" -name '*.plan' -exec sh -c 'for i; do printf x >>"$i"; done' sh {} +
+EMU_ORDER=late "$build/thaw" predict "$work/late-stage" "$photo" --device cuda:0 >"$work/cuda.said" 2>"$work/out" ||
+    fail "predict with damaged plans: exit $?: $(cat "$work/out")"
+cmp "$work/cpu.said" "$work/cuda.said"
+[ "$(grep -c "warning.*made again" "$work/out")" -eq 1 ] || fail "damaged plans in predict: $(cat "$work/out")"
 EMU_ORDER=late "$build/thaw" predict "$work/half-off" "$photo" --device cuda:0 --precision bf16 >"$work/out" 2>&1 ||
     fail "predict in bf16: exit $?: $(cat "$work/out")"
 
