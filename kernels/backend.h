@@ -75,6 +75,7 @@ struct th_kernel {
     /* Make what is in `kept` again and compare; a difference is THAW_E_FAIL. NULL: keeps
      * nothing. May allocate. */
     thaw_status (*verify)(const struct th_call *call);
+    bool on_host;  /* runs there, and waits: no recording can have it */
     bool in_place; /* out[0] may be the memory of in[0] where that is its last reader */
 };
 

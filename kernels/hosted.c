@@ -90,4 +90,5 @@ const struct th_kernel th_hosted_kernel = {
     .prepare = hosted_prepare,
     .run = hosted_run,
     .release = hosted_release,
+    .on_host = true,
 };

@@ -16,6 +16,7 @@ struct th_plugin_host th_plugin_host(void)
         .call_bytes = sizeof(struct th_call),
         .device_bytes = sizeof(struct th_device),
         .backend_bytes = sizeof(struct th_backend),
+        .kernel_bytes = sizeof(struct th_kernel),
         .sentence = th_error_sentence};
 }
 
@@ -23,7 +24,7 @@ bool th_plugin_fits(const struct th_plugin_host *a, const struct th_plugin_host 
 {
     return strcmp(a->version, b->version) == 0 && a->n_ops == b->n_ops &&
            a->call_bytes == b->call_bytes && a->device_bytes == b->device_bytes &&
-           a->backend_bytes == b->backend_bytes;
+           a->backend_bytes == b->backend_bytes && a->kernel_bytes == b->kernel_bytes;
 }
 
 /* "/usr/lib/libthaw_cuda.so" of where this code lies; or what the environment says. */

@@ -14,7 +14,7 @@
 struct th_plugin_host {
     const char *version;
     int n_ops;
-    size_t call_bytes, device_bytes, backend_bytes;
+    size_t call_bytes, device_bytes, backend_bytes, kernel_bytes;
     char *(*sentence)(void); /* th_error_sentence */
 };
 struct th_plugin_host th_plugin_host(void);

@@ -171,11 +171,10 @@ void th_plan_forget(struct th_plan *p)
     p->recording = NULL;
 }
 
-/* A host step waits in between: nothing to record. */
 static bool can_record(const struct th_plan *p)
 {
     for (int i = 0; i < p->n_steps; i++)
-        if (p->steps[i].kernel == &th_hosted_kernel)
+        if (p->steps[i].kernel->on_host)
             return false;
     return p->store->device->backend->record && !p->unrecordable;
 }

@@ -13,7 +13,7 @@ static void describe(
     const struct th_plan *p, const struct th_step *s, struct th_pair_step *out)
 {
     *out = (struct th_pair_step){
-        .call = &s->call, .alone = s->derived || s->kernel == &th_hosted_kernel};
+        .call = &s->call, .alone = s->derived || s->kernel->on_host};
     for (int k = 0; k < TH_MAX_IN; k++)
         out->in[k] = s->in[k];
     for (int k = 0; k < TH_MAX_OUT; k++) {

@@ -63,9 +63,28 @@ static void a_step_of_two_stages_waits_for_its_loss_alone(void **state)
     assert_true(fabsf(cuda.loss - cpu.loss) < 1e-4F * cpu.loss);
 }
 
+/* The planner has to see which steps wait for the device, whoever's copy of a kernel it is. */
+static void what_is_left_on_the_host_is_int8_and_says_so(void **state)
+{
+    (void)state;
+    struct th_device *device = NULL;
+    open_emulated(EMU_LATE);
+    must(th_device_open("cuda:0", 1, &device));
+    for (int op = 0; op < TH_OP_COUNT; op++) {
+        const struct th_kernel *k = device->backend->kernel((enum th_op)op);
+        bool int8 = op == TH_OP_quantize || op == TH_OP_dequantize ||
+                    op == TH_OP_conv_q || op == TH_OP_maxpool_q;
+        if (k && k->on_host != int8)
+            fail_msg("%s", th_op_rule((enum th_op)op)->name);
+    }
+    th_device_close(device);
+    close_emulated();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_left_on_the_host_is_int8_and_says_so),
         cmocka_unit_test(a_step_of_two_stages_waits_for_its_loss_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
