@@ -34,6 +34,7 @@ void th_parallel_workers(const struct th_call *call, int64_t n,
 /* oneDNN's own loops use the same team: OpenMP's for as many threads and this caller. */
 void th_parallel_denormals(const struct th_device *device, unsigned mode)
 {
+    (void)device; /* without OpenMP */
 #pragma omp parallel num_threads(device->threads)
     th_set_denormals(mode);
 }
