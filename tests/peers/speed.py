@@ -31,7 +31,8 @@ import works
 from works import Work
 
 N_CLASSES = 10
-FEW, MANY = 2, 8              # batches an epoch; the cached rows take seconds for many
+BATCHES = 8                   # an epoch: of two, its end was a quarter of a frozen ViT-S's time
+COMPARED = 4                  # losses
 CROP = 0.875
 PIXELS = ["--mean", ",".join(map(str, reference.MEAN)), "--std", ",".join(map(str, reference.STD)),
           "--interpolation", "bilinear"]
@@ -52,19 +53,18 @@ class Material:
         at = lambda name: os.path.join(folder, name)
         self.h5, self.pth, self.pixels, self.labels = map(
             at, ("weights.h5", "weights.pth", "pixels.npy", "labels.npy"))
-        self.csv = {n: at(f"{n}.csv") for n in (FEW, MANY)}
+        self.csv = at("images.csv")
         self.write_images(folder)
         self.write_weights(args, backbone, folder)
 
     def write_images(self, folder: str) -> None:
         """JPEGs with the margin that the centre crop cuts off; their decoded centres."""
-        side, n = int(self.size / CROP), self.batch * MANY
+        side, n = int(self.size / CROP), self.batch * BATCHES
         edge = (side - self.size) // 2
         paths = images.write_jpegs(folder, images.pictures(1, n, side))
         labels = images.labels(2, n, N_CLASSES)
-        for n_batches, path in self.csv.items():
-            images.list_csv(path, paths[:n_batches * self.batch], labels)
-        for_twin = [np.asarray(Image.open(path)) for path in paths[:FEW * self.batch]]
+        images.list_csv(self.csv, paths, labels)
+        for_twin = [np.asarray(Image.open(path)) for path in paths]
         inside = slice(edge, edge + self.size)
         np.save(self.pixels, np.stack(for_twin)[:, inside, inside])
         np.save(self.labels, labels)
@@ -83,10 +83,6 @@ class Material:
         files.save_weights(folder, "pth", weights)
 
 
-def batches_of(work: Work) -> int:
-    return MANY if work.cache != "off" else FEW
-
-
 def plan(args, m: Material, work: Work) -> dict:
     """The plan's figures, and seconds at the machine's limits."""
     p = works.inspect(args.thaw, m.h5, ["--thaw", work.thaw, "--batch", str(m.batch),
@@ -101,7 +97,7 @@ def epochs(args, m: Material, work: Work, said: dict) -> int:
     limits = args.data["limits"]
     step = 2 * max(2 * said["cost"]["macs"] / limits["flops_per_s"],
                    said["cost"]["bytes"] / limits["bytes_per_s"])
-    return 1 + min(30, max(2, int(args.seconds / (step * batches_of(work)))))
+    return 1 + min(30, max(2, int(args.seconds / (step * BATCHES))))
 
 
 def measure_thaw(args, backbone: str, m: Material, work: Work) -> dict:
@@ -109,7 +105,7 @@ def measure_thaw(args, backbone: str, m: Material, work: Work) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "run")
         done = child.run([
-            args.thaw, "train", "csv:" + m.csv[batches_of(work)], "-o", out, "--backbone", backbone,
+            args.thaw, "train", "csv:" + m.csv, "-o", out, "--backbone", backbone,
             "--weights", m.h5, "--keep-head", "--thaw", work.thaw, "--epochs", str(n),
             "--batch", str(m.batch), "--lr", "0.01", "--lr-schedule", "constant", "--augment",
             "none", "--no-shuffle", "--val", "0", "--image-size", str(m.size), "--crop", str(CROP),
@@ -122,7 +118,7 @@ def measure_thaw(args, backbone: str, m: Material, work: Work) -> dict:
         rates = [e["images_per_s"] for e in files.read_events(out, "epoch")]
         return {"seconds": [m.batch / r for r in rates[1:]], "peak": done.peak,
                 "first": done.first,
-                "losses": [e["loss"] for e in files.read_events(out, "step")][:2 * FEW]}
+                "losses": [e["loss"] for e in files.read_events(out, "step")][:COMPARED]}
 
 
 def lora(work: Work) -> list[str]:
@@ -140,12 +136,12 @@ def measure_twin(args, backbone: str, m: Material, work: Work, layout: str) -> d
             sys.executable, os.path.join(HERE, "twin.py"), "--backbone", backbone, "--thaw",
             work.thaw, "--layout", layout, "--weights", m.pth, "--images", m.pixels, "--labels",
             m.labels, "--batch", str(m.batch), "--threads", str(args.threads), "--seconds",
-            str(args.seconds), "--batches", str(FEW),
+            str(args.seconds), "--batches", str(BATCHES),
             *(["--avx2"] if args.isa == "avx2" else []), *lora(work)],
             folder, machine.environment(args.threads, args.isa), word='"first"')
         lines = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
         return {"seconds": lines[-1]["seconds"], "peak": done.peak, "first": done.first,
-                "imported": lines[0]["resident"], "losses": lines[-1]["losses"][:2 * FEW]}
+                "imported": lines[0]["resident"], "losses": lines[-1]["losses"][:COMPARED]}
 
 
 def engines(args, work: Work, repetition: int) -> list[str]:
@@ -239,7 +235,7 @@ def arguments() -> argparse.Namespace:
                         "default: resnet18 and resnet50")
     parser.add_argument("--isa", choices=machine.ISAS, default="auto", help="both sides")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (slow)")
-    parser.add_argument("--quick", action="store_true", help="few steps, once: five minutes")
+    parser.add_argument("--quick", action="store_true", help="few steps, once: seven minutes")
     parser.add_argument("--render", action="store_true", help="print the tables of the JSON file")
     parser.add_argument("--json", metavar="FILE", help="default: speed-ISA.json here")
     parser.add_argument("--seconds", type=float, default=8, help="of timed steps a sample")
