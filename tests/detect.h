@@ -11,23 +11,11 @@ enum { MOST_OBJECTS = 8 };
 static const double TOLERANCE = 1e-4; /* DESIGN section 10 */
 
 static void open_detector(
-    struct net *n, const char *device, const char *backbone_name, const char *head_name)
+    struct net *n, const char *device, const char *backbone, const char *head)
 {
-    const char *names[] = {"a", "b", "c"};
-    const struct th_backbone *backbone = NULL;
-    const struct th_variant *v = NULL;
-    const struct th_head *head = NULL;
-    *n = (struct net){.optim = {.kind = TH_SGD}};
-    must(th_device_open(device, 2, &n->device));
-    th_store_init(&n->store, n->device);
-    th_arena_init(&n->arena, n->device);
-    must(th_variant_find(backbone_name, &backbone, &v));
-    must(th_head_find(head_name, &head));
-    struct th_input input = v->input;
-    input.size = (struct th_size){GOLDEN_SIZE, GOLDEN_SIZE};
-    must(th_model_init(
-        &n->model, backbone, v, head, GOLDEN_WIDTH, &input, names, GOLDEN_CLASSES));
-    net_fill(n, GOLDEN_KEY);
+    const struct net_shape shape = {
+        backbone, head, GOLDEN_WIDTH, {GOLDEN_SIZE, GOLDEN_SIZE}, GOLDEN_CLASSES};
+    net_open_as(n, device, shape, GOLDEN_KEY);
 }
 
 static inline bool ends(const char *name, const char *end)

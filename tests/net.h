@@ -8,6 +8,7 @@
 
 #include "mem.h"
 #include "must.h"
+#include "network.h"
 #include "plan.h"
 #include "rng.h"
 
@@ -90,23 +91,42 @@ static inline bool net_has_device(const char *name)
     return opened;
 }
 
-static inline void net_open(struct net *n, const char *device, const char *variant,
-    int size, int classes, uint64_t seed)
+struct net_shape {
+    const char *variant, *head;
+    int width; /* th_model.head_width */
+    struct th_size size;
+    int classes;
+};
+
+/* Values drawn from seed; SGD without momentum. */
+static inline void net_open_as(
+    struct net *n, const char *device, struct net_shape shape, uint64_t seed)
 {
     const struct th_backbone *backbone = NULL;
     const struct th_variant *v = NULL;
+    const struct th_head *head = NULL;
     const char *names[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
-    *n = (struct net){
-        .optim = {.kind = TH_SGD, .momentum = 0.9F, .weight_decay = 1e-4F}};
+    *n = (struct net){.optim = {.kind = TH_SGD}};
     must(th_device_open(device, 2, &n->device));
     th_store_init(&n->store, n->device);
     th_arena_init(&n->arena, n->device);
-    must(th_variant_find(variant, &backbone, &v));
+    must(th_variant_find(shape.variant, &backbone, &v));
+    must(th_head_find(shape.head, &head));
     struct th_input input = v->input;
-    input.size = (struct th_size){size, size};
+    input.size = shape.size;
     must(th_model_init(
-        &n->model, backbone, v, &th_head_classify, 0, &input, names, classes));
+        &n->model, backbone, v, head, shape.width, &input, names, shape.classes));
     net_fill(n, seed);
+}
+
+/* A classifier of squares. */
+static inline void net_open(struct net *n, const char *device, const char *variant,
+    int size, int classes, uint64_t seed)
+{
+    net_open_as(n, device,
+        (struct net_shape){variant, "classify", 0, {size, size}, classes}, seed);
+    n->optim.momentum = 0.9F;
+    n->optim.weight_decay = 1e-4F;
 }
 
 /* Normal numbers from the stream `stream` of seed. */

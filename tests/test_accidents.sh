@@ -2,38 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # What happens to a run from outside: a full disk, a second process, a reader that leaves, a
 # signal too early, data that change under it.  Usage: test_accidents.sh BUILD_DIR
-set -u
-build=$(cd "$1" && pwd)
 faults=$(cd "$(dirname "$0")/faults" && pwd)
-thaw=$build/thaw
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset THAW_WEIGHTS
+. "$(dirname "$0")/cli.sh"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
-checks=0 failures=0
 
-fail() {
-    echo "FAILED: $*"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failures=$((failures + 1))
-}
 expect() { # CODE "what holds" command...: keeps out and err
     want=$1 what=$2
     shift 2
     checks=$((checks + 1)) code=0
     timeout 60 "$@" >out 2>err </dev/null || code=$?
     [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
-}
-says() {
-    grep -qF -e "$1" err || fail "$what: stderr lacks: $1"
-}
-check() { # "what holds" command...
-    what=$1
-    shift
-    checks=$((checks + 1))
-    "$@" || fail "$what"
 }
 plain_metrics() { # without what depends on the clock
     sed -E 's/,"(images_per_s|(forecast_)?(seconds|peak_bytes))":[^,}]*//g' "$1/metrics.jsonl"
@@ -213,5 +191,4 @@ expect 0 "and takes them when they are back" "$thaw" resume later --epochs 2
 expect 0 "killed at random moments a run ends with the same bits" \
     sh "$faults/kills.sh" "$build" 5
 
-echo "$checks checks, $failures failed"
-[ "$failures" -eq 0 ]
+finish

@@ -2,39 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # thaw bench from outside: table, JSON and page; stopped and killed benches go on to the same
 # result; a training that fails is a row; what is given by mistake.  Usage: test_bench_cli.sh BUILD_DIR
-set -u
-build=$(cd "$1" && pwd)
-thaw=$build/thaw
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset THAW_WEIGHTS
-checks=0 failures=0
+. "$(dirname "$0")/cli.sh"
 
-fail() {
-    echo "FAILED: $*"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failures=$((failures + 1))
-}
 expect() { # CODE "what holds" arguments...: keeps out and err
     want=$1 what=$2
     shift 2
     checks=$((checks + 1)) code=0
     timeout -k 5 120 "$thaw" "$@" >out 2>err </dev/null || code=$?
     [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
-}
-says() {
-    grep -qF -e "$1" err || fail "$what: stderr lacks: $1"
-}
-prints() { # an extended pattern
-    grep -qE -e "$1" out || fail "$what: stdout lacks: $1"
-}
-check() { # "what holds" command...
-    what=$1
-    shift
-    checks=$((checks + 1))
-    "$@" || fail "$what"
 }
 
 mkdir data
@@ -231,5 +206,4 @@ cp data/train/class_0/000.ppm data/train/class_0/new.ppm
 bench 3 "images that came later" whole --strategies head,all --seeds 2
 says "its images are no longer those of"
 
-echo "$checks checks, $failures failures"
-[ "$failures" -eq 0 ]
+finish

@@ -2,44 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The program from outside: arguments, exit codes, streams, JSON, and that a killed run
 # goes on bit for bit.  Usage: test_cli.sh BUILD_DIR
-set -u
-build=$(cd "$1" && pwd)
-thaw=$build/thaw
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset THAW_WEIGHTS
-checks=0 failures=0
-
-fail() {
-    echo "FAILED: $1"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failures=$((failures + 1))
-}
-
-# expect CODE "what holds" arguments...: runs thaw, keeps out, err and code.
-expect() {
-    want=$1 what=$2
-    shift 2
-    checks=$((checks + 1))
-    code=0
-    "$thaw" "$@" >out 2>err </dev/null || code=$?
-    [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
-}
-
-says() { # on stderr
-    grep -qF -e "$1" err || fail "$what: stderr lacks: $1"
-}
-prints() { # on stdout, an extended pattern
-    grep -qE -e "$1" out || fail "$what: stdout lacks: $1"
-}
-check() { # "what holds" command...
-    what=$1
-    shift
-    checks=$((checks + 1))
-    "$@" || fail "$what"
-}
+. "$(dirname "$0")/cli.sh"
 
 # ---- arguments ----
 expect 2 "no command is a usage error"
@@ -366,5 +329,4 @@ says "--patience 1 has ended the run"
 tiny 0 "patience without validation has nothing to wait for" blind --epochs=1 --val=0 --patience=1
 says "warning   --patience 1 has no effect"
 
-echo "$checks checks, $failures failed"
-[ "$failures" -eq 0 ]
+finish

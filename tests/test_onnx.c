@@ -331,20 +331,7 @@ static void transformers_have_their_operators(void **state)
 
 static void open_detector(struct net *n, const char *head)
 {
-    const char *names[] = {"a", "b", "c"};
-    const struct th_backbone *backbone = NULL;
-    const struct th_variant *v = NULL;
-    const struct th_head *h = NULL;
-    *n = (struct net){.optim = {.kind = TH_SGD}};
-    must(th_device_open("ref", 1, &n->device));
-    th_store_init(&n->store, n->device);
-    th_arena_init(&n->arena, n->device);
-    must(th_variant_find("resnet20_s4", &backbone, &v));
-    must(th_head_find(head, &h));
-    struct th_input input = v->input;
-    input.size = (struct th_size){64, 64};
-    must(th_model_init(&n->model, backbone, v, h, 32, &input, names, 3));
-    net_fill(n, 5);
+    net_open_as(n, "ref", (struct net_shape){"resnet20_s4", head, 32, {64, 64}, 3}, 5);
 }
 
 /* Towers are shared by five levels: their weights are constants once (define refuses twice). */

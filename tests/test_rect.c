@@ -168,20 +168,7 @@ static void a_rectangle_is_erased_within_it(void **state)
 static void open_net(
     struct net *n, const char *device, const char *variant, const char *head)
 {
-    const char *names[] = {"a", "b", "c"};
-    const struct th_backbone *backbone = NULL;
-    const struct th_variant *v = NULL;
-    const struct th_head *h = NULL;
-    *n = (struct net){.optim = {.kind = TH_SGD}};
-    must(th_device_open(device, 2, &n->device));
-    th_store_init(&n->store, n->device);
-    th_arena_init(&n->arena, n->device);
-    must(th_variant_find(variant, &backbone, &v));
-    must(th_head_find(head, &h));
-    struct th_input input = v->input;
-    input.size = WIDE;
-    must(th_model_init(&n->model, backbone, v, h, 32, &input, names, 3));
-    net_fill(n, 5);
+    net_open_as(n, device, (struct net_shape){variant, head, 32, WIDE, 3}, 5);
 }
 
 static struct th_reader reader_of(const struct net *n)

@@ -3,37 +3,7 @@
 # Inputs that are not square, from outside: trained, resumed, judged, converted, cached; what
 # files and --json say of them; sizes that make no sense.
 # Usage: test_rect_cli.sh BUILD_DIR
-set -u
-build=$(cd "$1" && pwd)
-thaw=$build/thaw
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset THAW_WEIGHTS
-failures=0
-
-fail() {
-    echo "FAILED: $1"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failures=$((failures + 1))
-}
-expect() { # CODE "what holds" arguments...
-    want=$1 what=$2
-    shift 2
-    code=0
-    "$thaw" "$@" >out 2>err </dev/null || code=$?
-    [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
-}
-says() {
-    grep -qF -e "$1" err || fail "$what: stderr lacks: $1"
-}
-prints() {
-    grep -qF -e "$1" out || fail "$what: stdout lacks: $1"
-}
-same() { # "what holds" A B
-    cmp -s "$2" "$3" || fail "$1"
-}
+. "$(dirname "$0")/cli.sh"
 
 "$build/make_images" images 3 10 20 || exit 1
 common="--weights random --thaw all --batch 6 --threads 2 --workers 2"
@@ -44,13 +14,13 @@ expect 0 "a classifier trains" train images -o run $net --image-size 24x16 --epo
 says "24 x 16, crop"
 grep -q '"image-size": "24x16"' run/config.json || fail "config.json says 24x16"
 expect 0 "and again from its config" train images -o again --config run/config.json
-same "the same run has the same bits" run/last.h5 again/last.h5
+check "the same run has the same bits" cmp -s run/last.h5 again/last.h5
 expect 0 "one epoch" train images -o part $net --image-size 24x16 --epochs 1 \
     --augment strong --mixup 0.2 --cutmix 1 --lr-schedule constant
 expect 0 "two at once" train images -o both $net --image-size 24x16 --epochs 2 \
     --augment strong --mixup 0.2 --cutmix 1 --lr-schedule constant
 expect 0 "resumed" resume part --epochs 2
-same "a resumed run has the bits of one that was not interrupted" part/last.h5 both/last.h5
+check "a resumed run has the bits of one that was not interrupted" cmp -s part/last.h5 both/last.h5
 expect 0 "it is judged" eval run images
 expect 0 "it predicts" predict run images/class_0/000.ppm --json
 cp out wide
@@ -75,7 +45,7 @@ expect 0 "it predicts" predict vit images/class_0/000.ppm --json
 cp out first
 expect 0 "through safetensors" convert vit/last.h5 vit.safetensors
 expect 0 "too" predict vit.safetensors images/class_0/000.ppm --json
-same "what goes through safetensors says the same" out first
+check "what goes through safetensors says the same" cmp -s out first
 expect 0 "the other way" train images -o turned --weights vit/last.h5 --keep-head \
     --image-size 16x24 --batch 6 --epochs 1 --threads 2
 says "resampled: pos_embed from [1,25,128] to [1,25,128]"
@@ -104,5 +74,4 @@ expect 2 "too small" train images -o no $net --image-size 24x4
 says "24x4 is outside 8 to 4096 on a side"
 [ -e no ] && fail "nothing is left of what is refused"
 
-[ "$failures" -eq 0 ] || { echo "$failures failures"; exit 1; }
-echo "all hold"
+finish

@@ -3,22 +3,10 @@
 # thaw score from outside: table and JSON, several weight files and `random`, the same
 # output twice, refusals; with real photographs (THAW_TEST_ASSETS) pretrained weights
 # stand above random ones by every score.  Usage: test_score.sh BUILD_DIR
-set -u
-build=$(cd "$1" && pwd)
 source=$(cd "$(dirname "$0")/.." && pwd)
-thaw=$build/thaw
+. "$(dirname "$0")/cli.sh"
 weights=$source/examples/weights/resnet20-cifar10.h5
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
 
-fail() {
-    echo "FAILED: $1"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failures=$((failures + 1))
-}
 # score CODE "what holds" arguments...
 score() {
     want=$1 what=$2 code=0
@@ -26,8 +14,6 @@ score() {
     "$thaw" score "$@" --threads 1 >out 2>err </dev/null || code=$?
     [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
 }
-says() { grep -qF -e "$1" err || fail "$what: stderr lacks: $1"; }
-prints() { grep -qE -e "$1" out || fail "$what: stdout lacks: $1"; }
 # value KEY LINE: a number of the JSON object in that line of out
 value() { sed -n "$2s/.*\"$1\":\([-0-9.e+]*\).*/\1/p" out; }
 
@@ -109,5 +95,4 @@ else
     echo "real photographs skipped: THAW_TEST_ASSETS does not name the folder"
 fi
 
-[ "$failures" -eq 0 ] || exit 1
-echo "all held"
+finish

@@ -3,34 +3,7 @@
 # A small Vision Transformer from outside: trained, used at another image size, taken up
 # again, converted; with stochastic depth, the same bits once more.
 # Usage: test_vit_cli.sh BUILD_DIR
-set -u
-build=$(cd "$1" && pwd)
-thaw=$build/thaw
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset THAW_WEIGHTS
-failures=0
-
-fail() {
-    echo "FAILED: $1"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failures=$((failures + 1))
-}
-expect() { # CODE "what holds" arguments...
-    want=$1 what=$2
-    shift 2
-    code=0
-    "$thaw" "$@" >out 2>err </dev/null || code=$?
-    [ "$code" -eq "$want" ] || fail "$what (exit code $code, not $want)"
-}
-says() {
-    grep -qF -e "$1" err || fail "$what: stderr lacks: $1"
-}
-same() { # "what holds" A B
-    cmp -s "$2" "$3" || fail "$1"
-}
+. "$(dirname "$0")/cli.sh"
 
 "$build/make_images" images 3 10 16 || exit 1
 small="--image-size 16 --batch 6 --crop 1.0 --threads 2"
@@ -41,7 +14,7 @@ expect 0 "a ViT trains" train images -o run $fresh --lr 0.001 --epochs 2 --drop-
 says "all trains, 1,198,851 of 1.2 M values; BatchNorm none"
 expect 0 "and trains the same again" train images -o again $fresh --lr 0.001 --epochs 2 \
     --drop-path 0.2 --dropout 0.1
-same "stochastic depth draws by seed" run/last.h5 again/last.h5
+check "stochastic depth draws by seed" cmp -s run/last.h5 again/last.h5
 expect 0 "other draws give another model" train images -o other $fresh --lr 0.001 \
     --epochs 2 --drop-path 0.3 --dropout 0.1
 cmp -s run/last.h5 other/last.h5 && fail "--drop-path changes nothing"
@@ -65,7 +38,7 @@ expect 0 "the new file holds the new positions" predict larger/last.h5 \
 cp out first
 expect 0 "through safetensors too" convert larger/last.h5 larger.safetensors
 expect 0 "it predicts" predict larger.safetensors images/class_0/000.ppm --json
-same "what goes through safetensors says the same" out first
+check "what goes through safetensors says the same" cmp -s out first
 
 expect 0 "ONNX at another size" convert run run24.onnx --image-size 24
 LC_ALL=C grep -aq "input_size..24" run24.onnx || fail "the ONNX file is not at 24"
@@ -80,5 +53,4 @@ expect 2 "a mistyped stage gets the nearest" train images -o none --weights run/
 says "did you mean block5?"
 expect 0 "the plan is shown" inspect run --thaw block5,norm,head --batch 4
 
-[ "$failures" -eq 0 ] || { echo "$failures failures"; exit 1; }
-echo "all hold"
+finish
