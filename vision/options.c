@@ -210,15 +210,12 @@ static thaw_status check_size(int i, const char *value)
     return THAW_OK;
 }
 
-static thaw_status check_text(int i, const char *value)
+static thaw_status check_text(const thaw_option *row, const char *value)
 {
-    const thaw_option *row = &table[i];
     bool is_std = !strcmp(row->name, "std");
     double rgb[3];
     if (!*value)
         return th_fail(THAW_E_USAGE, "--%s: the value is empty", row->name);
-    if (!strcmp(row->name, "image-size"))
-        return check_size(i, value);
     if (!is_std && strcmp(row->name, "mean"))
         return THAW_OK;
     if (!parse_rgb(value, rgb))
@@ -245,10 +242,12 @@ static thaw_status check(int i, const char *value)
         return check_number(i, value);
     case THAW_OPTION_CHOICE:
         return check_choice(row, value);
+    case THAW_OPTION_SIZE:
+        return check_size(i, value);
     case THAW_OPTION_TEXT:
         break;
     }
-    return check_text(i, value);
+    return check_text(row, value);
 }
 
 static thaw_status fail_unknown(const char *name)

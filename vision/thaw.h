@@ -44,7 +44,8 @@ typedef enum thaw_option_type {
     THAW_OPTION_INT,
     THAW_OPTION_REAL,
     THAW_OPTION_TEXT,
-    THAW_OPTION_CHOICE /* one of `choices`, separated by | */
+    THAW_OPTION_CHOICE, /* one of `choices`, separated by | */
+    THAW_OPTION_SIZE    /* pixels, N on a side, or WxH */
 } thaw_option_type;
 
 /* Commands that take an option: a set of bits. */
