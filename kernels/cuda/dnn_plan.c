@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Owns cuDNN's descriptors and every call that makes them (the list: docs/cuda.md). A plan keeps the descriptors that it was made of until it is freed. */
-#include "dnn_plan.h"
-
+ * Owns plans: cuDNN's descriptors of a graph, the choice of an engine, a run. The calls
+ * themselves: dnn_calls.c. A plan keeps the descriptors that it was made of until it is freed. */
+#include "dnn_calls.h"
 #include "dnn_nodes.h"
 #include "mem.h"
 
@@ -27,18 +27,7 @@ struct th_cudnn_plan {
     float values[TH_CUDNN_TENSORS]; /* of scalars */
 };
 
-/* ---- the library's calls, with its reasons ---- */
-
-static thaw_status refused(const char *graph, const char *what, cudnnStatus_t status)
-{
-    char reason[512] = "";
-    cudnnGetLastErrorString(reason, sizeof reason);
-    for (char *c = reason; *c; c++)
-        if (*c == '\n')
-            *c = ' ';
-    return th_fail(THAW_E_FAIL, "%s: cuDNN refuses %s: %s%s%s", graph, what,
-        cudnnGetErrorString(status), reason[0] ? ": " : "", reason);
-}
+/* ---- descriptors that it keeps ---- */
 
 static thaw_status create(struct th_cudnn_plan *p, cudnnBackendDescriptorType_t type,
     cudnnBackendDescriptor_t *out)
@@ -47,77 +36,9 @@ static thaw_status create(struct th_cudnn_plan *p, cudnnBackendDescriptorType_t 
         return th_fail(THAW_E_FAIL, "%s: more descriptors than a graph has", p->name);
     cudnnStatus_t status = cudnnBackendCreateDescriptor(type, out);
     if (status != CUDNN_STATUS_SUCCESS)
-        return refused(p->name, "a descriptor", status);
+        return th_cudnn_refused(p->name, "a descriptor", status);
     p->made[p->n_made++] = *out;
     return THAW_OK;
-}
-
-static thaw_status set(const struct th_cudnn_plan *p, const char *what,
-    cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-    cudnnBackendAttributeType_t type, int64_t n, const void *value)
-{
-    cudnnStatus_t status = cudnnBackendSetAttribute(d, name, type, n, value);
-    if (status == CUDNN_STATUS_SUCCESS)
-        return THAW_OK;
-    char text[576];
-    snprintf(text, sizeof text, "attribute %d of %s", (int)name, what);
-    return refused(p->name, text, status);
-}
-
-static thaw_status set_descriptor(const struct th_cudnn_plan *p, const char *what,
-    cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-    cudnnBackendDescriptor_t value)
-{
-    return set(p, what, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
-}
-
-static thaw_status finalize(
-    const struct th_cudnn_plan *p, const char *what, cudnnBackendDescriptor_t d)
-{
-    cudnnStatus_t status = cudnnBackendFinalize(d);
-    return status == CUDNN_STATUS_SUCCESS ? THAW_OK : refused(p->name, what, status);
-}
-
-static thaw_status describe(cudnnBackendAttributeName_t name,
-    cudnnBackendAttributeType_t type, int64_t n, const void *value,
-    struct th_cudnn_target *target)
-{
-    const struct th_cudnn_plan p = {.name = "the device"};
-    const char *what = "its description";
-    cudnnBackendDescriptor_t d = NULL;
-    *target = (struct th_cudnn_target){0};
-    cudnnStatus_t made =
-        cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &d);
-    if (made != CUDNN_STATUS_SUCCESS)
-        return refused(p.name, what, made);
-    thaw_status status = set(&p, what, d, name, type, n, value);
-    if (status == THAW_OK)
-        status = finalize(&p, what, d);
-    if (status == THAW_OK)
-        target->description = d;
-    else
-        cudnnBackendDestroyDescriptor(d);
-    return status;
-}
-
-thaw_status th_cudnn_present(cudnnHandle_t handle, struct th_cudnn_target *target)
-{
-    return describe(
-        CUDNN_ATTR_DEVICEPROP_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle, target);
-}
-
-thaw_status th_cudnn_described(
-    const char *json, size_t bytes, struct th_cudnn_target *target)
-{
-    return describe(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-        (int64_t)bytes, json, target);
-}
-
-void th_cudnn_forget(struct th_cudnn_target *target)
-{
-    if (target->description)
-        cudnnBackendDestroyDescriptor(target->description);
-    *target = (struct th_cudnn_target){0};
 }
 
 /* ---- the graph's descriptors ---- */
@@ -139,22 +60,23 @@ static thaw_status make_tensor(
     char what[96];
     th_cudnn_tensor_text(g, index, what, sizeof what);
     TRY(create(p, CUDNN_BACKEND_TENSOR_DESCRIPTOR, &d));
-    TRY(set(
-        p, what, d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &t->type));
-    TRY(set(
-        p, what, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, t->rank, t->dim));
-    TRY(set(
-        p, what, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, t->rank, t->stride));
-    TRY(set(p, what, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &t->uid));
-    TRY(set(
-        p, what, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment));
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_TENSOR_DATA_TYPE,
+        CUDNN_TYPE_DATA_TYPE, 1, &t->type));
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64,
+        t->rank, t->dim));
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64,
+        t->rank, t->stride));
+    TRY(th_cudnn_set(
+        p->name, what, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &t->uid));
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT,
+        CUDNN_TYPE_INT64, 1, &alignment));
     if (t->kind == TH_CUDNN_VIRTUAL)
-        TRY(set(p, what, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1,
-            &(bool){true}));
+        TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL,
+            CUDNN_TYPE_BOOLEAN, 1, &(bool){true}));
     if (t->kind == TH_CUDNN_SCALAR)
-        TRY(set(p, what, d, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1,
-            &(bool){true}));
-    TRY(finalize(p, what, d));
+        TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_TENSOR_IS_BY_VALUE,
+            CUDNN_TYPE_BOOLEAN, 1, &(bool){true}));
+    TRY(th_cudnn_finalize(p->name, what, d));
     p->tensors[index] = d;
     return THAW_OK;
 }
@@ -183,9 +105,10 @@ static thaw_status make_settings(struct th_cudnn_plan *p, const char *what,
         if (s->inner != inner)
             continue;
         if (s->type == CUDNN_TYPE_BACKEND_DESCRIPTOR)
-            TRY(set_descriptor(p, what, d, s->name, p->tensors[s->value.e]));
+            TRY(th_cudnn_set_descriptor(
+                p->name, what, d, s->name, p->tensors[s->value.e]));
         else
-            TRY(set(p, what, d, s->name, s->type, s->n, &s->value));
+            TRY(th_cudnn_set(p->name, what, d, s->name, s->type, s->n, &s->value));
     }
     return THAW_OK;
 }
@@ -200,13 +123,13 @@ static thaw_status make_node(struct th_cudnn_plan *p, const struct th_cudnn_grap
     if (n->has_inner) {
         TRY(create(p, n->inner, &inner));
         TRY(make_settings(p, what, n, true, inner));
-        TRY(finalize(p, what, inner));
+        TRY(th_cudnn_finalize(p->name, what, inner));
     }
     TRY(create(p, n->type, out));
     if (n->has_inner)
-        TRY(set_descriptor(p, what, *out, n->inner_at, inner));
+        TRY(th_cudnn_set_descriptor(p->name, what, *out, n->inner_at, inner));
     TRY(make_settings(p, what, n, false, *out));
-    return finalize(p, what, *out);
+    return th_cudnn_finalize(p->name, what, *out);
 }
 
 static thaw_status make_graph(struct th_cudnn_plan *p, const struct th_cudnn_graph *g)
@@ -219,9 +142,9 @@ static thaw_status make_graph(struct th_cudnn_plan *p, const struct th_cudnn_gra
     for (int i = 0; i < g->n_nodes; i++)
         TRY(make_node(p, g, i, &nodes[i]));
     TRY(create(p, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &p->graph));
-    TRY(set(p, "the graph", p->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS,
+    TRY(th_cudnn_set(p->name, "the graph", p->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS,
         CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_nodes, nodes));
-    return finalize(p, "the graph", p->graph);
+    return th_cudnn_finalize(p->name, "the graph", p->graph);
 }
 
 /* ---- engines ---- */
@@ -275,7 +198,7 @@ static thaw_status look_at(struct th_cudnn_plan *p, cudnnBackendDescriptor_t con
         cudnnBackendDestroyDescriptor(d);
     return status == CUDNN_STATUS_SUCCESS
                ? THAW_OK
-               : refused(p->name, "to name an engine", status);
+               : th_cudnn_refused(p->name, "to name an engine", status);
 }
 
 /* What one mode of the heuristics offers; *n of them are the caller's to destroy, whatever
@@ -288,22 +211,24 @@ static thaw_status ask(struct th_cudnn_plan *p, const struct th_cudnn_target *ta
     const char *what = "to choose engines";
     *n = 0;
     TRY(create(p, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &d));
-    TRY(set_descriptor(p, what, d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, p->graph));
-    TRY(set(p, what, d, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
-    TRY(set_descriptor(
-        p, what, d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target->description));
-    TRY(finalize(p, what, d));
+    TRY(th_cudnn_set_descriptor(
+        p->name, what, d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, p->graph));
+    TRY(th_cudnn_set(
+        p->name, what, d, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
+    TRY(th_cudnn_set_descriptor(
+        p->name, what, d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target->description));
+    TRY(th_cudnn_finalize(p->name, what, d));
     while (*n < MAX_CONFIGS) {
         cudnnStatus_t status = cudnnBackendCreateDescriptor(
             CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[*n]);
         if (status != CUDNN_STATUS_SUCCESS)
-            return refused(p->name, "a descriptor", status);
+            return th_cudnn_refused(p->name, "a descriptor", status);
         ++*n;
     }
     cudnnStatus_t status = cudnnBackendGetAttribute(d, CUDNN_ATTR_ENGINEHEUR_RESULTS,
         CUDNN_TYPE_BACKEND_DESCRIPTOR, *n, &offered, configs);
     if (status != CUDNN_STATUS_SUCCESS)
-        return refused(p->name, what, status);
+        return th_cudnn_refused(p->name, what, status);
     while (*n > offered)
         cudnnBackendDestroyDescriptor(configs[--*n]);
     return THAW_OK;
@@ -317,17 +242,17 @@ static thaw_status fill_plan(struct th_cudnn_plan *p,
     int64_t n = 0;
     const char *what = "a plan";
     if (config)
-        TRY(set_descriptor(
-            p, what, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config));
-    TRY(set_descriptor(
-        p, what, d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target->description));
-    TRY(finalize(p, what, d));
+        TRY(th_cudnn_set_descriptor(
+            p->name, what, d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config));
+    TRY(th_cudnn_set_descriptor(
+        p->name, what, d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target->description));
+    TRY(th_cudnn_finalize(p->name, what, d));
     cudnnStatus_t status =
         cudnnBackendGetAttribute(d, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
             CUDNN_TYPE_INT64, 1, &n, &p->engine.workspace);
     return status == CUDNN_STATUS_SUCCESS
                ? THAW_OK
-               : refused(p->name, "to say a plan's workspace", status);
+               : th_cudnn_refused(p->name, "to say a plan's workspace", status);
 }
 
 static thaw_status finalize_plan(struct th_cudnn_plan *p,
@@ -337,7 +262,7 @@ static thaw_status finalize_plan(struct th_cudnn_plan *p,
     cudnnStatus_t status =
         cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &d);
     if (status != CUDNN_STATUS_SUCCESS)
-        return refused(p->name, "a plan", status);
+        return th_cudnn_refused(p->name, "a plan", status);
     thaw_status made = fill_plan(p, target, config, d);
     if (made == THAW_OK)
         p->plan = d;
@@ -451,40 +376,10 @@ thaw_status th_cudnn_engines(const struct th_cudnn_graph *graph,
 
 /* ---- plans as text ---- */
 
-/* An attribute that is JSON; for th_free. */
-static thaw_status get_text(const char *name, const char *what,
-    cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t attribute, char **text,
-    size_t *bytes)
-{
-    int64_t n = 0;
-    cudnnStatus_t status =
-        cudnnBackendGetAttribute(d, attribute, CUDNN_TYPE_CHAR, 0, &n, NULL);
-    if (status != CUDNN_STATUS_SUCCESS || n < 1)
-        return refused(name, what, status);
-    char *out = th_alloc((size_t)n + 1, 1);
-    if (!out)
-        return THAW_E_MEMORY;
-    status = cudnnBackendGetAttribute(d, attribute, CUDNN_TYPE_CHAR, n, &n, out);
-    if (status != CUDNN_STATUS_SUCCESS) {
-        th_free(out);
-        return refused(name, what, status);
-    }
-    *text = out;
-    *bytes = (size_t)n;
-    return THAW_OK;
-}
-
-thaw_status th_cudnn_device_text(
-    const struct th_cudnn_target *target, char **json, size_t *bytes)
-{
-    return get_text("the device", "to describe it", target->description,
-        CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, json, bytes);
-}
-
 thaw_status th_cudnn_plan_text(
     const struct th_cudnn_plan *plan, char **json, size_t *bytes)
 {
-    return get_text(plan->name, "to write a plan down", plan->plan,
+    return th_cudnn_get_text(plan->name, "to write a plan down", plan->plan,
         CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, json, bytes);
 }
 
@@ -496,12 +391,13 @@ static thaw_status look_back(struct th_cudnn_plan *p, cudnnBackendDescriptor_t d
     cudnnStatus_t status =
         cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config);
     if (status != CUDNN_STATUS_SUCCESS)
-        return refused(p->name, "a descriptor", status);
+        return th_cudnn_refused(p->name, "a descriptor", status);
     status = cudnnBackendGetAttribute(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
         CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &config);
-    thaw_status seen = status == CUDNN_STATUS_SUCCESS
-                           ? look_at(p, config, &p->engine)
-                           : refused(p->name, "to name a plan's engine", status);
+    thaw_status seen =
+        status == CUDNN_STATUS_SUCCESS
+            ? look_at(p, config, &p->engine)
+            : th_cudnn_refused(p->name, "to name a plan's engine", status);
     cudnnBackendDestroyDescriptor(config);
     return seen;
 }
@@ -510,8 +406,9 @@ static thaw_status read_plan(struct th_cudnn_plan *p,
     const struct th_cudnn_target *target, const struct th_cudnn_policy *policy,
     const char *json, size_t bytes, cudnnBackendDescriptor_t d)
 {
-    TRY(set(p, "a plan", d, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-        CUDNN_TYPE_CHAR, (int64_t)bytes, json));
+    TRY(th_cudnn_set(p->name, "a plan", d,
+        CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)bytes,
+        json));
     TRY(fill_plan(p, target, NULL, d));
     TRY(look_back(p, d));
     if (th_cudnn_allowed(policy, p->multiplies, p->engine.numerical))
@@ -564,13 +461,13 @@ static thaw_status make_pack(const struct th_cudnn_plan *p, void *const *pointer
     if (!workspace && p->engine.workspace > 0)
         return th_fail(THAW_E_FAIL, "%s: no memory for a workspace of %lld bytes",
             p->name, (long long)p->engine.workspace);
-    TRY(set(
-        p, what, d, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, uids));
-    TRY(set(p, what, d, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR,
-        count, bound));
-    TRY(set(p, what, d, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
-        &workspace));
-    return finalize(p, what, d);
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
+        CUDNN_TYPE_INT64, count, uids));
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
+        CUDNN_TYPE_VOID_PTR, count, bound));
+    TRY(th_cudnn_set(p->name, what, d, CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
+        CUDNN_TYPE_VOID_PTR, 1, &workspace));
+    return th_cudnn_finalize(p->name, what, d);
 }
 
 thaw_status th_cudnn_plan_run(const struct th_cudnn_plan *plan, cudnnHandle_t handle,
@@ -580,13 +477,13 @@ thaw_status th_cudnn_plan_run(const struct th_cudnn_plan *plan, cudnnHandle_t ha
     cudnnStatus_t status =
         cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
     if (status != CUDNN_STATUS_SUCCESS)
-        return refused(plan->name, "a variant pack", status);
+        return th_cudnn_refused(plan->name, "a variant pack", status);
     thaw_status made = make_pack(plan, pointers, n, workspace, pack);
     if (made == THAW_OK) {
         status = handle ? cudnnBackendExecute(handle, plan->plan, pack)
                         : CUDNN_STATUS_NOT_INITIALIZED;
         if (status != CUDNN_STATUS_SUCCESS)
-            made = refused(plan->name, "to run", status);
+            made = th_cudnn_refused(plan->name, "to run", status);
     }
     cudnnBackendDestroyDescriptor(pack);
     return made;
