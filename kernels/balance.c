@@ -68,9 +68,17 @@ void th_rank_sort(struct th_rank *r, int64_t n)
 
 /* ---- Draws ---- */
 
-static struct th_rank drawn(uint64_t key, int64_t row)
+/* Rows of one kind, and the order that they are drawn by. */
+struct draw {
+    uint64_t (*order)(uint64_t key, int64_t row);
+    uint64_t key;
+    int64_t n;
+    int32_t *target;
+};
+
+static struct th_rank drawn(const struct draw *d, int64_t row)
 {
-    return (struct th_rank){key ? th_rng_u64(key, (uint64_t)row) : (uint64_t)row, row};
+    return (struct th_rank){d->order(d->key, row), row};
 }
 
 static bool is_kind(int32_t target, bool positive)
@@ -79,25 +87,36 @@ static bool is_kind(int32_t target, bool positive)
 }
 
 /* Leaves up to `most` rows of one kind; returns how many. */
-static int64_t draw_kind(
-    uint64_t key, int64_t n, int32_t *target, bool positive, int64_t most)
+static int64_t draw_kind(const struct draw *d, bool positive, int64_t most)
 {
     struct th_rank kept[TH_MAX_DRAWN];
     int64_t n_kept = 0;
     assert(most <= TH_MAX_DRAWN);
-    for (int64_t row = 0; row < n; row++)
-        if (is_kind(target[row], positive))
-            th_rank_offer(kept, &n_kept, most, drawn(key, row));
-    for (int64_t row = 0; row < n && n_kept == most; row++)
-        if (is_kind(target[row], positive) &&
-            (most == 0 || before(kept[0], drawn(key, row))))
-            target[row] = -2;
+    for (int64_t row = 0; row < d->n; row++)
+        if (is_kind(d->target[row], positive))
+            th_rank_offer(kept, &n_kept, most, drawn(d, row));
+    for (int64_t row = 0; row < d->n && n_kept == most; row++)
+        if (is_kind(d->target[row], positive) &&
+            (most == 0 || before(kept[0], drawn(d, row))))
+            d->target[row] = -2;
     return n_kept;
+}
+
+void th_draw_ordered(uint64_t (*order)(uint64_t key, int64_t row), uint64_t key,
+    int64_t n, int32_t *target, int64_t count, int64_t positive)
+{
+    const struct draw d = {order, key, n, target};
+    int64_t with_class = draw_kind(&d, true, positive);
+    draw_kind(&d, false, count - with_class);
+}
+
+static uint64_t by_chance(uint64_t key, int64_t row)
+{
+    return key ? th_rng_u64(key, (uint64_t)row) : (uint64_t)row;
 }
 
 void th_draw_balanced(
     uint64_t key, int64_t n, int32_t *target, int64_t count, int64_t positive)
 {
-    int64_t with_class = draw_kind(key, n, target, true, positive);
-    draw_kind(key, n, target, false, count - with_class);
+    th_draw_ordered(by_chance, key, n, target, count, positive);
 }

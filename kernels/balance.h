@@ -26,6 +26,10 @@ void th_rank_sort(struct th_rank *r, int64_t n);
 enum { TH_MAX_DRAWN = 512 };
 void th_draw_balanced(
     uint64_t key, int64_t n, int32_t *target, int64_t count, int64_t positive);
+/* The same with another order of rows than that: smaller ones are drawn first, of equal ones
+ * (64 bits of chance can be) the lower row. */
+void th_draw_ordered(uint64_t (*order)(uint64_t key, int64_t row), uint64_t key,
+    int64_t n, int32_t *target, int64_t count, int64_t positive);
 
 /* What sample_rois folds into a sample's key. */
 #define TH_ROIS_DRAW "rois"

@@ -76,6 +76,29 @@ static void without_a_key_the_first_are_drawn(void **state)
     }
 }
 
+static uint64_t order_of_few(uint64_t key, int64_t row)
+{
+    return key ? (uint64_t)(row % 3) : 5;
+}
+
+/* 64 bits of chance can be the same for two rows: then, too, it is settled which comes first. */
+static void of_equal_rows_the_lower_one_is_drawn(void **state)
+{
+    (void)state;
+    enum { POSITIVE = 40, COUNT = 400 };
+    int32_t target[ROWS], all[ROWS];
+    make_rows(all);
+    for (uint64_t key = 0; key < 2; key++) {
+        int64_t most[2] = {COUNT - POSITIVE, POSITIVE};
+        make_rows(target);
+        th_draw_ordered(order_of_few, key, ROWS, target, COUNT, POSITIVE);
+        for (uint64_t order = 0; order < 6; order++)
+            for (int row = 0; row < ROWS; row++)
+                if (all[row] != -2 && order_of_few(key, row) == order)
+                    assert_true((target[row] != -2) == (most[all[row] >= 0]-- > 0));
+    }
+}
+
 static void ranks_go_by_value_and_then_by_row(void **state)
 {
     (void)state;
@@ -151,6 +174,7 @@ int main(void)
         cmocka_unit_test(faster_rcnn_finds_what_torchvision_finds),
         cmocka_unit_test(a_draw_is_balanced),
         cmocka_unit_test(without_a_key_the_first_are_drawn),
+        cmocka_unit_test(of_equal_rows_the_lower_one_is_drawn),
         cmocka_unit_test(ranks_go_by_value_and_then_by_row),
         cmocka_unit_test(the_code_of_a_proposal_is_undone),
         cmocka_unit_test(a_box_whose_logit_is_no_number_comes_before_none),

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "balance.h"
 #include "mem.h"
 #include "params.h"
 #include "rng.h"
@@ -134,4 +135,39 @@ void the_softmax_of_attention_and_its_gradient(void **state)
     check_softmax(3, 5, 8);
     check_softmax(1, 33, 7);
     check_softmax(2, 7, 264);
+}
+
+static uint64_t order_of_few(uint64_t key, int64_t row)
+{
+    return (uint64_t)row * key % 3;
+}
+
+/* 64 bits of chance that are the same for several rows, which no key makes: th_draw_ordered's
+ * rule. Of the second image all are. */
+void of_boxes_drawn_alike_the_lower_row_comes_first(void **state)
+{
+    (void)state;
+    enum { IMAGES = 2, BOXES = 37, OBJECTS = 3, ROWS = BOXES + OBJECTS };
+    enum { N = IMAGES * ROWS, COUNT = 16, POSITIVE = 5 };
+    struct th_k_drawn row[N];
+    float is[N / sizeof(float)], none[N / sizeof(float)] = {0};
+    int32_t want[N];
+    for (int i = 0; i < N; i++) {
+        want[i] = i % 7 == 0 ? -2 : i % 4 == 0 ? i % 3 : -1;
+        row[i] =
+            (struct th_k_drawn){order_of_few(i < ROWS ? 5 : 0, i % ROWS), want[i], 0};
+    }
+    for (int k = 0; k < IMAGES; k++)
+        th_draw_ordered(
+            order_of_few, k ? 0 : 5, ROWS, want + k * ROWS, COUNT, POSITIVE);
+    test_launch_block(row, sizeof row, true);
+    test_launch_block(is, sizeof is, false);
+    struct th_k_rois_draw p = {
+        {.row = row, .images = IMAGES, .n_rois = BOXES, .n_box = OBJECTS},
+        (uint8_t *)is, COUNT, POSITIVE};
+    launch_all(
+        TH_K_rois_draw, blocks_of(1, IMAGES), &p, false, none, is, N / sizeof *is);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(((const uint8_t *)is)[i], want[i] != -2);
+    test_launch_forget();
 }

@@ -35,6 +35,7 @@ void test_launch_forget(void);
 /* Tests of test_kernels.c. */
 void weights_are_packed_and_unpacked(void **state);
 void the_softmax_of_attention_and_its_gradient(void **state);
+void of_boxes_drawn_alike_the_lower_row_comes_first(void **state);
 
 const struct ptx_kernel *test_launch_kernel(enum th_cuda_kernel k);
 

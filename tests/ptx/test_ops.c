@@ -477,6 +477,7 @@ int main(void)
         cmocka_unit_test(each_kernel_means_its_op),
         cmocka_unit_test(each_kernel_means_it_in_bf16),
         cmocka_unit_test(weights_are_packed_and_unpacked),
+        cmocka_unit_test(of_boxes_drawn_alike_the_lower_row_comes_first),
         cmocka_unit_test(the_softmax_of_attention_and_its_gradient),
         cmocka_unit_test(the_cases_reach_every_line_and_nearly_all_instructions),
     };
