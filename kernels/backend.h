@@ -100,6 +100,13 @@ void th_types(const struct th_device *device, enum th_op op, struct th_operand *
 void th_layout(const struct th_kernel *kernel, const union th_attr *attr,
     struct th_operand *in, struct th_operand *out, int device_block);
 
+/* One of several copies that go together. */
+struct th_copy {
+    const void *src;
+    void *dst;
+    size_t bytes;
+};
+
 struct th_backend {
     const char *name;                                 /* "ref", "far", "cpu" */
     const struct th_kernel *(*kernel)(enum th_op op); /* NULL: no such op */
@@ -125,13 +132,18 @@ struct th_backend {
         struct th_device *device, void *dst, const void *host, size_t bytes);
     thaw_status (*download)(
         struct th_device *device, void *host, const void *src, size_t bytes);
-    /* send: host bytes go to the device beside what runs, into memory of the device's own;
-     * one lot at a time, a later one in the place of an earlier one that nobody took. *sent
-     * false: there is no room. take: they go to dst, as if uploaded now; THAW_E_USAGE where so
-     * many bytes were not sent. NULL members: no such way. */
+    /* Downloads of which all are waited for at once; NULL: one after the other. */
+    thaw_status (*download_all)(
+        struct th_device *device, const struct th_copy *copies, int n);
+    /* send: each copy's src, the host's, goes to the device beside what runs, into memory of
+     * the device's own; one lot at a time, a later one in the place of an earlier one that
+     * nobody took. *lot: its number; 0: there is no room. take: the lot goes to where each
+     * copy's dst says, as if uploaded now, once; THAW_E_USAGE where it is not that lot, or of
+     * other sizes. NULL members: no such way. */
     thaw_status (*send)(
-        struct th_device *device, const void *host, size_t bytes, bool *sent);
-    thaw_status (*take)(struct th_device *device, void *dst, size_t bytes);
+        struct th_device *device, const struct th_copy *copies, int n, uint64_t *lot);
+    thaw_status (*take)(
+        struct th_device *device, const struct th_copy *copies, int n, uint64_t lot);
     /* What is enqueued between `record` and `recorded` does not run, but becomes a recording
      * that `replay` enqueues, any number of times: the same kernels on the same arguments.
      * `recorded` with NULL gives it up. NULL members: cannot. */

@@ -153,11 +153,16 @@ thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *ne
 static thaw_status take_answers(struct th_evaluator *e)
 {
     for (int i = 0; i < e->n_answers; i++) {
-        struct th_answer *a = &e->answers[i];
+        const struct th_answer *a = &e->answers[i];
         const struct th_detector *d = a->model->head->detector;
-        for (int k = 0; d && k < d->n_outputs; k++)
-            TRY(th_plan_get(e->plan, scoped(a, d->output[k].name).text, a->output[k]));
-        TRY(th_plan_get(e->plan, scoped(a, "logits").text, a->logits));
+        struct scoped name[TH_MAX_OUTPUTS + 1] = {scoped(a, "logits")};
+        struct th_fetch out[TH_MAX_OUTPUTS + 1] = {{name[0].text, a->logits}};
+        int n = 1;
+        for (int k = 0; d && k < d->n_outputs; k++, n++) {
+            name[n] = scoped(a, d->output[k].name);
+            out[n] = (struct th_fetch){name[n].text, a->output[k]};
+        }
+        TRY(th_plan_get_all(e->plan, out, n));
     }
     return THAW_OK;
 }
@@ -234,6 +239,31 @@ thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_
 {
     TRY(th_plan_set(e->plan, "image", padded(e, images, n)));
     TRY(th_plan_run(e->plan));
+    return take_answers(e);
+}
+
+/* While the device works: the images of the next batch, where they are ready. */
+static thaw_status send_next(struct th_evaluator *e, struct th_loader *loader)
+{
+    struct th_batch next;
+    e->lot = 0;
+    if (!th_plan_can_send(e->plan) || !th_loader_peek(loader, &next))
+        return THAW_OK;
+    const struct th_feed image = {"image", padded(e, next.images, next.n)};
+    e->sent = next.index;
+    return th_plan_send(e->plan, &image, 1, &e->lot);
+}
+
+static thaw_status run_whole(
+    struct th_evaluator *e, struct th_loader *loader, const struct th_batch *b)
+{
+    const struct th_feed image = {.name = "image"};
+    if (e->lot && e->sent == b->index)
+        TRY(th_plan_take(e->plan, &image, 1, e->lot));
+    else
+        TRY(th_plan_set(e->plan, "image", padded(e, b->images, b->n)));
+    TRY(th_plan_run(e->plan));
+    TRY(send_next(e, loader));
     return take_answers(e);
 }
 
@@ -343,6 +373,7 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
     struct th_batch batch;
     bool again = false;
     int64_t counted = 0;
+    e->lot = 0;
     th_metrics_reset(m);
     if (e->mistakes)
         e->mistakes->n = 0;
@@ -353,8 +384,7 @@ thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
         if (*stopped)
             return THAW_OK;
         TRY(set_loss(e, &batch, &counted));
-        TRY(e->cut ? run_above(e, &batch, &again)
-                   : th_evaluator_run(e, batch.images, batch.n));
+        TRY(e->cut ? run_above(e, &batch, &again) : run_whole(e, loader, &batch));
         if (again) {
             TRY(th_loader_start(loader, 0, batch.index));
         } else {

@@ -35,7 +35,10 @@ struct th_evaluator {
     int n_answers;
     /* Where the plan has the loss, a detector's: its inputs, [batch]. */
     void *target[TH_MAX_TARGETS];
-    float *weight;                /* NULL: it has none */
+    float *weight; /* NULL: it has none */
+    /* Of th_evaluate: the loader's batch whose images were sent ahead; lot 0: none were. */
+    int64_t sent;
+    uint64_t lot;
     struct th_mistakes *mistakes; /* the caller's, of th_evaluate; NULL: not wanted */
     /* Likewise, by sample id, of each image that was judged; of a detector nothing but that
      * it was: TH_RIGHT. */

@@ -8,6 +8,7 @@
 
 #include "mem.h"
 
+#include <assert.h>
 #include <string.h>
 
 static void *address(const struct th_plan *p, int value)
@@ -234,14 +235,16 @@ thaw_status th_plan_run(struct th_plan *p)
     return th_plan_run_watched(p, NULL, NULL);
 }
 
-/* A named input or a wanted value; -1. */
+/* A named input or the scalars, or a wanted value; -1. */
 static int port(const struct th_plan *p, const char *name, bool input)
 {
     int v = th_graph_find(&p->graph, name);
     if (v < 0)
         return -1;
+    const struct th_value *value = &p->graph.values[v];
+    bool scalars = value->kind == TH_VALUE_STATE && strcmp(name, "scalars") == 0;
     bool fits =
-        input ? p->graph.values[v].kind == TH_VALUE_INPUT : p->graph.values[v].wanted;
+        input ? value->kind == TH_VALUE_INPUT || scalars : value->wanted || scalars;
     return fits ? v : -1;
 }
 
@@ -250,50 +253,93 @@ bool th_plan_has(const struct th_plan *p, const char *name)
     return port(p, name, true) >= 0 || port(p, name, false) >= 0;
 }
 
-static thaw_status input(const struct th_plan *p, const char *name, int *value)
+static thaw_status find_port(
+    const struct th_plan *p, const char *name, bool input, int *value)
 {
-    *value = port(p, name, true);
+    *value = port(p, name, input);
     return *value >= 0 ? THAW_OK
-                       : th_fail(THAW_E_USAGE, "this plan has no input '%s'", name);
+                       : th_fail(THAW_E_USAGE, "this plan has no %s '%s'",
+                             input ? "input" : "output", name);
 }
 
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host)
 {
     struct th_device *device = p->store->device;
     int v;
-    TRY(input(p, name, &v));
+    TRY(find_port(p, name, true, &v));
     take_arena(p);
+    if (p->places[v].state >= 0)
+        return th_store_put(p->store, p->places[v].state, host);
     return device->backend->upload(device, address(p, v), host, p->places[v].bytes);
 }
 
-thaw_status th_plan_send(
-    struct th_plan *p, const char *name, const void *host, bool *sent)
+thaw_status th_plan_set_all(struct th_plan *p, const struct th_feed *feeds, int n)
 {
-    struct th_device *device = p->store->device;
-    int v;
-    *sent = false;
-    TRY(input(p, name, &v));
-    return device->backend->send
-               ? device->backend->send(device, host, p->places[v].bytes, sent)
-               : THAW_OK;
+    for (int i = 0; i < n; i++)
+        TRY(th_plan_set(p, feeds[i].name, feeds[i].host));
+    return THAW_OK;
 }
 
-thaw_status th_plan_take(struct th_plan *p, const char *name)
+bool th_plan_can_send(const struct th_plan *p)
+{
+    return p->store->device->backend->send;
+}
+
+thaw_status th_plan_send(
+    struct th_plan *p, const struct th_feed *feeds, int n, uint64_t *lot)
 {
     struct th_device *device = p->store->device;
+    struct th_copy copies[TH_MAX_FEEDS];
     int v;
-    TRY(input(p, name, &v));
+    *lot = 0;
+    if (!th_plan_can_send(p))
+        return THAW_OK;
+    assert(n <= TH_MAX_FEEDS);
+    for (int i = 0; i < n; i++) {
+        TRY(find_port(p, feeds[i].name, true, &v));
+        copies[i] = (struct th_copy){.src = feeds[i].host, .bytes = p->places[v].bytes};
+    }
+    return device->backend->send(device, copies, n, lot);
+}
+
+thaw_status th_plan_take(
+    struct th_plan *p, const struct th_feed *feeds, int n, uint64_t lot)
+{
+    struct th_device *device = p->store->device;
+    struct th_copy copies[TH_MAX_FEEDS];
+    int v;
+    assert(n <= TH_MAX_FEEDS);
     take_arena(p);
-    return device->backend->take(device, address(p, v), p->places[v].bytes);
+    for (int i = 0; i < n; i++) {
+        TRY(find_port(p, feeds[i].name, true, &v));
+        copies[i] = (struct th_copy){.dst = address(p, v), .bytes = p->places[v].bytes};
+        if (p->places[v].state >= 0)
+            p->store->states[p->places[v].state].version++;
+    }
+    return device->backend->take(device, copies, n, lot);
 }
 
 thaw_status th_plan_get(struct th_plan *p, const char *name, void *host)
 {
-    int v = port(p, name, false);
-    if (v < 0)
-        return th_fail(THAW_E_USAGE, "this plan has no output '%s'", name);
+    return th_plan_get_all(p, &(struct th_fetch){name, host}, 1);
+}
+
+thaw_status th_plan_get_all(struct th_plan *p, const struct th_fetch *fetches, int n)
+{
     struct th_device *device = p->store->device;
-    return device->backend->download(device, host, address(p, v), p->places[v].bytes);
+    const struct th_backend *b = device->backend;
+    struct th_copy c[TH_MAX_FEEDS];
+    int v;
+    assert(n <= TH_MAX_FEEDS);
+    for (int i = 0; i < n; i++) {
+        TRY(find_port(p, fetches[i].name, false, &v));
+        c[i] = (struct th_copy){address(p, v), fetches[i].host, p->places[v].bytes};
+    }
+    if (b->download_all)
+        return b->download_all(device, c, n);
+    for (int i = 0; i < n; i++)
+        TRY(b->download(device, c[i].dst, c[i].src, c[i].bytes));
+    return THAW_OK;
 }
 
 static thaw_status copy_value(const struct th_plan *p, int value, char **copy)

@@ -104,12 +104,30 @@ void th_plan_free(struct th_plan *p);
 bool th_plan_has(const struct th_plan *p, const char *name);
 thaw_status th_plan_set(struct th_plan *p, const char *name, const void *host);
 thaw_status th_plan_get(struct th_plan *p, const char *name, void *host);
-/* While a run is under way: an input of the next one sets out for the device. *sent false: the
- * device has no way or no room for it, and th_plan_set is left. What was sent becomes the input
- * by th_plan_take, in the place of th_plan_set. One input at a time. */
+
+/* Several of them, and among them "scalars", a struct th_scalars: the store's, where a plan
+ * has them. */
+enum { TH_MAX_FEEDS = 12 };
+struct th_feed {
+    const char *name;
+    const void *host;
+};
+struct th_fetch {
+    const char *name;
+    void *host;
+};
+thaw_status th_plan_set_all(struct th_plan *p, const struct th_feed *feeds, int n);
+/* With one wait for the device. */
+thaw_status th_plan_get_all(struct th_plan *p, const struct th_fetch *fetches, int n);
+/* While a run is under way: inputs of the next one set out for the device, and the host's
+ * memory is the caller's again. *lot 0: there is no room for them, and setting them is left.
+ * What was sent becomes the inputs by th_plan_take, of the same names, in the place of setting
+ * them. One lot at a time, whichever plan's. can_send: whether the device has such a way. */
+bool th_plan_can_send(const struct th_plan *p);
 thaw_status th_plan_send(
-    struct th_plan *p, const char *name, const void *host, bool *sent);
-thaw_status th_plan_take(struct th_plan *p, const char *name);
+    struct th_plan *p, const struct th_feed *feeds, int n, uint64_t *lot);
+thaw_status th_plan_take(
+    struct th_plan *p, const struct th_feed *feeds, int n, uint64_t lot);
 thaw_status th_plan_run(struct th_plan *p);
 /* Calls `after` (NULL: not) after each step that ran. */
 thaw_status th_plan_run_watched(

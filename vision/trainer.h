@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, twelve files: trainer.c is the public face,
+ * The trainer, inside. One struct, thirteen files: trainer.c is the public face,
  * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_cache.c says what is kept below
- * what trains, trainer_epoch.c runs steps,
+ * what trains, trainer_epoch.c runs steps, trainer_inputs.c has what they read,
  * trainer_finish.c validates, keeps the best, saves and ends, trainer_test.c evaluates the
  * test split, trainer_events.c tells TensorBoard, trainer_forecast.c says before what it will
  * take, trainer_report.c writes report.html, trainer_int8.c has the scales of an int8 prefix
@@ -28,6 +28,25 @@ struct th_train_plan {
     int batch;
     struct th_plan *plan;
     bool above; /* its input is what the cut hands up, not the image */
+};
+
+/* What a step reads of a batch. */
+struct th_inputs {
+    struct th_feed feed[TH_MAX_FEEDS];
+    int n;
+    double weight;    /* what the batch's loss is the mean over */
+    int64_t index;    /* of the batch; of what was sent ahead: */
+    uint64_t lot;     /* 0: nothing was */
+    bool has_scalars; /* they are among it: */
+    struct th_scalars scalars;
+};
+
+/* The batches of one optimizer step, so far. */
+struct th_group {
+    int64_t batches, images;
+    double weight; /* images, or the sum of their weights */
+    double loss;   /* that times the batches' losses, summed */
+    bool skipped;
 };
 
 struct thaw_trainer {
@@ -63,7 +82,7 @@ struct thaw_trainer {
     struct th_reader reader; /* of a detector; else zero */
     float *weight;           /* [batch], of a detector's loss */
     struct th_mixer mixer;
-    int64_t sent; /* the epoch's batch whose images were sent ahead; -1: none */
+    struct th_inputs sent; /* ahead, of the epoch's next batch */
 
     /* Validation, on the network's values or on `shadow`. */
     struct th_store shadow; /* EMA's copy; device NULL: none */
@@ -178,6 +197,20 @@ thaw_status th_trainer_steps(struct thaw_trainer *t);
  * not written is a warning, once until one is written again. */
 void th_trainer_say_lost_line(struct thaw_trainer *t, thaw_status status);
 int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t);
+
+/* ---- trainer_inputs.c ---- */
+
+const struct th_train_plan *th_trainer_plan_for(
+    const struct thaw_trainer *t, int64_t batch);
+/* All that a run on this batch, the next of its group, reads. *weight: what its loss is the
+ * mean over. *again: what the cache knew is damaged, and nothing is set. */
+thaw_status th_trainer_set_inputs(struct thaw_trainer *t, const struct th_train_plan *p,
+    const struct th_batch *b, const struct th_group *g, double *weight, bool *again);
+thaw_status th_trainer_set_scalars(struct thaw_trainer *t, struct th_plan *plan,
+    const struct th_group *g, double loss_scale, double clip);
+/* While the device works on a batch of the group, which does not count it yet: the next
+ * one's inputs, where it is ready. */
+thaw_status th_trainer_send_next(struct thaw_trainer *t, const struct th_group *g);
 
 /* ---- trainer_forecast.c ---- Nothing in it ends a run or changes what it computes. */
 

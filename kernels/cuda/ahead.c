@@ -53,37 +53,58 @@ static bool make_room(struct th_cuda_ahead *a, size_t bytes)
     return a->room >= bytes;
 }
 
+/* Where the next part begins: as memory of its own would. */
+static size_t behind(size_t at, size_t bytes)
+{
+    enum { LINE = 256 };
+    return at + (bytes + LINE - 1) / LINE * LINE;
+}
+
+static size_t bytes_of(const struct th_copy *copies, int n)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < n; i++)
+        bytes = behind(bytes, copies[i].bytes);
+    return bytes;
+}
+
 thaw_status th_cuda_send(
-    struct th_device *device, const void *host, size_t bytes, bool *sent)
+    struct th_device *device, const struct th_copy *copies, int n, uint64_t *lot)
 {
     struct th_cuda_ahead *a = &th_cuda(device)->ahead;
-    *sent = false;
-    a->bytes = 0;
+    size_t bytes = bytes_of(copies, n), at = 0;
+    *lot = a->lot = 0;
     if (!make_room(a, bytes))
         return THAW_OK;
     if (a->taken)
         TRY(th_cuda_check(
             cudaStreamWaitEvent(a->stream, a->copied, 0), "the order of copies"));
-    TRY(th_cuda_ring_put(&a->ring, a->p, host, bytes));
+    for (int i = 0; i < n; at = behind(at, copies[i++].bytes))
+        TRY(th_cuda_ring_put(
+            &a->ring, (char *)a->p + at, copies[i].src, copies[i].bytes));
     TRY(th_cuda_check(cudaEventRecord(a->arrived, a->stream), "an event"));
     a->bytes = bytes;
-    *sent = true;
+    *lot = a->lot = ++a->n_lots;
     return THAW_OK;
 }
 
-thaw_status th_cuda_take(struct th_device *device, void *dst, size_t bytes)
+thaw_status th_cuda_take(
+    struct th_device *device, const struct th_copy *copies, int n, uint64_t lot)
 {
     struct th_cuda *cuda = th_cuda(device);
     struct th_cuda_ahead *a = &cuda->ahead;
-    if (bytes == 0 || bytes != a->bytes)
+    size_t bytes = bytes_of(copies, n), at = 0;
+    if (lot == 0 || lot != a->lot || bytes != a->bytes)
         return th_fail(THAW_E_USAGE,
-            "cuda: %zu bytes are taken, and %zu were sent ahead", bytes, a->bytes);
-    a->bytes = 0;
+            "cuda: %zu bytes of lot %llu are taken, and there are %zu of lot %llu",
+            bytes, (unsigned long long)lot, a->bytes, (unsigned long long)a->lot);
+    a->lot = 0;
     TRY(th_cuda_check(
         cudaStreamWaitEvent(cuda->stream, a->arrived, 0), "the order of copies"));
-    TRY(th_cuda_check(
-        cudaMemcpyAsync(dst, a->p, bytes, cudaMemcpyDeviceToDevice, cuda->stream),
-        "a copy on the device"));
+    for (int i = 0; i < n; at = behind(at, copies[i++].bytes))
+        TRY(th_cuda_check(cudaMemcpyAsync(copies[i].dst, (const char *)a->p + at,
+                              copies[i].bytes, cudaMemcpyDeviceToDevice, cuda->stream),
+            "a copy on the device"));
     TRY(th_cuda_check(cudaEventRecord(a->copied, cuda->stream), "an event"));
     a->taken = true;
     return THAW_OK;

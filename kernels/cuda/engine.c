@@ -185,9 +185,9 @@ static thaw_status cuda_open(struct th_device *device);
     .name = "cuda", .pair = th_cuda_pair_steps, .pair_kernel = &th_cuda_pair_kernel,   \
     .open = cuda_open, .close = cuda_close, .wait = cuda_wait, .alloc = th_cuda_alloc, \
     .free = th_cuda_free, .upload = th_cuda_upload, .download = th_cuda_download,      \
-    .send = th_cuda_send, .take = th_cuda_take, .record = th_cuda_record,              \
-    .recorded = th_cuda_recorded, .replay = th_cuda_replay, .forget = th_cuda_forget,  \
-    .describe = cuda_describe
+    .download_all = th_cuda_download_all, .send = th_cuda_send, .take = th_cuda_take,  \
+    .record = th_cuda_record, .recorded = th_cuda_recorded, .replay = th_cuda_replay,  \
+    .forget = th_cuda_forget, .describe = cuda_describe
 
 static const struct th_backend backend = {CUDA, .kernel = cuda_kernel};
 static const struct th_backend half_backend = {

@@ -30,16 +30,17 @@ struct th_cuda_ring {
     int n, next;
 };
 
-/* What is sent ahead (ahead.c). */
+/* What is sent ahead (ahead.c): a lot of several parts, one after the other. */
 struct th_cuda_ahead {
     cudaStream_t stream;
     struct th_cuda_ring ring;
-    cudaEvent_t arrived; /* on this stream: all of it is on the device */
-    cudaEvent_t copied;  /* on the other: what was taken last is where it was wanted */
-    void *p;             /* room bytes of device memory */
-    size_t room, bytes;  /* bytes: sent and not taken */
-    size_t refused;      /* so many the device has no memory for; 0: not known */
-    bool taken;          /* copied has been recorded */
+    cudaEvent_t arrived;  /* on this stream: all of it is on the device */
+    cudaEvent_t copied;   /* on the other: what was taken last is where it was wanted */
+    void *p;              /* room bytes of device memory */
+    size_t room, bytes;   /* bytes: of the last lot */
+    size_t refused;       /* so many the device has no memory for; 0: not known */
+    uint64_t lot, n_lots; /* sent and not taken, or 0; how many there have been */
+    bool taken;           /* copied has been recorded */
 };
 
 struct th_cuda {
@@ -74,10 +75,13 @@ thaw_status th_cuda_upload(
     struct th_device *device, void *dst, const void *host, size_t bytes);
 thaw_status th_cuda_download(
     struct th_device *device, void *host, const void *src, size_t bytes);
+thaw_status th_cuda_download_all(
+    struct th_device *device, const struct th_copy *copies, int n);
 /* ... (ahead.c). */
 thaw_status th_cuda_send(
-    struct th_device *device, const void *host, size_t bytes, bool *sent);
-thaw_status th_cuda_take(struct th_device *device, void *dst, size_t bytes);
+    struct th_device *device, const struct th_copy *copies, int n, uint64_t *lot);
+thaw_status th_cuda_take(
+    struct th_device *device, const struct th_copy *copies, int n, uint64_t lot);
 /* ... (record.c). */
 thaw_status th_cuda_record(struct th_device *device);
 thaw_status th_cuda_recorded(struct th_device *device, void **recording);

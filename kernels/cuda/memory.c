@@ -85,6 +85,24 @@ static thaw_status find_room(
     return THAW_OK;
 }
 
+/* In whose place other bytes may go: what was enqueued is done. */
+static thaw_status wait_for_all(struct th_cuda *cuda)
+{
+    struct th_cuda_ring *ring = &cuda->ring;
+    TRY(th_cuda_check(cudaStreamSynchronize(cuda->stream), "work on the device"));
+    for (int i = 0; i < ring->n; i++)
+        ring->slots[i].filled = 0;
+    return THAW_OK;
+}
+
+static thaw_status enqueue_download(
+    struct th_cuda *cuda, void *pinned, const void *src, size_t bytes)
+{
+    return th_cuda_check(
+        cudaMemcpyAsync(pinned, src, bytes, cudaMemcpyDeviceToHost, cuda->stream),
+        "a copy from the device");
+}
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -123,13 +141,43 @@ thaw_status th_cuda_download(
         void *p = NULL;
         n = least(bytes - at, TH_CUDA_SLOT_BYTES);
         TRY(find_room(ring, n, &s, &p));
-        TRY(th_cuda_check(cudaMemcpyAsync(p, (const char *)src + at, n,
-                              cudaMemcpyDeviceToHost, cuda->stream),
-            "a copy from the device"));
-        TRY(th_cuda_check(cudaStreamSynchronize(cuda->stream), "work on the device"));
+        TRY(enqueue_download(cuda, p, (const char *)src + at, n));
+        TRY(wait_for_all(cuda));
         memcpy((char *)host + at, p, n);
-        for (int i = 0; i < ring->n; i++)
-            ring->slots[i].filled = 0;
+    }
+    return THAW_OK;
+}
+
+/* Those that fit into a slot together. */
+static thaw_status download_some(
+    struct th_cuda *cuda, const struct th_copy *copies, int n, size_t bytes)
+{
+    struct th_cuda_slot *s = NULL;
+    void *p = NULL;
+    size_t at = 0;
+    TRY(find_room(&cuda->ring, bytes, &s, &p));
+    for (int i = 0; i < n; at += copies[i++].bytes)
+        TRY(enqueue_download(cuda, (char *)p + at, copies[i].src, copies[i].bytes));
+    TRY(wait_for_all(cuda));
+    at = 0;
+    for (int i = 0; i < n; at += copies[i++].bytes)
+        memcpy(copies[i].dst, (const char *)p + at, copies[i].bytes);
+    return THAW_OK;
+}
+
+thaw_status th_cuda_download_all(
+    struct th_device *device, const struct th_copy *copies, int n)
+{
+    for (int i = 0, some; i < n; i += some) {
+        size_t bytes = copies[i].bytes;
+        for (some = 1; i + some < n; some++) {
+            if (bytes + copies[i + some].bytes > TH_CUDA_SLOT_BYTES)
+                break;
+            bytes += copies[i + some].bytes;
+        }
+        TRY(bytes > TH_CUDA_SLOT_BYTES
+                ? th_cuda_download(device, copies[i].dst, copies[i].src, bytes)
+                : download_some(th_cuda(device), &copies[i], some, bytes));
     }
     return THAW_OK;
 }

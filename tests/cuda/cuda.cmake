@@ -7,7 +7,7 @@ set_target_properties(thaw_cuda_emulated PROPERTIES
 add_library(small_nets STATIC ${CMAKE_SOURCE_DIR}/tests/cuda/nets.c)
 target_include_directories(small_nets PUBLIC ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/tests/cuda)
 target_link_libraries(small_nets PUBLIC test_support)
-foreach(name sweep train fail ahead rcnn)
+foreach(name sweep train fail ahead steps rcnn)
   add_executable(test_cuda_${name} ${CMAKE_SOURCE_DIR}/tests/cuda/test_${name}.c)
   target_link_libraries(test_cuda_${name} PRIVATE emucuda_shared small_nets)
   add_dependencies(test_cuda_${name} thaw_cuda_emulated)

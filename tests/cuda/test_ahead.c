@@ -1,24 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What is sent ahead: the next step's images on their way while a step runs. */
+ * What is sent ahead: what the next step reads, on its way while a step runs. */
 #include "emulated.h"
 
-enum { BATCH = 4, PIXELS = 3 * 32 * 32, STEPS = 6 };
+enum { BATCH = 4, CLASSES = 5, PIXELS = 3 * 32 * 32, STEPS = 6, INPUTS = 3 };
 
 static const enum emu_order orders[] = {EMU_LATE, EMU_EARLY, EMU_RANDOM};
 enum { ORDERS = sizeof orders / sizeof *orders };
 
-static void draw(float *images, int step)
+/* What a step reads. */
+struct inputs {
+    float image[BATCH * PIXELS], target[BATCH * CLASSES];
+    struct th_scalars scalars;
+};
+
+/* Others at each step. */
+static void draw(struct inputs *in, int step)
 {
+    *in = (struct inputs){.scalars = {.lr = 1e-3F * (float)(step + 1),
+                              .loss_scale = 1,
+                              .clip = 1,
+                              .ema_decay = 0.9F}};
     for (int i = 0; i < BATCH * PIXELS; i++)
-        images[i] = th_rng_normal((uint64_t)(11 + step), (uint64_t)i);
+        in->image[i] = th_rng_normal((uint64_t)(11 + step), (uint64_t)i);
+    for (int i = 0; i < BATCH; i++)
+        in->target[i * CLASSES + (i + step) % CLASSES] = 1;
 }
 
-/* Every step on other images; of all but the first they are `ahead`. */
+/* Of all steps but the first what they read is `ahead`. */
 static void train(enum emu_order order, bool ahead, struct trace *out)
 {
     struct net n;
-    bool sent = false;
-    float images[BATCH * PIXELS];
+    struct inputs in;
+    struct th_scalars after;
+    uint64_t lot = 0;
+    const struct th_feed feeds[INPUTS] = {
+        {"image", in.image}, {"target", in.target}, {"scalars", &in.scalars}};
     const struct training t = {.net = "bottleneck", .thaw = "all", .bn = "train"};
     *out = (struct trace){.n = 0};
     open_emulated(order);
@@ -26,22 +42,21 @@ static void train(enum emu_order order, bool ahead, struct trace *out)
     training_plan(&n, &t, t.thaw);
     for (int step = 0; step < STEPS; step++) {
         emu_reset_counters();
-        draw(images, step);
-        if (sent)
-            must(th_plan_take(n.plan, "image"));
-        else
-            must(th_plan_set(n.plan, "image", images));
-        net_upload_target(&n);
-        net_scalars(&n, 1e-3F);
+        draw(&in, step);
+        must(lot ? th_plan_take(n.plan, feeds, INPUTS, lot)
+                 : th_plan_set_all(n.plan, feeds, INPUTS));
         must(th_plan_run(n.plan));
-        draw(images, step + 1);
+        draw(&in, step + 1);
         if (ahead)
-            must(th_plan_send(n.plan, "image", images, &sent));
-        memset(images, 0xFF, sizeof images); /* the host's own again */
-        must(th_plan_get(n.plan, "loss", &out->loss[step]));
+            must(th_plan_send(n.plan, feeds, INPUTS, &lot));
+        memset(&in, 0xFF, sizeof in); /* the host's own again */
+        const struct th_fetch said[] = {
+            {"loss", &out->loss[step]}, {"scalars", &after}};
+        must(th_plan_get_all(n.plan, said, 2));
+        assert_true(after.lr == 1e-3F * (float)(step + 1) && after.skip == 0);
     }
     struct emu_counters c = emu_counters();
-    assert_true(sent == ahead);
+    assert_true((lot > 0) == ahead);
     assert_int_equal(c.launches, 0);
     assert_int_equal(c.graphs, 1);
     assert_int_equal(c.allocations, 0);
@@ -51,7 +66,7 @@ static void train(enum emu_order order, bool ahead, struct trace *out)
     close_emulated();
 }
 
-static void images_sent_ahead_give_the_same_bits_in_every_order(void **state)
+static void what_is_sent_ahead_gives_the_same_bits_in_every_order(void **state)
 {
     (void)state;
     struct trace set, sent;
@@ -69,25 +84,28 @@ static void images_sent_ahead_give_the_same_bits_in_every_order(void **state)
 /* One piece; three through two slots of pinned memory. */
 enum { SMALL = 4100, LARGE = (8 << 20) + 4, ROUNDS = 2 };
 
-/* Sent while what was taken before is on its way still; the device's findings. */
+/* Sent, in two parts, while what was taken before is on its way still; the device's findings. */
 static int send_and_take(size_t bytes, enum emu_order order, enum emu_wait wait, int n)
 {
     struct th_device *device = NULL;
     float *host = th_alloc(1, bytes), *back = th_alloc(1, bytes);
-    size_t count = bytes / sizeof *host;
-    bool sent = false;
+    size_t count = bytes / sizeof *host,
+           first = bytes / 3 / sizeof *host * sizeof *host;
+    uint64_t lot = 0;
     open_emulated(order);
     must(th_device_open("cuda:0", 1, &device));
     const struct th_backend *b = device->backend;
-    void *dst = b->alloc(device, bytes);
+    char *dst = b->alloc(device, bytes);
+    const struct th_copy parts[] = {
+        {host, dst, first}, {(const char *)host + first, dst + first, bytes - first}};
     emu_forget(wait, n);
     for (int round = 0; round <= ROUNDS; round++) {
-        if (sent)
-            must(b->take(device, dst, bytes));
+        if (lot)
+            must(b->take(device, parts, 2, lot));
         for (size_t i = 0; i < count; i++)
             host[i] = (float)((i * 7 + (size_t)round) % 1009);
-        must(b->send(device, host, bytes, &sent));
-        assert_true(sent);
+        must(b->send(device, parts, 2, &lot));
+        assert_int_equal(lot, round + 1);
         if (round)
             must(b->download(device, back, dst, bytes));
         for (size_t i = 0; round && n == 0 && i < count; i++)
@@ -146,24 +164,61 @@ static void without_memory_it_is_not_sent(void **state)
 {
     (void)state;
     struct th_device *device = NULL;
-    float host[16] = {0};
-    bool sent = true;
+    float host[512] = {0};
+    uint64_t lot = 1, later = 0;
     open_emulated(EMU_LATE);
     must(th_device_open("cuda:0", 1, &device));
     const struct th_backend *b = device->backend;
     void *dst = b->alloc(device, sizeof host);
+    const struct th_copy whole = {host, dst, sizeof host};
+    const struct th_copy half = {host, dst, sizeof host / 2};
     emu_fail(EMU_ALLOC, 1);
-    must(b->send(device, host, sizeof host, &sent));
-    assert_true(emu_failed() && !sent);
-    assert_int_equal(b->take(device, dst, sizeof host), THAW_E_USAGE);
-    must(b->send(device, host, sizeof host, &sent)); /* nor asked for again */
-    assert_false(sent);
-    must(b->send(device, host, sizeof host / 2, &sent));
-    assert_true(sent);
-    assert_int_equal(b->take(device, dst, sizeof host), THAW_E_USAGE);
-    must(b->take(device, dst, sizeof host / 2));
-    assert_int_equal(b->take(device, dst, sizeof host / 2), THAW_E_USAGE);
+    must(b->send(device, &whole, 1, &lot));
+    assert_true(emu_failed() && lot == 0);
+    assert_int_equal(b->take(device, &whole, 1, lot), THAW_E_USAGE);
+    must(b->send(device, &whole, 1, &lot)); /* nor asked for again */
+    assert_int_equal(lot, 0);
+    must(b->send(device, &half, 1, &lot));
+    assert_int_equal(lot, 1);
+    assert_int_equal(b->take(device, &whole, 1, lot), THAW_E_USAGE);
+    must(b->send(device, &half, 1, &later)); /* in the place of what nobody took */
+    assert_int_equal(b->take(device, &half, 1, lot), THAW_E_USAGE);
+    must(b->take(device, &half, 1, later));
+    assert_int_equal(b->take(device, &half, 1, later), THAW_E_USAGE);
     b->free(device, dst, sizeof host);
+    th_device_close(device);
+    close_emulated();
+}
+
+/* More than a slot of pinned memory together, and one alone: what fits is waited for once. */
+static void downloads_are_waited_for_together(void **state)
+{
+    (void)state;
+    enum { PARTS = 5 };
+    static const size_t bytes[PARTS] = {4, 1 << 20, (4 << 20) + 12, 100, 36};
+    struct th_device *device = NULL;
+    struct th_copy c[PARTS];
+    open_emulated(EMU_LATE);
+    must(th_device_open("cuda:0", 1, &device));
+    const struct th_backend *b = device->backend;
+    char *host[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        host[i] = th_alloc(bytes[i], 1);
+        memset(host[i], i + 1, bytes[i]);
+        char *p = b->alloc(device, bytes[i]);
+        must(b->upload(device, p, host[i], bytes[i]));
+        memset(host[i], 0, bytes[i]);
+        c[i] = (struct th_copy){p, host[i], bytes[i]};
+    }
+    emu_reset_counters();
+    must(b->download_all(device, c, PARTS));
+    assert_int_equal(emu_counters().syncs, 4); /* of the large one two */
+    for (int i = 0; i < PARTS; i++) {
+        for (size_t k = 0; k < bytes[i]; k++)
+            assert_true(host[i][k] == i + 1);
+        b->free(device, (void *)c[i].src, bytes[i]);
+        th_free(host[i]);
+    }
     th_device_close(device);
     close_emulated();
 }
@@ -171,11 +226,12 @@ static void without_memory_it_is_not_sent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(images_sent_ahead_give_the_same_bits_in_every_order),
+        cmocka_unit_test(what_is_sent_ahead_gives_the_same_bits_in_every_order),
         cmocka_unit_test(what_is_taken_is_what_was_sent),
         cmocka_unit_test(each_wait_of_a_stream_is_needed),
         cmocka_unit_test(a_slot_is_filled_anew_when_it_has_been_read),
         cmocka_unit_test(without_memory_it_is_not_sent),
+        cmocka_unit_test(downloads_are_waited_for_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

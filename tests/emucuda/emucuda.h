@@ -103,9 +103,10 @@ struct emu_counters {
     int launches;                    /* of all kinds of work but copies */
     int executes, products, kernels; /* of these: cuDNN's, cuBLASLt's, our kernels */
     int copies, syncs, allocations, frees, events;
-    int plans;      /* of cuDNN, of a configuration */
-    int plans_read; /* of JSON */
-    int graphs;     /* launched; what is in them is not counted again */
+    int copies_within; /* of copies: from the device to itself */
+    int plans;         /* of cuDNN, of a configuration */
+    int plans_read;    /* of JSON */
+    int graphs;        /* launched; what is in them is not counted again */
     size_t bytes_to_device, bytes_to_host, peak_bytes;
 };
 struct emu_counters emu_counters(void);

@@ -314,6 +314,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes,
     if (op->hashed)
         op->hash = hash(emu_translate(src, bytes), bytes);
     emu.counters.copies++;
+    emu.counters.copies_within += kind == cudaMemcpyDeviceToDevice;
     emu.counters.bytes_to_device += kind == cudaMemcpyHostToDevice ? bytes : 0;
     emu.counters.bytes_to_host += kind == cudaMemcpyDeviceToHost ? bytes : 0;
     emu_enqueue(op);
