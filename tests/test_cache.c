@@ -146,7 +146,9 @@ static void half_precision_gives_one_result_wherever_it_is_kept(void **state)
 }
 
 /* No image is decoded once its features are there: the second run's images are gone after
- * they were listed. */
+ * they were listed. Of a network without BatchNorms: their gap meter reads images, too. */
+#define WITHOUT_BN "backbone", "vit_micro_patch4_32", "weights", "random"
+
 static void a_second_run_reads_no_image(void **state)
 {
     (void)state;
@@ -156,14 +158,12 @@ static void a_second_run_reads_no_image(void **state)
     thaw_trainer *t = NULL;
     thaw_result r;
     run_path(dir, "shared");
-    run_with(make_options("first", "augment", "none", "cache", "disk", "cache-dir", dir,
-        "epochs", "3", NULL));
-    thaw_options *o = make_options("second", "augment", "none", "cache", "disk",
-        "cache-dir", dir, "epochs", "3", NULL);
+    run_with(make_options("first", WITHOUT_BN, "augment", "none", "cache", "disk",
+        "cache-dir", dir, "epochs", "3", NULL));
+    thaw_options *o = make_options("second", WITHOUT_BN, "augment", "none", "cache",
+        "disk", "cache-dir", dir, "epochs", "3", NULL);
     must(thaw_trainer_new(o, &events, &t));
     thaw_options_free(o);
-    th_gap_release(&t->probe); /* the gap meter's own images: read now */
-    must(th_gap_init(&t->probe, &t->net, &t->data, t->recipe.batch));
     snprintf(command, sizeof command, "mv %s/data %s/gone", run_root, run_root);
     assert_int_equal(system(command), 0);
     thaw_status status = thaw_trainer_run(t, &r);

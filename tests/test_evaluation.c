@@ -351,9 +351,7 @@ static void on_progress(void *context, const thaw_progress *p)
     struct thaw_trainer *t = *(struct thaw_trainer **)context;
     struct th_bn_distance d;
     (void)p;
-    if (!t->probe.probe.images)
-        must(th_gap_init(&t->probe, &t->net, &t->data, 3));
-    must(th_gap_measure(&t->probe, &t->net, &d));
+    must(th_gap_measure(&t->net, &t->data.split[TH_SPLIT_TRAIN], 3, &d));
     assert_true(isfinite(d.shift) && isfinite(d.scale));
 }
 

@@ -20,36 +20,24 @@ static int probe_size(int64_t n)
  * frozen network. */
 enum { LARGEST_BATCH = 16 };
 
-thaw_status th_gap_init(struct th_gap *g, const struct th_network *net,
-    const struct th_dataset *d, int batch)
+/* Batches of n images, and what is left; adds to *seen how many there were. */
+static thaw_status run(struct th_calibration *c, struct th_probe_walk *walk, int n,
+    float *images, int *seen)
 {
-    const struct th_samples *train = &d->split[TH_SPLIT_TRAIN];
-    int n = probe_size(train->n);
-    int most = batch < LARGEST_BATCH ? batch : LARGEST_BATCH;
-    *g = (struct th_gap){.batch = most < n ? most : n};
-    if (net->model.n_bns == 0)
-        return THAW_OK;
-    return th_probe_init(&g->probe, net, train, n, 0);
-}
-
-void th_gap_release(struct th_gap *g)
-{
-    th_probe_release(&g->probe);
-    *g = (struct th_gap){0};
-}
-
-/* ---- Measuring ---- */
-
-/* Batches of n images from image `from` on, as many as there are. */
-static thaw_status run(
-    struct th_calibration *c, const struct th_gap *g, int from, int n)
-{
-    size_t pixels = th_input_values(&c->net->model.input);
     struct th_plan *plan = NULL;
-    TRY(th_calibration_plan(c, n, &plan));
     thaw_status status = THAW_OK;
-    for (int i = from; i + n <= g->probe.n && status == THAW_OK; i += n)
-        status = th_calibration_run(c, plan, g->probe.images + (size_t)i * pixels, n);
+    int got = n, planned = 0;
+    while (status == THAW_OK && got == n) {
+        status = th_probe_read(walk, c->net, n, images, &got);
+        if (status == THAW_OK && got && got != planned) {
+            th_plan_free(plan);
+            plan = NULL;
+            status = th_calibration_plan(c, planned = got, &plan);
+        }
+        if (status == THAW_OK && got)
+            status = th_calibration_run(c, plan, images, got);
+        *seen += got;
+    }
     th_plan_free(plan);
     return status;
 }
@@ -68,25 +56,27 @@ static thaw_status average(const struct th_calibration *c,
     return THAW_OK;
 }
 
-static thaw_status measure(const struct th_gap *g, struct th_calibration *c,
-    struct th_bn_place *place, struct th_bn_distance *out)
+static thaw_status measure(struct th_calibration *c, const struct th_samples *samples,
+    int batch, struct th_bn_place *place, struct th_bn_distance *out)
 {
-    int rest = g->probe.n % g->batch, levels = 0;
+    struct th_probe_walk walk = {.samples = samples, .n = probe_size(samples->n)};
+    int levels = 0, seen = 0, n = batch < LARGEST_BATCH ? batch : LARGEST_BATCH;
+    n = n < walk.n ? n : walk.n;
     TRY(th_bn_places(&c->net->model, place, &levels));
-    if (g->probe.n >= g->batch)
-        TRY(run(c, g, 0, g->batch));
-    if (rest)
-        TRY(run(c, g, g->probe.n - rest, rest));
-    return average(c, place, out);
+    float *images =
+        th_alloc((size_t)n, th_input_values(&c->net->model.input) * sizeof *images);
+    thaw_status status = images ? run(c, &walk, n, images, &seen) : THAW_E_MEMORY;
+    th_free(images);
+    return status == THAW_OK && seen > 0 ? average(c, place, out) : status;
 }
 
-thaw_status th_gap_measure(
-    const struct th_gap *g, struct th_network *net, struct th_bn_distance *out)
+thaw_status th_gap_measure(struct th_network *net, const struct th_samples *samples,
+    int batch, struct th_bn_distance *out)
 {
     int n = net->model.n_bns;
     struct th_calibration c = {0};
     *out = (struct th_bn_distance){(double)NAN, (double)NAN};
-    if (n == 0 || g->probe.n == 0)
+    if (n == 0 || samples->n == 0)
         return THAW_OK;
     struct th_bn_place *place = th_alloc((size_t)n, sizeof *place);
     bool *every = th_alloc((size_t)n, sizeof *every);
@@ -96,7 +86,7 @@ thaw_status th_gap_measure(
     if (status == THAW_OK)
         status = th_calibration_init(&c, net, every);
     if (status == THAW_OK)
-        status = measure(g, &c, place, out);
+        status = measure(&c, samples, batch, place, out);
     th_calibration_release(&c);
     th_free(place);
     th_free(every);

@@ -14,19 +14,9 @@
 #include "calibrate.h"
 #include "probe.h"
 
-struct th_gap {
-    struct th_probe probe;
-    int batch; /* images of a run */
-};
-
-/* Takes a fiftieth of the training images, 16 to 64, evenly spaced in the listing; ones
- * that cannot be read are left out. All zero before; release after failure, too. */
-thaw_status th_gap_init(struct th_gap *g, const struct th_network *net,
-    const struct th_dataset *d, int batch);
-void th_gap_release(struct th_gap *g);
-
-/* NaN where there is no BatchNorm or no probe. */
-thaw_status th_gap_measure(
-    const struct th_gap *g, struct th_network *net, struct th_bn_distance *out);
+/* On a fiftieth of these images, 16 to 64, evenly spaced in the listing, at most `batch` at
+ * once; ones that cannot be read are left out. NaN where there is no BatchNorm or no image. */
+thaw_status th_gap_measure(struct th_network *net, const struct th_samples *samples,
+    int batch, struct th_bn_distance *out);
 
 #endif

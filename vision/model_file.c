@@ -15,10 +15,17 @@ enum { TH_MODEL_FORMAT = 1 };
 thaw_status th_model_file_add(
     struct th_weights *w, const struct th_store *s, int id, const char *name)
 {
-    float *data = NULL;
     const struct th_state *state = &s->states[id];
-    TRY(th_weights_add(w, name ? name : state->name, state->shape, NULL, &data));
-    TRY(th_store_get(s, id, data));
+    const float *data = th_store_view(s, id);
+    float *copy = NULL;
+    name = name ? name : state->name;
+    if (data) {
+        TRY(th_weights_borrow(w, name, state->shape, data));
+    } else {
+        TRY(th_weights_add(w, name, state->shape, NULL, &copy));
+        TRY(th_store_get(s, id, copy));
+        data = copy;
+    }
     int64_t at = th_not_finite(data, th_shape_count(&state->shape));
     if (at < 0)
         return THAW_OK;

@@ -7,13 +7,24 @@
 #include "dataset.h"
 #include "network.h"
 
-struct th_probe {
-    int n;
-    float *images; /* [n][3][s][s]; NULL: not read */
+/* A walk over n of a split's images, the first of them `first` of the way (0 to 1) from one
+ * place to the next. */
+struct th_probe_walk {
+    const struct th_samples *samples;
+    int n, at; /* at most the split's; the next one */
+    double first;
 };
 
-/* Up to n images, the first of them `first` of the way (0 to 1) to the second; ones that
- * cannot be read are left out. All zero before; release after failure, too. */
+/* Up to `most` images, [got][3][h][w], ones that cannot be read left out; none: the end. */
+thaw_status th_probe_read(struct th_probe_walk *walk, const struct th_network *net,
+    int most, float *images, int *got);
+
+struct th_probe {
+    int n;
+    float *images; /* [n][3][h][w] */
+};
+
+/* A whole walk's. All zero before; release after failure, too. */
 thaw_status th_probe_init(struct th_probe *p, const struct th_network *net,
     const struct th_samples *samples, int n, double first);
 void th_probe_release(struct th_probe *p);

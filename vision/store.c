@@ -2,6 +2,7 @@
  * Owns the store: named tensors in pages of a device, their versions and protection. */
 #include "store.h"
 
+#include "host.h"
 #include "mem.h"
 
 #include <string.h>
@@ -94,6 +95,12 @@ thaw_status th_store_get(const struct th_store *s, int id, float *host)
 {
     const struct th_state *t = &s->states[id];
     return s->device->backend->download(s->device, host, t->data, t->bytes);
+}
+
+const float *th_store_view(const struct th_store *s, int id)
+{
+    bool reads = s->device->backend->download == th_host_copy;
+    return reads ? s->states[id].data : NULL;
 }
 
 thaw_status th_store_protect(struct th_store *s, int id, bool readonly)

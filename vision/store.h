@@ -36,6 +36,8 @@ thaw_status th_store_add(
     struct th_store *s, const char *name, struct th_shape shape, int *id);
 thaw_status th_store_put(struct th_store *s, int id, const float *host);
 thaw_status th_store_get(const struct th_store *s, int id, float *host);
+/* Its values where they are, until the next run; NULL: the host cannot read them there. */
+const float *th_store_view(const struct th_store *s, int id);
 thaw_status th_store_protect(struct th_store *s, int id, bool readonly);
 /* Content hash of one tensor. */
 thaw_status th_store_hash(const struct th_store *s, int id, uint64_t *hash);

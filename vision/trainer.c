@@ -135,7 +135,6 @@ void thaw_trainer_free(thaw_trainer *t)
     th_trainer_release_phase(t);
     th_loader_close(t->val_loader);
     th_metrics_release(&t->val);
-    th_gap_release(&t->probe);
     if (t->shadow.device)
         th_store_release(&t->shadow);
     th_certificate_release(&t->certificate);

@@ -92,7 +92,6 @@ struct thaw_trainer {
     struct th_mistakes mistakes; /* of the last validation */
 
     /* Between what BatchNorms see and their running statistics, after the last epoch. */
-    struct th_gap probe; /* no images: not read yet */
     struct th_bn_distance gap;
     bool gap_known, gap_said; /* in this phase */
 

@@ -240,9 +240,8 @@ static thaw_status measure_gap(struct thaw_trainer *t)
 {
     if (t->gap_known && !gap_moves(t))
         return THAW_OK;
-    if (!t->probe.probe.images)
-        TRY(th_gap_init(&t->probe, &t->net, &t->data, t->recipe.batch));
-    TRY(th_gap_measure(&t->probe, &t->net, &t->gap));
+    TRY(th_gap_measure(
+        &t->net, &t->data.split[TH_SPLIT_TRAIN], t->recipe.batch, &t->gap));
     t->gap_known = true;
     say_gap(t);
     return THAW_OK;

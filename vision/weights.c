@@ -31,12 +31,17 @@ static void attribute_release(struct th_attribute *a)
     *a = (struct th_attribute){0};
 }
 
+static void weight_release(struct th_weight *w)
+{
+    if (!w->borrowed)
+        th_tensor_release(&w->tensor);
+    th_free(w->name);
+}
+
 void th_weights_release(struct th_weights *w)
 {
-    for (size_t i = 0; i < w->n; i++) {
-        th_tensor_release(&w->weight[i].tensor);
-        th_free(w->weight[i].name);
-    }
+    for (size_t i = 0; i < w->n; i++)
+        weight_release(&w->weight[i]);
     for (size_t i = 0; i < w->n_attributes; i++)
         attribute_release(&w->attribute[i]);
     th_free(w->weight);
@@ -160,6 +165,16 @@ thaw_status th_weights_add(struct th_weights *w, const char *name,
     if (status == THAW_OK && data_out)
         *data_out = place;
     return status;
+}
+
+thaw_status th_weights_borrow(
+    struct th_weights *w, const char *name, struct th_shape shape, const float *data)
+{
+    struct th_tensor lent = {
+        .dtype = TH_F32, .shape = shape, .data = (void *)(uintptr_t)data};
+    TRY(th_weights_move(w, name, &lent));
+    w->weight[w->n - 1].borrowed = true;
+    return THAW_OK;
 }
 
 thaw_status th_weights_note(struct th_weights *w, const char *fmt, ...)
@@ -306,8 +321,7 @@ static void drop_counters(struct th_weights *w)
         if (ends_with(w->weight[i].name, "num_batches_tracked")) {
             w->bytes -=
                 th_dtype_bytes(TH_F32, th_shape_count(&w->weight[i].tensor.shape));
-            th_tensor_release(&w->weight[i].tensor);
-            th_free(w->weight[i].name);
+            weight_release(&w->weight[i]);
         } else {
             w->weight[kept++] = w->weight[i];
         }

@@ -17,6 +17,7 @@
 struct th_weight {
     char *name;              /* dotted: "layer1.0.conv1.weight" */
     struct th_tensor tensor; /* TH_F32 */
+    bool borrowed;           /* the tensor's bytes are somebody else's */
 };
 
 enum th_attribute_kind {
@@ -35,7 +36,7 @@ struct th_attribute {
     int64_t *ints;
 };
 
-/* Owns everything it points to. All fields are for reading only. */
+/* Owns everything it points to but what is borrowed. All fields are for reading only. */
 struct th_weights {
     size_t n, capacity;
     struct th_weight *weight; /* in the order of the file, or of adding */
@@ -57,6 +58,10 @@ void th_weights_release(struct th_weights *w);
  * are, valid until th_weights_release. A name twice is THAW_E_DATA. */
 thaw_status th_weights_add(struct th_weights *w, const char *name,
     struct th_shape shape, const float *data, float **data_out);
+
+/* Likewise numbers that stay where they are, and outlive w. */
+thaw_status th_weights_borrow(
+    struct th_weights *w, const char *name, struct th_shape shape, const float *data);
 
 /* Likewise a tensor that exists: its bytes move, `from` is empty then. On failure it is
  * as it was. */
