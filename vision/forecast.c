@@ -226,10 +226,6 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* A save holds the values, HDF5's image of them, and a copy of that; the arena has been given
- * back by then. */
-enum { SAVE_COPIES = 3 };
-
 /* Pages of libraries that the first steps touch, oneDNN's above all. */
 enum { FIRST_USE = 7 << 20 };
 
@@ -247,7 +243,8 @@ int64_t th_forecast_peak(
             larger(arena, larger(below->arena_bytes, phases[i].eval_below.arena_bytes));
         size_t kept = of_train + eval->kept_bytes + eval->derived_bytes +
                       below->kept_bytes + below->derived_bytes;
-        int64_t saving = SAVE_COPIES * (m->params + phases[i].slot_bytes);
+        /* The file's image, when the arena has been given back. */
+        int64_t saving = m->params + phases[i].slot_bytes;
         int64_t transient = saving > (int64_t)arena ? saving : (int64_t)arena;
         int64_t here =
             (int64_t)kept + phases[i].slot_bytes + transient + phases[i].cache_bytes;

@@ -12,9 +12,6 @@
 /* First steps touch new memory and wait for the first images. */
 enum { WARM_UP = 2, VALIDATION_BATCHES = 5 };
 
-/* A save holds the values, HDF5's image of them, and a copy of that. */
-enum { SAVE_COPIES = 3 };
-
 /* On from where the phase is, so many steps or to the epoch's end. */
 static thaw_status run_steps(struct thaw_trainer *t, int64_t steps)
 {
@@ -75,7 +72,9 @@ static thaw_status probe_phase(struct thaw_trainer *t, int phase, int iterations
     TRY(th_trainer_enter(t));
     TRY(time_steps(t, iterations, &step));
     TRY(time_validation(t, &validation));
-    int64_t saved = store_bytes(t), now = th_resident_bytes() + SAVE_COPIES * saved;
+    int64_t saved = store_bytes(t), now = th_resident_bytes();
+    int64_t saving = now + saved - (int64_t)t->net.arena.bytes; /* th_forecast_peak's */
+    now = saving > now ? saving : now;
     double epoch = step * (double)th_trainer_steps_per_epoch(t) + validation +
                    th_forecast_save(saved, rates);
     f->seconds += (end - table->epoch[phase]) * epoch;
