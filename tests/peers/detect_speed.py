@@ -33,7 +33,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 def model_of(args) -> torch.nn.Module:
     torch.manual_seed(1)
-    model = detect.HEADS[args.head](args.backbone, args.size)
+    model = detect.HEADS[args.head](args.backbone, (args.size, args.size))
     detect.fill(model, 1)
     if args.head != "fcos":
         detect.moderate(model, images.pictures(3000, 2, args.size))
@@ -53,7 +53,7 @@ def twin(args) -> None:
     pixels = images.pictures(3000, args.batch, args.size)
     batch = [torch.from_numpy(p).float().permute(2, 0, 1) / 255 for p in pixels]
     targets = [{"boxes": torch.from_numpy(b).reshape(-1, 4), "labels": torch.from_numpy(l) + detect.background(model)}
-               for b, l in detect.objects(0, args.batch, args.size)]
+               for b, l in detect.objects(0, args.batch, (args.size, args.size))]
     seconds = []
     for _ in range(1 + BATCHES * (EPOCHS - 1)):
         start = time.perf_counter()
@@ -124,7 +124,7 @@ def main() -> None:
     n = args.batch * BATCHES
     with tempfile.TemporaryDirectory(prefix="thaw-detect-") as folder:
         detect.write_voc(os.path.join(folder, "data"), images.pictures(3000, n, args.size),
-                         detect.objects(0, n, args.size))
+                         detect.objects(0, n, (args.size, args.size)))
         save_file(detect.tensors(model_of(args)), os.path.join(folder, "w.safetensors"))
         for what in [args.what] if args.what else THAWED:
             measure(args, what, folder)
