@@ -126,7 +126,7 @@ void model_init_small(struct th_model *m, const char *name)
 void net_open_small(struct net *n, const char *device, const char *name)
 {
     if (strncmp(name, "resnet", 6) == 0) {
-        net_open(n, device, name, strcmp(name, "resnet20") == 0 ? 16 : 32, CLASSES, 7);
+        net_open(n, device, name, strcmp(name, "resnet20") == 0 ? 12 : 32, CLASSES, 7);
         return;
     }
     *n = (struct net){.optim = {.kind = TH_SGD}};

@@ -5,7 +5,7 @@
 
 #include "net.h"
 
-/* "resnet20" at 16 pixels, larger ones at 32, "bottleneck" (a stem with max pooling, blocks of width 8),
+/* "resnet20" at 12 pixels, larger ones at 32, "bottleneck" (a stem with max pooling, blocks of width 8),
  * "vit" (16 tokens and a class token of 32 values, 2 blocks). */
 struct training {
     const char *net, *thaw, *bn;
