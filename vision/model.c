@@ -98,6 +98,37 @@ void th_model_release(struct th_model *m)
     *m = (struct th_model){0};
 }
 
+/* ---- Views ---- */
+
+/* Its shape is that of one grid of patches. */
+static const struct th_param *find_positions(const struct th_model *m)
+{
+    for (int i = 0; i < m->n_params; i++)
+        if (m->params[i].role == TH_ROLE_POSITION)
+            return &m->params[i];
+    return NULL;
+}
+
+thaw_status th_model_view(
+    const struct th_model *m, struct th_size size, struct th_model *view)
+{
+    struct th_graph g;
+    int out = 0;
+    *view = *m;
+    if (th_size_same(size, m->input.size))
+        return THAW_OK;
+    const struct th_param *positions = find_positions(m);
+    if (positions)
+        return th_fail(THAW_E_USAGE,
+            "%s has positions (%s) for inputs of %s, none for %s: give one size",
+            m->variant->name, positions->name, th_size_text(m->input.size).text,
+            th_size_text(size).text);
+    view->input.size = size;
+    thaw_status status = th_model_build(view, &g, 1, true, false, &out);
+    th_graph_release(&g);
+    return status;
+}
+
 /* ---- Adapters ---- */
 
 enum { LAYER_NAME = 128 };
@@ -194,6 +225,7 @@ static void build_others(
     for (int i = 0; i < m->n_others; i++) {
         struct th_scope scope = th_model_scope(i);
         struct th_model other = *m->others[i];
+        other.input.size = m->input.size; /* of a view */
         struct th_builder b = {.graph = g, .model = &other, .scope = scope.text};
         th_stage(&b, "head");
         th_want(&b, other.head->build(&b, taps), "logits");

@@ -55,6 +55,7 @@ struct th_bn {
 /* What the model wants of its input. */
 struct th_input {
     struct th_size size;
+    struct th_sizes others; /* of a detector: those of inputs that have not that one */
     float mean[3], std[3];
     float crop; /* evaluation: what covers floor(size / crop) */
     int bicubic;
@@ -64,6 +65,15 @@ struct th_input {
 static inline size_t th_input_values(const struct th_input *in)
 {
     return 3 * th_size_pixels(in->size);
+}
+
+/* All sizes of it, its own first. */
+static inline struct th_sizes th_input_sizes(const struct th_input *in)
+{
+    struct th_sizes s = {.n = 1, .at = {in->size}};
+    for (int i = 0; i < in->others.n && s.n < TH_MAX_SIZES; i++)
+        s.at[s.n++] = in->others.at[i];
+    return s;
 }
 
 /* What a backbone hands to a head. */
@@ -201,6 +211,13 @@ thaw_status th_model_init(struct th_model *m, const struct th_backbone *backbone
  * of the targets is then in m->lora. THAW_E_USAGE where a word names no layer. */
 thaw_status th_model_adapt(struct th_model *m, const struct th_lora *lora);
 void th_model_release(struct th_model *m);
+
+/* The same model on inputs of another size. It borrows all that m owns, which outlives it, so
+ * that parameters and values are m's; its own are the input's size and the pyramid. It is not
+ * released. THAW_E_USAGE where the network cannot have inputs of that size, or its values are
+ * of one size only. */
+thaw_status th_model_view(
+    const struct th_model *m, struct th_size size, struct th_model *view);
 
 /* Append the forward graph for a batch of n. Inputs: "image" [n][3][h][w], "keys"
  * [n][2] i32 where random layers exist; with `loss` also "target", and "pos_weight"
