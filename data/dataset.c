@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "file.h"
+#include "image_size.h"
 #include "mem.h"
 #include "rng.h"
 
@@ -535,6 +536,21 @@ thaw_status th_dataset_open_unlabelled(const char *path, struct th_dataset *out)
     else
         th_dataset_close(out);
     return status;
+}
+
+thaw_status th_dataset_measure(struct th_dataset *d)
+{
+    for (int split = 0; split < TH_N_SPLITS; split++)
+        for (int64_t i = 0; i < d->split[split].n; i++) {
+            struct th_sample *s = &d->split[split].sample[i];
+            thaw_status status =
+                s->path && !s->w ? th_image_size(s->path, &s->w, &s->h) : THAW_OK;
+            if (status == THAW_E_MEMORY)
+                return status;
+            if (status != THAW_OK)
+                s->w = s->h = 0;
+        }
+    return THAW_OK;
 }
 
 thaw_status th_sample_read_part(const struct th_sample *sample,

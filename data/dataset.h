@@ -20,8 +20,9 @@ enum th_split { TH_SPLIT_TRAIN, TH_SPLIT_VAL, TH_SPLIT_TEST, TH_N_SPLITS };
 struct th_sample {
     char *path;            /* owned; NULL: the image is in memory */
     const uint8_t *pixels; /* gray [h][w], owned by the dataset */
-    int w, h;              /* of pixels */
-    int32_t label;         /* index of its class, of several the rarest; -1: none */
+    int w,
+        h; /* of pixels; of a file 0 until th_dataset_measure, or where it is unreadable */
+    int32_t label; /* index of its class, of several the rarest; -1: none */
     /* Of several classes all, in no order; owned. NULL: label says it. */
     int32_t *classes, n_classes;
     struct th_object *objects; /* owned; their classes are the image's */
@@ -92,6 +93,9 @@ thaw_status th_sample_read(
 /* As th_image_read_part does; an image in memory is given whole. */
 thaw_status th_sample_read_part(const struct th_sample *sample,
     struct th_image_reader *reader, const struct th_wanted *wanted, bool *damaged);
+
+/* Look at the headers of files, once: how large their pictures are. THAW_E_MEMORY. */
+thaw_status th_dataset_measure(struct th_dataset *d);
 
 /* Write OUT/train/CLASS/00000.png ..., and val and test where there are any; the first
  * per_class images of each class, 0: all. OUT must not exist yet. */

@@ -23,23 +23,17 @@ static const double DEFAULT_MAX_BAD = 0.01;
 
 int64_t th_loader_n_batches(const struct th_loader *l)
 {
-    return l->n_batches;
+    return l->batches.n;
 }
 
 int64_t th_loader_max_batch(const struct th_loader *l)
 {
-    return l->capacity;
+    return l->batches.most;
 }
 
 int64_t th_loader_n_unreadable(const struct th_loader *l)
 {
     return l->n_unreadable;
-}
-
-static int64_t batch_size(const struct th_loader *l, int64_t batch)
-{
-    int64_t from = batch * l->o.batch;
-    return batch == l->n_batches - 1 ? l->samples->n - from : l->o.batch;
 }
 
 /* ---- the ring; the mutex is held ---- */
@@ -68,8 +62,9 @@ static void take_item(struct th_loader *l, int64_t *batch, int64_t *item)
 {
     struct th_slot *slot = &l->slot[l->next_batch % l->n_slots];
     if (l->next_item == 0) {
-        slot_clear(slot, l->capacity);
-        slot->n = batch_size(l, l->next_batch);
+        slot_clear(slot, l->batches.most);
+        slot->n = l->batches.at[l->next_batch].n;
+        slot->bucket = l->batches.at[l->next_batch].bucket;
     }
     *batch = l->next_batch;
     *item = l->next_item++;
@@ -163,6 +158,7 @@ static struct th_batch batch_of(
 {
     struct th_batch b = {.n = slot->n,
         .index = index,
+        .bucket = slot->bucket,
         .n_replaced = slot->n_replaced,
         .images = slot->images,
         .labels = slot->labels,
@@ -215,18 +211,20 @@ thaw_status th_loader_next(struct th_loader *l, struct th_batch *out)
 
 thaw_status th_loader_start(struct th_loader *l, int64_t epoch, int64_t first_batch)
 {
-    if (epoch < 0 || first_batch < 0 || first_batch > l->n_batches)
+    int64_t n = l->batches.n;
+    if (epoch < 0 || first_batch < 0 || first_batch > n)
         return th_fail(THAW_E_USAGE, "cannot start at epoch %lld, batch %lld of %lld",
-            (long long)epoch, (long long)first_batch, (long long)l->n_batches);
+            (long long)epoch, (long long)first_batch, (long long)n);
     pthread_mutex_lock(&l->mutex);
     l->end = 0; /* nothing more is taken */
     while (l->n_busy)
         pthread_cond_wait(&l->done, &l->mutex);
     l->epoch = epoch;
     th_order_draw(&l->order, l->o.seed, epoch);
+    th_batches_draw(&l->batches, &l->order);
     l->next_batch = l->kept = l->to_give = first_batch;
     l->next_item = 0;
-    l->end = l->n_batches;
+    l->end = n;
     pthread_cond_broadcast(&l->work);
     pthread_mutex_unlock(&l->mutex);
     return THAW_OK;
@@ -234,10 +232,27 @@ thaw_status th_loader_start(struct th_loader *l, int64_t epoch, int64_t first_ba
 
 /* ---- opening and closing ---- */
 
+/* Of inputs of any size. */
+static size_t most_values(const struct th_loader *l)
+{
+    size_t most = 0;
+    for (int b = 0; b < l->o.sizes.n; b++)
+        most = th_loader_values(l, b) > most ? th_loader_values(l, b) : most;
+    return most;
+}
+
+static size_t most_part_bytes(const struct th_loader *l, int part)
+{
+    size_t most = 0;
+    for (int b = 0; b < l->o.sizes.n; b++)
+        if (l->o.bucket[b].part_bytes[part] > most)
+            most = l->o.bucket[b].part_bytes[part];
+    return most;
+}
+
 static thaw_status init_slots(struct th_loader *l)
 {
-    size_t values = CHANNELS * th_size_pixels(l->o.preprocess.size);
-    size_t n = (size_t)l->capacity;
+    size_t values = most_values(l), n = (size_t)l->batches.most;
     l->slot = th_alloc((size_t)l->n_slots, sizeof *l->slot);
     if (!l->slot)
         return THAW_E_MEMORY;
@@ -253,7 +268,7 @@ static thaw_status init_slots(struct th_loader *l)
         slot->problem = th_alloc(n, sizeof *slot->problem);
         slot->size = th_alloc(n, sizeof *slot->size);
         for (int k = 0; k < l->o.n_parts; k++)
-            if (!(slot->part[k] = th_alloc(n, l->o.part_bytes[k])))
+            if (!(slot->part[k] = th_alloc(n, most_part_bytes(l, k))))
                 return THAW_E_MEMORY;
         if (!slot->size || !slot->images || !slot->labels || !slot->samples ||
             !slot->ids || !slot->occurrence || !slot->entry || !slot->known ||
@@ -268,7 +283,7 @@ static void slots_release(struct th_loader *l)
     for (int i = 0; l->slot && i < l->n_slots; i++) {
         struct th_slot *slot = &l->slot[i];
         if (slot->problem)
-            slot_clear(slot, l->capacity);
+            slot_clear(slot, l->batches.most);
         th_free(slot->images);
         th_free(slot->labels);
         th_free(slot->samples);
@@ -316,6 +331,9 @@ static thaw_status check_options(
             o->prefetch, MAX_PREFETCH);
     if (o->balanced && !o->shuffle)
         return th_fail(THAW_E_USAGE, "a balanced order is drawn: it needs shuffle");
+    if (o->sizes.n > 1 && (o->balanced || !o->preprocess.fit))
+        return th_fail(THAW_E_USAGE, "inputs of several sizes are for detectors, whose "
+                                     "images are not balanced by class");
     if (o->knows && o->views < 1)
         return th_fail(THAW_E_USAGE, "endless views of images cannot be known: "
                                      "give a number of views");
@@ -325,15 +343,19 @@ static thaw_status check_options(
     return THAW_OK;
 }
 
-static void plan_batches(struct th_loader *l)
+static void plan_buckets(struct th_loader *l)
 {
-    int64_t n = l->samples->n, batch = l->o.batch;
-    l->n_batches = n / batch + (n % batch > 0);
-    l->capacity = batch < n ? batch : n;
-    if (l->o.join_single && n % batch == 1 && n > 1 && batch > 1) {
-        l->n_batches--;
-        l->capacity++;
+    if (l->o.sizes.n == 0)
+        l->o.sizes = (struct th_sizes){.n = 1, .at = {l->o.preprocess.size}};
+    for (int b = 0; b < l->o.sizes.n; b++) {
+        l->preprocess[b] = l->o.preprocess;
+        l->preprocess[b].size = l->o.sizes.at[b];
     }
+}
+
+static void allow_unreadable(struct th_loader *l)
+{
+    int64_t n = l->samples->n;
     double max_bad = l->o.max_bad == 0 ? DEFAULT_MAX_BAD : l->o.max_bad;
     int64_t most = (int64_t)floor(max_bad * (double)n + 1e-9);
     l->max_unreadable = max_bad <= 0 ? 0 : most ? most : 1;
@@ -342,7 +364,10 @@ static void plan_batches(struct th_loader *l)
 static thaw_status loader_init(struct th_loader *l)
 {
     size_t n = (size_t)l->samples->n;
-    plan_batches(l);
+    plan_buckets(l);
+    allow_unreadable(l);
+    TRY(th_batches_init(
+        &l->batches, l->samples, &l->o.sizes, l->o.batch, l->o.join_single));
     l->n_slots = (l->o.prefetch ? l->o.prefetch : DEFAULT_PREFETCH) + 1;
     l->known = th_alloc(n, sizeof *l->known);
     l->sound = th_alloc(n, sizeof *l->sound);
@@ -396,6 +421,7 @@ void th_loader_close(struct th_loader *l)
     pthread_mutex_destroy(&l->mutex);
     slots_release(l);
     th_order_release(&l->order);
+    th_batches_release(&l->batches);
     th_free(l->known);
     th_free(l->sound);
     th_free(l->sizes);

@@ -15,7 +15,7 @@
 #define TH_LOADER_H
 
 #include "augment.h"
-#include "dataset.h"
+#include "batches.h"
 
 struct th_loader;
 
@@ -39,6 +39,10 @@ struct th_loader_options {
     bool join_single; /* a last batch of one joins the batch before it */
     struct th_augment augment;
     struct th_preprocess preprocess;
+    /* Of a detector (preprocess.fit): the sizes of inputs, preprocess.size the first, pictures
+     * going by buckets (batches.h) of a dataset that was measured; not balanced. n 0: all have
+     * preprocess.size. */
+    struct th_sizes sizes;
     int64_t
         views;    /* augmented views of an image: (epoch + repeat in the epoch) % views;
                   0: new ones each epoch */
@@ -51,24 +55,28 @@ struct th_loader_options {
      * What it is given is valid during the call. */
     void (*report)(void *context, const struct th_bad_image *bad);
     /* Whether the caller knows already what it wants of an entry (sample of the split x
-     * views + view): its image is not read. In any thread; needs views. NULL: never. */
+     * views + view, the sample counted within its bucket): its image is not read. In any
+     * thread; needs views. NULL: never. */
     bool (*knows)(void *context, int64_t entry);
     void *context; /* of report */
-    void *knows_context;
     /* Of a detector (preprocess.fit): what it is to predict of an image, part_bytes[k] bytes
      * in part k, from the objects that the input shows, in its pixels; what it draws is a
      * function of the key, which is the image's and the epoch's. In any thread. */
     int n_parts; /* 0: nothing is wanted */
-    size_t part_bytes[TH_MAX_PARTS];
     void (*targets)(void *context, const struct th_object *objects, int32_t n,
         uint64_t key, void *const *part);
-    void *targets_context;
+    /* Of inputs of each size; the first, where there is one. */
+    struct th_loader_bucket {
+        size_t part_bytes[TH_MAX_PARTS];
+        void *targets_context, *knows_context;
+    } bucket[TH_MAX_SIZES];
 };
 
 /* Valid until the next call on the loader. */
 struct th_batch {
     int64_t n;             /* images; 0 at the end of the epoch */
     int64_t index;         /* in the epoch, from 0 */
+    int bucket;            /* of options.sizes, that of the images */
     int64_t n_replaced;    /* images that stand in for unreadable ones */
     const float *images;   /* [n][3][h][w] */
     const int32_t *labels; /* [n] */

@@ -23,7 +23,8 @@ struct th_problem {
 
 struct th_slot {
     int64_t n, n_done, n_replaced;
-    float *images;                    /* [capacity][3][N][N] */
+    int bucket;
+    float *images;                    /* [capacity][3][h][w] */
     int32_t *labels;                  /* [capacity] */
     const struct th_sample **samples; /* [capacity] */
     int64_t *ids;                     /* [capacity] */
@@ -42,9 +43,10 @@ struct th_loader {
     const struct th_dataset *data;
     const struct th_samples *samples;
     struct th_loader_options o;
-    int64_t n_batches, capacity;   /* batches an epoch; most images a batch */
-    struct th_order order;         /* of the epoch */
-    bool *known;                   /* [n], already reported */
+    struct th_preprocess preprocess[TH_MAX_SIZES]; /* by bucket */
+    struct th_order order;                         /* of the epoch */
+    struct th_batches batches;                     /* likewise */
+    bool *known;                                   /* [n], already reported */
     atomic_bool *sound;            /* [n], once read to its end without fault */
     _Atomic struct th_size *sizes; /* [n], of what was read once; 0: not yet */
     int64_t n_unreadable, max_unreadable;
@@ -76,6 +78,11 @@ struct th_bench {
 /* Make an item of a batch, or what stands in for it; in a worker. */
 thaw_status th_loader_make_item(
     struct th_loader *l, int64_t batch, int64_t item, struct th_bench *bench);
+
+static inline size_t th_loader_values(const struct th_loader *l, int bucket)
+{
+    return CHANNELS * th_size_pixels(l->preprocess[bucket].size);
+}
 
 /* Whether another image stands in for the place's own: of th_batch.occurrence. */
 static inline bool th_loader_is_replaced(int64_t occurrence)

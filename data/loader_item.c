@@ -52,11 +52,11 @@ static void label_item(const struct th_loader *l, struct th_slot *slot, int64_t 
     slot->occurrence[item] = occurrence;
 }
 
-static struct th_example example_of(
-    const struct th_loader *l, int64_t sample, int64_t occurrence)
+static struct th_example example_of(const struct th_loader *l,
+    const struct th_slot *slot, int64_t sample, int64_t occurrence)
 {
     const struct th_sample *s = &l->samples->sample[sample];
-    return (struct th_example){.preprocess = &l->o.preprocess,
+    return (struct th_example){.preprocess = &l->preprocess[slot->bucket],
         .augment = &l->o.augment,
         .view = variant_of(l, sample, occurrence),
         .objects = s->objects,
@@ -68,13 +68,14 @@ static void give_targets(struct th_loader *l, struct th_slot *slot, int64_t item
     const struct th_object *shown, int32_t n)
 {
     void *part[TH_MAX_PARTS] = {0};
+    const struct th_loader_bucket *bucket = &l->o.bucket[slot->bucket];
     for (int k = 0; k < l->o.n_parts; k++)
-        part[k] = (char *)slot->part[k] + (size_t)item * l->o.part_bytes[k];
+        part[k] = (char *)slot->part[k] + (size_t)item * bucket->part_bytes[k];
     uint64_t key =
         th_rng_mix(th_rng_mix_name(l->o.seed, "targets"), (uint64_t)l->epoch);
     key = th_rng_mix(
         th_rng_mix(key, (uint64_t)slot->ids[item]), (uint64_t)slot->occurrence[item]);
-    l->o.targets(l->o.targets_context, shown, n, key, part);
+    l->o.targets(bucket->targets_context, shown, n, key, part);
 }
 
 /* The same of one picture. */
@@ -127,8 +128,8 @@ static void copy_part(
 static thaw_status add_quadrant(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, const struct th_example *input, struct th_bench *bench, int32_t *n)
 {
-    struct th_size size = l->o.preprocess.size;
-    size_t values = CHANNELS * th_size_pixels(size);
+    struct th_size size = l->preprocess[slot->bucket].size;
+    size_t values = th_loader_values(l, slot->bucket);
     float *one = th_block_take(&bench->one, values * sizeof *one);
     if (!one)
         return THAW_E_MEMORY;
@@ -148,7 +149,7 @@ static thaw_status make_mosaic(struct th_loader *l, struct th_slot *slot, int64_
     const struct th_example *own, const int64_t sample[TH_MOSAIC], int64_t occurrence,
     struct th_bench *bench)
 {
-    size_t values = CHANNELS * th_size_pixels(l->o.preprocess.size), room = 1;
+    size_t values = th_loader_values(l, slot->bucket), room = 1;
     int32_t n = 0;
     for (int i = 0; i < TH_MOSAIC; i++)
         room += (size_t)l->samples->sample[sample[i]].n_objects;
@@ -156,7 +157,7 @@ static thaw_status make_mosaic(struct th_loader *l, struct th_slot *slot, int64_
         return THAW_E_MEMORY;
     memset(slot->images + (size_t)item * values, 0, values * sizeof *slot->images);
     for (int i = 0; i < TH_MOSAIC; i++) {
-        struct th_example input = example_of(l, sample[i], occurrence);
+        struct th_example input = example_of(l, slot, sample[i], occurrence);
         input.mosaic = own->mosaic;
         input.mosaic.quadrant = i;
         thaw_status status = add_quadrant(l, slot, item, sample[i], &input, bench, &n);
@@ -174,15 +175,15 @@ static thaw_status make_mosaic(struct th_loader *l, struct th_slot *slot, int64_
 static thaw_status make_input(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, int64_t occurrence, struct th_bench *bench)
 {
-    struct th_size size = l->o.preprocess.size;
-    struct th_example input = example_of(l, sample, occurrence);
+    struct th_size size = l->preprocess[slot->bucket].size;
+    struct th_example input = example_of(l, slot, sample, occurrence);
     int64_t all[TH_MOSAIC] = {sample};
     label_item(l, slot, item, sample, occurrence);
     if (l->o.preprocess.fit && th_mosaic_draw(&l->o.augment, &input.view, size,
                                    l->samples->n, &input.mosaic, all + 1))
         return make_mosaic(l, slot, item, &input, all, occurrence, bench);
     TRY(read_picture(l, slot, item, sample, &input,
-        slot->images + (size_t)item * CHANNELS * th_size_pixels(size), bench));
+        slot->images + (size_t)item * th_loader_values(l, slot->bucket), bench));
     slot->size[item] =
         (struct th_size){bench->reader.picture.w, bench->reader.picture.h};
     atomic_store(&l->sizes[sample], slot->size[item]);
@@ -194,7 +195,7 @@ static thaw_status make_input(struct th_loader *l, struct th_slot *slot, int64_t
 static thaw_status label_known(struct th_loader *l, struct th_slot *slot, int64_t item,
     int64_t sample, int64_t occurrence, struct th_bench *bench)
 {
-    const struct th_example input = example_of(l, sample, occurrence);
+    const struct th_example input = example_of(l, slot, sample, occurrence);
     label_item(l, slot, item, sample, occurrence);
     slot->size[item] = atomic_load(&l->sizes[sample]);
     return make_targets(l, slot, item, &input, bench);
@@ -230,13 +231,15 @@ thaw_status th_loader_make_item(
     struct th_loader *l, int64_t batch, int64_t item, struct th_bench *bench)
 {
     struct th_slot *slot = &l->slot[batch % l->n_slots];
-    int64_t place = batch * l->o.batch + item, sample = l->order.sample[place];
+    int64_t place = l->batches.at[batch].from + item, sample = l->order.sample[place];
     int64_t repeat = l->order.repeat ? l->order.repeat[place] : 0;
     int64_t view = variant_of(l, sample, repeat << REPEAT_SHIFT).epoch;
-    slot->entry[item] = l->o.views > 0 ? sample * l->o.views + view : -1;
+    slot->entry[item] =
+        l->o.views > 0 ? l->batches.rank[sample] * l->o.views + view : -1;
     bool sized = !l->o.preprocess.fit || atomic_load(&l->sizes[sample]).w > 0;
     slot->known[item] =
-        sized && l->o.knows && l->o.knows(l->o.knows_context, slot->entry[item]);
+        sized && l->o.knows &&
+        l->o.knows(l->o.bucket[slot->bucket].knows_context, slot->entry[item]);
     if (slot->known[item])
         return label_known(l, slot, item, sample, repeat << REPEAT_SHIFT, bench);
     thaw_status status =

@@ -114,17 +114,18 @@ static void what_validation_runs_on_is_verified_too(void **state)
 {
     (void)state;
     thaw_trainer *t = begin(make_options("judged", NULL));
-    struct th_evaluator e;
+    struct th_evaluators all;
     bool stopped = false;
     th_arena_release(&t->net.arena); /* the first to use it may keep what it derives */
     th_arena_init(&t->net.arena, t->net.device);
-    must(th_evaluator_init(&e, &t->net, &t->net.store, 4));
-    must(th_evaluate(&e, t->val_loader, NULL, NULL, &t->val, &stopped));
-    plant_in_plan(e.plan); /* nothing else has used the arena since */
-    thaw_status status = th_evaluate(&e, t->val_loader, NULL, NULL, &t->val, &stopped);
+    must(th_evaluators_init(&all, &t->net, &t->net.store, 4));
+    must(th_evaluate(&all, t->val_loader, NULL, NULL, &t->val, &stopped));
+    plant_in_plan(all.of[0].plan); /* nothing else has used the arena since */
+    thaw_status status =
+        th_evaluate(&all, t->val_loader, NULL, NULL, &t->val, &stopped);
     assert_int_equal(status, THAW_E_FAIL);
     assert_non_null(strstr(thaw_error(), "folded"));
-    th_evaluator_release(&e);
+    th_evaluators_release(&all);
     thaw_trainer_free(t);
 }
 
@@ -134,7 +135,7 @@ static void a_stopped_run_proves_its_derived_weights_too(void **state)
     thaw_result r;
     thaw_trainer *t = begin(make_options("stopped", NULL));
     must(th_trainer_steps(t));
-    plant_in_plan(t->plans[0].plan);
+    plant_in_plan(t->bucket[0].plans[0].plan);
     assert_int_equal(th_trainer_finish(t, true, &r), THAW_E_FAIL);
     assert_non_null(strstr(thaw_error(), "folded"));
     thaw_trainer_free(t);

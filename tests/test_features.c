@@ -142,12 +142,12 @@ static void answers_are_the_models_own(void **state)
     struct th_preprocess preprocess = th_network_preprocess(&m->net);
     float image[3 * RUN_SIZE * RUN_SIZE];
     uint8_t rgb[3 * RUN_SIZE * RUN_SIZE];
-    must(th_model_evaluator(m, 4));
+    must(th_model_evaluators(m, 4));
     for (int64_t i = 0; i < f.n; i++) {
         must(th_read_input(&preprocess, f.sample[i], rgb, image, NULL));
-        must(th_evaluator_run(&m->evaluator, image, 1));
-        assert_memory_equal(f.logits + i * RUN_CLASSES, m->evaluator.answers[0].logits,
-            RUN_CLASSES * sizeof(float));
+        must(th_evaluator_run(&m->evaluators.of[0], image, 1));
+        assert_memory_equal(f.logits + i * RUN_CLASSES,
+            m->evaluators.of[0].answers[0].logits, RUN_CLASSES * sizeof(float));
     }
     thaw_model_free(m);
     th_features_release(&alone);

@@ -274,7 +274,7 @@ static void it_is_refused_where_nothing_is_gained(void **state)
 /* The network's top-1 on the images; int8 where `freeze` is given. */
 static double top1(thaw_model *m, struct th_dataset *d, const struct th_freeze *freeze)
 {
-    struct th_evaluator e = {0};
+    struct th_evaluators all = {.n = 1};
     struct th_loader *loader = NULL;
     struct th_metrics metrics;
     bool stopped = false;
@@ -288,12 +288,12 @@ static double top1(thaw_model *m, struct th_dataset *d, const struct th_freeze *
         .batch = 32,
         .freeze = freeze,
         .prefix_int8 = freeze != NULL};
-    must(th_evaluator_init_plan(&e, &m->net, &m->net.store, &spec));
+    must(th_evaluator_init_plan(&all.of[0], &m->net, &m->net.store, &spec));
     must(th_loader_open(d, &o, &loader));
-    must(th_evaluate(&e, loader, NULL, NULL, &metrics, &stopped));
+    must(th_evaluate(&all, loader, NULL, NULL, &metrics, &stopped));
     double share = th_metrics_top1(&metrics);
     th_loader_close(loader);
-    th_evaluator_release(&e);
+    th_evaluators_release(&all);
     th_metrics_release(&metrics);
     return share;
 }

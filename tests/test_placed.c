@@ -72,7 +72,7 @@ static void run_loader(const struct th_augment *a, int workers, int epochs,
         .workers = workers,
         .preprocess = {.size = {W, H}, .crop = 1, .fit = true, .std = {1, 1, 1}},
         .n_parts = 1,
-        .part_bytes = {sizeof(struct shown)},
+        .bucket = {{.part_bytes = {sizeof(struct shown)}}},
         .targets = keep};
     open_data(&d);
     must(th_loader_open(&d, &o, &loader));

@@ -117,9 +117,9 @@ static int count_steps(const thaw_model *m, const char *op)
     int n = 0;
     struct th_plan_stats stats;
     struct th_step_info step;
-    th_plan_stats(m->evaluator.plan, &stats);
+    th_plan_stats(m->evaluators.of[0].plan, &stats);
     for (int i = 0; i < stats.n_steps; i++) {
-        th_plan_step(m->evaluator.plan, i, &step);
+        th_plan_step(m->evaluators.of[0].plan, i, &step);
         n += !op || !strcmp(step.op, op);
     }
     return n;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Inputs of several sizes: how a list of them is written, which is a picture's, and that plans for
  * different sizes of one model share its values and an arena. Whole runs: test_sizes_run.c. */
+#include "batches.h"
 #include "net.h"
 
 static const struct th_size WIDE = {64, 48}, HIGH = {48, 64};
@@ -49,6 +50,67 @@ static void a_picture_goes_where_it_is_largest(void **state)
     chosen("64,96x16", 96, 1, 1);
     chosen("64x48,48x64", 0, 0, 0);
     chosen("64x48,48x64", 1, 65536, 1);
+}
+
+/* ---- Batches ---- */
+
+enum { IMAGES = 41 };
+
+/* Each image once, in a batch of its bucket whose images are in the order's order; batches of a
+ * bucket are full but for the last; one bucket has the order itself. */
+static void check_batches(int64_t n, int64_t batch, bool join, int share, uint64_t seed)
+{
+    static const struct th_sizes sizes = {.n = 2, .at = {{64, 48}, {48, 64}}};
+    struct th_sample sample[IMAGES] = {{.path = NULL}};
+    struct th_samples all = {.n = n, .sample = sample};
+    struct th_order order, before;
+    struct th_batches b;
+    int64_t seen[IMAGES] = {0}, images[2], place[IMAGES], count = 0, told[2] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        bool high = (int)th_rng_below(seed, (uint64_t)i, 4) < share;
+        sample[i] = (struct th_sample){.w = high ? 3 : 4, .h = high ? 4 : 3};
+    }
+    must(th_order_init(&order, TH_ORDER_SHUFFLED, &all, 1));
+    must(th_order_init(&before, TH_ORDER_SHUFFLED, &all, 1));
+    must(th_batches_init(&b, &all, &sizes, batch, join));
+    th_bucket_count(&all, &sizes, images);
+    th_order_draw(&order, seed, 1);
+    th_order_draw(&before, seed, 1);
+    th_batches_draw(&b, &order);
+    for (int64_t i = 0; i < n; i++)
+        place[before.sample[i]] = i;
+    for (int64_t k = 0; k < b.n; k++) {
+        int bucket = b.at[k].bucket;
+        int64_t left = images[bucket] - told[bucket];
+        bool last = left == b.at[k].n;
+        assert_true(b.at[k].n == batch || last);
+        assert_true(b.at[k].n <= batch + join && b.at[k].n <= b.most);
+        assert_true(!join || b.at[k].n > 1 || images[bucket] == 1 || batch == 1);
+        for (int64_t i = 0; i < b.at[k].n; i++, count++) {
+            int64_t own = order.sample[b.at[k].from + i];
+            assert_int_equal(b.bucket[own], bucket);
+            assert_true(
+                i == 0 || place[own] > place[order.sample[b.at[k].from + i - 1]]);
+            assert_int_equal(seen[own]++, 0);
+            if (share == 0)
+                assert_int_equal(own, before.sample[count]);
+        }
+        told[bucket] += b.at[k].n;
+    }
+    assert_int_equal(count, n);
+    th_order_release(&order);
+    th_order_release(&before);
+    th_batches_release(&b);
+}
+
+static void an_order_is_cut_into_batches_of_one_size_each(void **state)
+{
+    (void)state;
+    for (int64_t n = 1; n <= IMAGES; n++)
+        for (int64_t batch = 1; batch <= 8; batch++)
+            for (int share = 0; share <= 2; share++)
+                for (int join = 0; join < 2; join++)
+                    check_batches(n, batch, join, share, (uint64_t)(n * 9 + batch));
 }
 
 /* ---- Views ---- */
@@ -218,6 +280,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_are_written_and_read),
         cmocka_unit_test(a_picture_goes_where_it_is_largest),
+        cmocka_unit_test(an_order_is_cut_into_batches_of_one_size_each),
         cmocka_unit_test(a_view_has_its_own_pyramid_and_the_models_parameters),
         cmocka_unit_test(sizes_take_turns_as_if_each_were_alone),
     };

@@ -277,17 +277,21 @@ static thaw_status evaluate(struct thaw_bench *b, thaw_model *m,
     const struct th_loader_options o = {.split = TH_SPLIT_VAL,
         .batch = m->batch,
         .preprocess = th_network_preprocess(&m->net),
+        .sizes = th_input_sizes(&m->net.model.input),
         .workers = m->workers,
         .max_bad = 1}; /* the training has judged how many may be bad */
     th_labels_map(&b->data, (const char *const *)m->net.model.classes,
         m->net.model.n_classes, map);
-    TRY(th_model_evaluator(m, m->batch));
-    m->evaluator.verdicts = verdicts;
+    if (m->net.model.input.others.n)
+        TRY(th_dataset_measure(&b->data));
+    TRY(th_model_evaluators(m, m->batch));
+    for (int k = 0; k < m->evaluators.n; k++)
+        m->evaluators.of[k].verdicts = verdicts;
     thaw_status status = th_network_metrics(&m->net, &metrics);
     if (status == THAW_OK)
         status = th_loader_open(&b->data, &o, &loader);
     if (status == THAW_OK)
-        status = th_evaluate(&m->evaluator, loader, map, &b->stop, &metrics, stopped);
+        status = th_evaluate(&m->evaluators, loader, map, &b->stop, &metrics, stopped);
     if (status == THAW_OK && !*stopped)
         status = th_metrics_rank(&metrics);
     *ap = metrics.map;

@@ -26,11 +26,10 @@ static int64_t count_of(
     return th_shape_count(&g->values[th_graph_find(g, scoped(a, name).text)].o.shape);
 }
 
-static thaw_status answer_init(
-    const struct th_evaluator *e, struct th_answer *a, const struct th_model *m)
+static thaw_status answer_init(const struct th_evaluator *e, struct th_answer *a)
 {
+    const struct th_model *m = &a->model;
     const struct th_detector *detector = m->head->detector;
-    a->model = m;
     a->logits = th_alloc((size_t)count_of(e, a, "logits"), sizeof *a->logits);
     if (!a->logits)
         return THAW_E_MEMORY;
@@ -132,9 +131,9 @@ thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *ne
     struct th_store *store, const struct th_plan_spec *spec)
 {
     size_t n = (size_t)spec->batch;
+    const struct th_model *m = spec->model;
     *e = (struct th_evaluator){
-        .net = net, .batch = spec->batch, .pixels = th_input_values(&net->model.input)};
-    const struct th_model *m = &net->model;
+        .net = net, .batch = spec->batch, .pixels = th_input_values(&m->input)};
     TRY(th_plan_new(spec, store, &net->arena, &e->plan));
     e->images = th_alloc(n, e->pixels * sizeof *e->images);
     e->answers = th_alloc((size_t)m->n_others + 1, sizeof *e->answers);
@@ -144,7 +143,8 @@ thaw_status th_evaluator_init_plan(struct th_evaluator *e, struct th_network *ne
         struct th_answer *a = &e->answers[e->n_answers++];
         if (k)
             a->scope = th_model_scope(k - 1);
-        TRY(answer_init(e, a, k ? m->others[k - 1] : m));
+        TRY(th_model_view(k ? m->others[k - 1] : m, m->input.size, &a->model));
+        TRY(answer_init(e, a));
     }
     return th_plan_has(e->plan, "loss") ? loss_init(e) : THAW_OK;
 }
@@ -154,7 +154,7 @@ static thaw_status take_answers(struct th_evaluator *e)
 {
     for (int i = 0; i < e->n_answers; i++) {
         const struct th_answer *a = &e->answers[i];
-        const struct th_detector *d = a->model->head->detector;
+        const struct th_detector *d = a->model.head->detector;
         struct scoped name[TH_MAX_OUTPUTS + 1] = {scoped(a, "logits")};
         struct th_fetch out[TH_MAX_OUTPUTS + 1] = {{name[0].text, a->logits}};
         int n = 1;
@@ -181,11 +181,12 @@ void th_evaluator_read(
         th_placement_back(&place, size.w, size.h, r->found[k].box, r->found[k].box);
 }
 
-thaw_status th_evaluator_init(
-    struct th_evaluator *e, struct th_network *net, struct th_store *store, int batch)
+thaw_status th_evaluator_init(struct th_evaluator *e, struct th_network *net,
+    struct th_store *store, int bucket, int batch)
 {
-    const struct th_plan_spec spec = {
-        .model = &net->model, .mode = TH_EVAL, .batch = batch};
+    struct th_model view;
+    const struct th_plan_spec spec = {.model = &view, .mode = TH_EVAL, .batch = batch};
+    TRY(th_network_view(net, bucket, &view));
     return th_evaluator_init_plan(e, net, store, &spec);
 }
 
@@ -211,6 +212,22 @@ void th_evaluator_release(struct th_evaluator *e)
         th_free(e->target[k]);
     th_free(e->weight);
     *e = (struct th_evaluator){0};
+}
+
+thaw_status th_evaluators_init(struct th_evaluators *all, struct th_network *net,
+    struct th_store *store, int batch)
+{
+    *all = (struct th_evaluators){.n = th_input_sizes(&net->model.input).n};
+    for (int k = 0; k < all->n; k++)
+        TRY(th_evaluator_init(&all->of[k], net, store, k, batch));
+    return THAW_OK;
+}
+
+void th_evaluators_release(struct th_evaluators *all)
+{
+    for (int k = 0; k < all->n; k++)
+        th_evaluator_release(&all->of[k]);
+    *all = (struct th_evaluators){0};
 }
 
 thaw_status th_read_input(const struct th_preprocess *preprocess,
@@ -243,27 +260,31 @@ thaw_status th_evaluator_run(struct th_evaluator *e, const float *images, int64_
 }
 
 /* While the device works: the images of the next batch, where they are ready. */
-static thaw_status send_next(struct th_evaluator *e, struct th_loader *loader)
+static thaw_status send_next(struct th_evaluators *all, struct th_loader *loader)
 {
     struct th_batch next;
-    e->lot = 0;
-    if (!th_plan_can_send(e->plan) || !th_loader_peek(loader, &next))
+    all->lot = 0;
+    if (!th_plan_can_send(all->of[0].plan) || !th_loader_peek(loader, &next))
+        return THAW_OK;
+    struct th_evaluator *e = &all->of[next.bucket];
+    if (e->cut)
         return THAW_OK;
     const struct th_feed image = {"image", padded(e, next.images, next.n)};
-    e->sent = next.index;
-    return th_plan_send(e->plan, &image, 1, &e->lot);
+    all->sent = next.index;
+    return th_plan_send(e->plan, &image, 1, &all->lot);
 }
 
 static thaw_status run_whole(
-    struct th_evaluator *e, struct th_loader *loader, const struct th_batch *b)
+    struct th_evaluators *all, struct th_loader *loader, const struct th_batch *b)
 {
+    struct th_evaluator *e = &all->of[b->bucket];
     const struct th_feed image = {.name = "image"};
-    if (e->lot && e->sent == b->index)
-        TRY(th_plan_take(e->plan, &image, 1, e->lot));
+    if (all->lot && all->sent == b->index)
+        TRY(th_plan_take(e->plan, &image, 1, all->lot));
     else
         TRY(th_plan_set(e->plan, "image", padded(e, b->images, b->n)));
     TRY(th_plan_run(e->plan));
-    TRY(send_next(e, loader));
+    TRY(send_next(all, loader));
     return take_answers(e);
 }
 
@@ -367,32 +388,49 @@ static thaw_status count(struct th_evaluator *e, const struct th_batch *b,
     return THAW_OK;
 }
 
-thaw_status th_evaluate(struct th_evaluator *e, struct th_loader *loader,
+/* One batch: its answers are counted, or with *again it has to be loaded anew. */
+static thaw_status judge(struct th_evaluators *all, struct th_loader *loader,
+    const struct th_batch *b, const int32_t *map, struct th_metrics *m, bool *again)
+{
+    struct th_evaluator *e = &all->of[b->bucket];
+    int64_t counted = 0;
+    *again = false;
+    TRY(set_loss(e, b, &counted));
+    TRY(e->cut ? run_above(e, b, again) : run_whole(all, loader, b));
+    if (*again)
+        return THAW_OK;
+    TRY(count(e, b, map, m));
+    return count_loss(e, counted, m);
+}
+
+/* Now: another plan may use the arena next, as of several they did from one to the other. */
+static thaw_status verify(const struct th_evaluators *all)
+{
+    for (int k = 0; k < all->n; k++)
+        TRY(th_plan_verify(all->of[k].plan));
+    return THAW_OK;
+}
+
+thaw_status th_evaluate(struct th_evaluators *all, struct th_loader *loader,
     const int32_t *map, const atomic_bool *stop, struct th_metrics *m, bool *stopped)
 {
     struct th_batch batch;
     bool again = false;
-    int64_t counted = 0;
-    e->lot = 0;
+    all->lot = 0;
     th_metrics_reset(m);
-    if (e->mistakes)
-        e->mistakes->n = 0;
+    if (all->of[0].mistakes)
+        all->of[0].mistakes->n = 0;
     TRY(th_loader_start(loader, 0, 0));
     TRY(th_loader_next(loader, &batch));
     while (batch.n) {
         *stopped = stop && atomic_load(stop);
         if (*stopped)
             return THAW_OK;
-        TRY(set_loss(e, &batch, &counted));
-        TRY(e->cut ? run_above(e, &batch, &again) : run_whole(e, loader, &batch));
-        if (again) {
+        TRY(judge(all, loader, &batch, map, m, &again));
+        if (again)
             TRY(th_loader_start(loader, 0, batch.index));
-        } else {
-            TRY(count(e, &batch, map, m));
-            TRY(count_loss(e, counted, m));
-        }
         TRY(th_loader_next(loader, &batch));
     }
     TRY(th_metrics_rank(m));
-    return th_plan_verify(e->plan); /* now: another plan may use the arena next */
+    return verify(all);
 }

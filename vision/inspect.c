@@ -82,6 +82,10 @@ static void put_model(const struct output *out, const thaw_model *m)
         in->size.w, in->size.h, (double)in->crop, in->bicubic ? "bicubic" : "bilinear",
         (double)in->mean[0], (double)in->mean[1], (double)in->mean[2],
         (double)in->std[0], (double)in->std[1], (double)in->std[2]);
+    const struct th_sizes sizes = th_input_sizes(in);
+    if (sizes.n > 1)
+        th_line(&out->lines, "each picture where it is largest of %s",
+            th_sizes_text(&sizes).text);
     if (m->notes)
         th_line(&out->lines, "as read: %s", m->notes);
     put_origin(out, model);
@@ -243,7 +247,10 @@ static void json_model(struct th_json_out *j, const thaw_model *m)
     th_json_put_string(j, "backbone", model->variant->name);
     th_json_put_string(j, "head", model->head->name);
     th_json_put_whole(j, "classes", model->n_classes);
+    const struct th_sizes sizes = th_input_sizes(&model->input);
     th_json_put_size(j, "image_size", model->input.size);
+    if (sizes.n > 1)
+        th_json_put_string(j, "image_sizes", th_sizes_text(&sizes).text);
     th_json_put_whole(j, "values", th_model_values(model));
     th_json_put_string(j, "device", m->net.device->backend->describe(m->net.device));
 }

@@ -76,6 +76,14 @@ static inline struct th_sizes th_input_sizes(const struct th_input *in)
     return s;
 }
 
+static inline void th_input_set_sizes(struct th_input *in, struct th_sizes all)
+{
+    in->size = all.at[0];
+    in->others.n = 0;
+    for (int i = 1; i < all.n; i++)
+        in->others.at[in->others.n++] = all.at[i];
+}
+
 /* What a backbone hands to a head. */
 struct th_taps {
     int n;

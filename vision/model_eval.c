@@ -92,17 +92,18 @@ static thaw_status run(thaw_model *m, const struct th_dataset *d, enum th_split 
     const struct th_loader_options options = {.split = split,
         .batch = m->batch,
         .preprocess = th_network_preprocess(&m->net),
+        .sizes = th_input_sizes(&m->net.model.input),
         .workers = m->workers,
         .max_bad = max_bad > 0 ? max_bad : -1,
         .report = on_bad_image,
         .context = &bad};
     struct th_loader *loader = NULL;
     bool stopped = false;
-    TRY(th_model_evaluator(m, m->batch));
+    TRY(th_model_evaluators(m, m->batch));
     th_network_warn(&m->net, events);
     TRY(th_loader_open(d, &options, &loader));
     thaw_status status =
-        th_evaluate(&m->evaluator, loader, map, NULL, metrics, &stopped);
+        th_evaluate(&m->evaluators, loader, map, NULL, metrics, &stopped);
     *unreadable = th_loader_n_unreadable(loader);
     th_loader_close(loader);
     return status;
@@ -142,7 +143,11 @@ thaw_status thaw_model_eval(thaw_model *m, const char *data, const thaw_options 
     for (int64_t i = 0; i < d.warnings.n; i++)
         th_say(events, "warning", "%s", d.warnings.name[i]);
     int32_t *map = th_alloc((size_t)d.n_classes, sizeof *map);
-    thaw_status status = map ? evaluate(m, &d, o, events, map, out) : THAW_E_MEMORY;
+    thaw_status status = map ? THAW_OK : THAW_E_MEMORY;
+    if (status == THAW_OK && m->net.model.input.others.n)
+        status = th_dataset_measure(&d);
+    if (status == THAW_OK)
+        status = evaluate(m, &d, o, events, map, out);
     th_free(map);
     th_dataset_close(&d);
     return status;

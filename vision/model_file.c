@@ -41,6 +41,19 @@ static double as_written(float x)
     return strtod(text, NULL);
 }
 
+/* All sizes, where there are several: w, h, w, h, ... */
+static thaw_status describe_sizes(const struct th_input *in, struct th_weights *w)
+{
+    const struct th_sizes all = th_input_sizes(in);
+    int64_t side[2 * TH_MAX_SIZES];
+    for (int i = 0; i < all.n; i++) {
+        side[2 * i] = all.at[i].w;
+        side[2 * i + 1] = all.at[i].h;
+    }
+    return all.n > 1 ? th_weights_set_ints(w, "input_sizes", side, 2 * (size_t)all.n)
+                     : THAW_OK;
+}
+
 static thaw_status describe_input(const struct th_input *in, struct th_weights *w)
 {
     const int64_t size[2] = {in->size.w, in->size.h};
@@ -51,6 +64,7 @@ static thaw_status describe_input(const struct th_input *in, struct th_weights *
         std[c] = as_written(in->std[c]);
     }
     TRY(th_weights_set_ints(w, "input_size", size, size[0] == size[1] ? 1 : 2));
+    TRY(describe_sizes(in, w));
     TRY(th_weights_set_floats(w, "mean", mean, 3));
     TRY(th_weights_set_floats(w, "std", std, 3));
     TRY(th_weights_set_floats(w, "crop", &crop, 1));
@@ -208,10 +222,11 @@ thaw_status th_model_file_head_width(const struct th_weights *w, int *width)
     return THAW_OK;
 }
 
+enum { MOST = 1 << 16 }; /* pixels of a side */
+
 /* One number, of a square, or width and height; false where it is neither. */
 static bool size_of(const struct th_weights *w, struct th_size *out)
 {
-    enum { MOST = 1 << 16 };
     size_t n = 0;
     const double *x = th_weights_floats(w, "input_size", &n);
     if (!x || n < 1 || n > 2)
@@ -243,6 +258,29 @@ static thaw_status read_size(
     return THAW_OK;
 }
 
+/* Beside input_size, the sizes of which it is the first. */
+static thaw_status read_sizes(const struct th_weights *w, struct th_input *input)
+{
+    struct th_sizes all = {0};
+    size_t n = 0;
+    const double *x = th_weights_floats(w, "input_sizes", &n);
+    input->others.n = 0;
+    if (!x)
+        return THAW_OK;
+    bool good = n % 2 == 0 && n / 2 >= 1 && n / 2 <= TH_MAX_SIZES;
+    for (size_t i = 0; good && i < n; i++)
+        good = x[i] >= 1 && x[i] <= MOST;
+    for (size_t i = 0; good && i < n / 2; i++)
+        all.at[all.n++] = (struct th_size){(int)x[2 * i], (int)x[2 * i + 1]};
+    if (!good || !th_size_same(all.at[0], input->size))
+        return th_fail(THAW_E_DATA,
+            "attribute input_sizes is not widths and heights of at most %d sizes, "
+            "input_size the first",
+            TH_MAX_SIZES);
+    th_input_set_sizes(input, all);
+    return THAW_OK;
+}
+
 thaw_status th_model_file_input(
     const struct th_weights *w, struct th_input *input, bool *said)
 {
@@ -250,6 +288,7 @@ thaw_status th_model_file_input(
     const char *filter = th_weights_string(w, "interpolation");
     *said = filter != NULL;
     TRY(read_size(w, &input->size, said));
+    TRY(read_sizes(w, input));
     TRY(read_number(w, "crop", 0.01, 1, &crop, said));
     TRY(read_channels(w, "mean", input->mean, said));
     TRY(read_channels(w, "std", input->std, said));

@@ -107,8 +107,7 @@ thaw_status thaw_model_use(thaw_model *m, int i)
         th_network_release(&net);
         return status;
     }
-    th_evaluator_release(&m->evaluator);
-    m->evaluator = (struct th_evaluator){0};
+    th_evaluators_release(&m->evaluators);
     th_network_release(&m->net);
     m->net = net;
     m->named = named;
@@ -203,7 +202,7 @@ void thaw_model_free(thaw_model *m)
 {
     if (!m)
         return;
-    th_evaluator_release(&m->evaluator);
+    th_evaluators_release(&m->evaluators);
     th_network_release(&m->net);
     th_weights_release(&m->base);
     thaw_options_free(m->options);
@@ -232,14 +231,22 @@ const char *thaw_model_class(const thaw_model *m, int i)
     return i >= 0 && i < m->net.model.n_classes ? m->net.model.classes[i] : NULL;
 }
 
-thaw_status th_model_evaluator(struct thaw_model *m, int batch)
+thaw_status th_model_evaluator(struct thaw_model *m, int bucket, int batch)
 {
-    if (m->evaluator.batch == batch)
+    struct th_evaluator *e = &m->evaluators.of[bucket];
+    m->evaluators.n = th_input_sizes(&m->net.model.input).n;
+    if (e->batch == batch)
         return THAW_OK;
-    th_evaluator_release(&m->evaluator);
-    thaw_status status =
-        th_evaluator_init(&m->evaluator, &m->net, &m->net.store, batch);
+    th_evaluator_release(e);
+    thaw_status status = th_evaluator_init(e, &m->net, &m->net.store, bucket, batch);
     if (status != THAW_OK)
-        th_evaluator_release(&m->evaluator);
+        th_evaluator_release(e);
     return status;
+}
+
+thaw_status th_model_evaluators(struct thaw_model *m, int batch)
+{
+    for (int k = 0; k < th_input_sizes(&m->net.model.input).n; k++)
+        TRY(th_model_evaluator(m, k, batch));
+    return THAW_OK;
 }

@@ -8,8 +8,8 @@
 
 struct thaw_model {
     struct th_network net;
-    struct th_evaluator evaluator; /* batch 0: none yet */
-    int batch, workers;            /* images a run at most; threads that read */
+    struct th_evaluators evaluators; /* n 0: none yet; batch 0: not of that size */
+    int batch, workers;              /* images a run at most; threads that read */
     double threshold;    /* probability from which on a class of many is predicted */
     enum th_split split; /* of data, which images */
     bool split_said;     /* somebody asked for it */
@@ -26,8 +26,10 @@ struct thaw_model {
     int n_others;
 };
 
-/* An evaluator for so many images; the one of before where it fits. */
-thaw_status th_model_evaluator(struct thaw_model *m, int batch);
+/* Of inputs of each size, an evaluator for so many images; the one of before where it fits. */
+thaw_status th_model_evaluators(struct thaw_model *m, int batch);
+/* Of inputs of one. */
+thaw_status th_model_evaluator(struct thaw_model *m, int bucket, int batch);
 
 /* The option "split". */
 enum th_split th_option_split(const thaw_options *o);

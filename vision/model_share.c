@@ -8,7 +8,9 @@
 
 static bool same_input(const struct th_input *a, const struct th_input *b)
 {
-    bool same = th_size_same(a->size, b->size) && !a->bicubic == !b->bicubic &&
+    const struct th_sizes x = th_input_sizes(a), y = th_input_sizes(b);
+    bool same = x.n == y.n && memcmp(x.at, y.at, (size_t)x.n * sizeof *x.at) == 0 &&
+                !a->bicubic == !b->bicubic &&
                 memcmp(&a->crop, &b->crop, sizeof a->crop) == 0;
     return same && memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
            memcmp(a->std, b->std, sizeof a->std) == 0;
@@ -108,7 +110,7 @@ thaw_status thaw_model_share(thaw_model *m, thaw_model *other)
         return THAW_E_MEMORY;
     m->net.model.others = models;
     TRY(copy_head(m, other));
-    th_evaluator_release(&m->evaluator); /* its plan has a head less */
+    th_evaluators_release(&m->evaluators); /* its plan has a head less */
     m->others[n] = other;
     models[n] = &other->net.model;
     m->n_others = m->net.model.n_others = (int)n + 1;

@@ -36,6 +36,20 @@ static thaw_status find_plans(const char *asked, char **folder)
     return *folder ? THAW_OK : THAW_E_MEMORY;
 }
 
+/* A detector's views can all be made. */
+static thaw_status check_sizes(const struct th_network *n)
+{
+    struct th_model view;
+    const struct th_sizes sizes = th_input_sizes(&n->model.input);
+    if (sizes.n > 1 && !n->model.head->detector)
+        return th_fail(THAW_E_USAGE,
+            "--image-size %s: a classifier's inputs have one size: give one",
+            th_sizes_text(&sizes).text);
+    for (int i = 1; i < sizes.n; i++)
+        TRY(th_network_view(n, i, &view));
+    return THAW_OK;
+}
+
 thaw_status th_network_init(struct th_network *n, const struct th_network_spec *spec)
 {
     *n = (struct th_network){0};
@@ -51,6 +65,7 @@ thaw_status th_network_init(struct th_network *n, const struct th_network_spec *
         spec->head_width, &spec->input, spec->classes, spec->n_classes));
     if (spec->lora && spec->lora->rank)
         TRY(th_model_adapt(&n->model, spec->lora));
+    TRY(check_sizes(n));
     return add_params(&n->model, &n->store);
 }
 
@@ -131,6 +146,13 @@ thaw_status th_model_reader(const struct th_model *m, struct th_reader *r)
 {
     return th_reader_init(
         r, m->head->detector, &m->pyramid, m->input.size, m->n_classes);
+}
+
+thaw_status th_network_view(
+    const struct th_network *n, int bucket, struct th_model *view)
+{
+    const struct th_sizes sizes = th_input_sizes(&n->model.input);
+    return th_model_view(&n->model, sizes.at[bucket], view);
 }
 
 struct th_preprocess th_network_preprocess(const struct th_network *n)

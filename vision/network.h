@@ -59,7 +59,11 @@ thaw_status th_head_find(const char *name, const struct th_head **head);
 /* Of a detector, which outlives it. */
 thaw_status th_model_reader(const struct th_model *m, struct th_reader *r);
 
-/* How images become the model's input. */
+/* The model on inputs of its size number `bucket` (th_input_sizes): a th_model_view. */
+thaw_status th_network_view(
+    const struct th_network *n, int bucket, struct th_model *view);
+
+/* How images become the model's input, of its own size. */
 struct th_preprocess th_network_preprocess(const struct th_network *n);
 
 #endif

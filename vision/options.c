@@ -197,16 +197,25 @@ static thaw_status check_number(int i, const char *value)
 static thaw_status check_size(int i, const char *value)
 {
     const struct range *r = &ranges[i];
-    struct th_size s;
-    if (!th_size_parse(value, &s))
+    struct th_sizes all;
+    if (!th_sizes_parse(value, &all) && strchr(value, ','))
+        return th_fail(THAW_E_USAGE,
+            "--%s: '%s' is not a list of sizes: give at most %d, each once, as "
+            "320x256,256x320",
+            table[i].name, value, TH_MAX_SIZES);
+    if (!th_sizes_parse(value, &all))
         return th_fail(THAW_E_USAGE,
             "--%s: '%s' is not a size: give pixels on a side, as 320, or width x "
             "height, "
             "as 320x240",
             table[i].name, value);
-    if (s.w < r->least || s.w > r->most || s.h < r->least || s.h > r->most)
-        return th_fail(THAW_E_USAGE, "--%s: %s is outside %.16g to %.16g%s",
-            table[i].name, value, r->least, r->most, s.w == s.h ? "" : " on a side");
+    for (int k = 0; k < all.n; k++) {
+        struct th_size s = all.at[k];
+        if (s.w < r->least || s.w > r->most || s.h < r->least || s.h > r->most)
+            return th_fail(THAW_E_USAGE, "--%s: %s is outside %.16g to %.16g%s",
+                table[i].name, value, r->least, r->most,
+                s.w == s.h ? "" : " on a side");
+    }
     return THAW_OK;
 }
 
@@ -318,13 +327,18 @@ bool th_option_flag(const thaw_options *o, const char *name)
     return text && !strcmp(text, "1");
 }
 
-struct th_size th_option_size(const thaw_options *o, const char *name)
+struct th_sizes th_option_sizes(const thaw_options *o, const char *name)
 {
     const char *text = th_option_text(o, name);
-    struct th_size s = {0, 0};
+    struct th_sizes s = {0};
     if (text)
-        th_size_parse(text, &s);
+        th_sizes_parse(text, &s);
     return s;
+}
+
+struct th_size th_option_size(const thaw_options *o, const char *name)
+{
+    return th_option_sizes(o, name).at[0];
 }
 
 bool th_option_rgb(const thaw_options *o, const char *name, float out[3])

@@ -18,7 +18,9 @@ bool th_option_flag(const thaw_options *o, const char *name);
 /* "mean" and "std": three numbers. false and untouched `out` when unset. */
 bool th_option_rgb(const thaw_options *o, const char *name, float out[3]);
 
-/* "image-size"; all zero when unset. */
+/* "image-size"; none when unset. */
+struct th_sizes th_option_sizes(const thaw_options *o, const char *name);
+/* The first of them; all zero when unset. */
 struct th_size th_option_size(const thaw_options *o, const char *name);
 
 /* Every value in force (defaults too, so that a later version runs the same), as a JSON

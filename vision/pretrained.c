@@ -41,7 +41,7 @@ bool th_pretrained_input_options(const thaw_options *o, struct th_input *in)
     bool std = th_option_rgb(o, "std", in->std);
     const char *filter = th_option_text(o, "interpolation");
     if (thaw_options_is_set(o, "image-size"))
-        in->size = th_option_size(o, "image-size");
+        th_input_set_sizes(in, th_option_sizes(o, "image-size"));
     if (thaw_options_is_set(o, "crop"))
         in->crop = (float)th_option_real(o, "crop");
     if (filter)
@@ -83,6 +83,8 @@ thaw_status th_pretrained_identify(const struct th_weights *w, const thaw_option
     spec->input = spec->variant->input;
     if (w)
         TRY(th_model_file_input(w, &spec->input, &said));
+    if (!spec->head->detector) /* of a backbone that was a detector's */
+        spec->input.others.n = 0;
     said = th_pretrained_input_options(o, &spec->input) || said;
     *assumed = !said && !spec->variant->input_known;
     return THAW_OK;

@@ -127,7 +127,8 @@ thaw_status th_run_config_resolve(thaw_options *o, const struct th_model *m)
     TRY(thaw_options_set(o, "head", m->head->name));
     if (m->head->hidden)
         TRY(set_int(o, "head-width", m->head_width));
-    TRY(thaw_options_set(o, "image-size", th_size_text(in->size).text));
+    const struct th_sizes sizes = th_input_sizes(in);
+    TRY(thaw_options_set(o, "image-size", th_sizes_text(&sizes).text));
     if (m->lora.rank) {
         char *lora = th_lora_text(&m->lora);
         thaw_status status = lora ? thaw_options_set(o, "lora", lora) : THAW_E_MEMORY;

@@ -45,7 +45,7 @@ typedef enum thaw_option_type {
     THAW_OPTION_REAL,
     THAW_OPTION_TEXT,
     THAW_OPTION_CHOICE, /* one of `choices`, separated by | */
-    THAW_OPTION_SIZE    /* pixels, N on a side, or WxH */
+    THAW_OPTION_SIZE /* pixels, N on a side, or WxH; or several, as 320x256,256x320 */
 } thaw_option_type;
 
 /* Commands that take an option: a set of bits. */

@@ -150,7 +150,8 @@ void thaw_trainer_free(thaw_trainer *t)
     th_free(t->target);
     th_free(t->keys);
     th_free(t->weight);
-    th_reader_release(&t->reader);
+    for (int b = 0; b < t->n_buckets; b++)
+        th_reader_release(&t->bucket[b].reader);
     th_free(t->best_image);
     th_free(t->best_adapter);
     th_mixer_release(&t->mixer);

@@ -49,6 +49,17 @@ struct th_group {
     bool skipped;
 };
 
+/* Of one size of inputs, and of the pictures that have it (batches.h); most runs have one. */
+struct th_train_bucket {
+    struct th_model model;   /* the network's, on inputs of that size: a view */
+    struct th_reader reader; /* of a detector; else zero */
+    int64_t images[TH_N_SPLITS];
+    /* This phase. Below what moves in training, and in validation (where averages move, too):
+     * with --cache, and for batches that are not full ones (P7). Nothing below: no plan. */
+    struct th_train_plan plans[TH_MAX_PLANS];
+    struct th_cut cut, val_cut;
+};
+
 struct thaw_trainer {
     thaw_options *options; /* complete: what config.json says */
     thaw_events events;
@@ -64,29 +75,26 @@ struct thaw_trainer {
     float *pos_weight;    /* [classes]; NULL: an image has one class */
     int64_t *phase_steps; /* optimizer steps an epoch, by phase */
     struct th_lr lr;
+    struct th_train_bucket bucket[TH_MAX_SIZES];
+    int n_buckets;
 
     /* This phase. */
     bool entered;
     struct th_freeze freeze;
-    struct th_train_plan plans[TH_MAX_PLANS];
     struct th_plan *update; /* after a group of batches; NULL: plans have their own */
     struct th_loader *loader;
-    /* Below what moves in training, and in validation (where averages move, too): with
-     * --cache, and for batches that are not full ones (P7). Nothing below: no plan. */
-    bool *moving, *val_moving; /* [n_params] */
-    struct th_cut cut, val_cut;
+    bool *moving, *val_moving; /* [n_params]; in training, and in validation */
 
     /* One step's inputs. */
-    float *target;           /* [batch][classes] */
-    int32_t *keys;           /* [batch][2]: 64 bits a sample, low word first */
-    struct th_reader reader; /* of a detector; else zero */
-    float *weight;           /* [batch], of a detector's loss */
+    float *target; /* [batch][classes] */
+    int32_t *keys; /* [batch][2]: 64 bits a sample, low word first */
+    float *weight; /* [batch], of a detector's loss */
     struct th_mixer mixer;
     struct th_inputs sent; /* ahead, of the epoch's next batch */
 
     /* Validation, on the network's values or on `shadow`. */
     struct th_store shadow; /* EMA's copy; device NULL: none */
-    struct th_evaluator evaluator;
+    struct th_evaluators evaluators;
     struct th_loader *val_loader; /* NULL: no validation */
     struct th_metrics val;
     struct th_mistakes mistakes; /* of the last validation */
@@ -157,7 +165,14 @@ void th_trainer_release_phase(struct thaw_trainer *t);
 
 /* A training plan of this phase, or of another freeze state. */
 struct th_plan_spec th_trainer_plan_spec(
-    const struct thaw_trainer *t, const struct th_freeze *f, int64_t batch);
+    const struct thaw_trainer *t, const struct th_freeze *f, int bucket, int64_t batch);
+/* How the bucket's training images become batches of an epoch. */
+struct th_cutting th_trainer_cutting(
+    const struct thaw_trainer *t, const struct th_freeze *f, int bucket);
+/* What plans of all sizes take, weighed by their images: `one` is of `share` of these, and joins
+ * the sum. */
+void th_trainer_add_stats(
+    struct th_plan_stats *sum, const struct th_plan_stats *one, double share);
 /* Whether validation computes the loss: a classifier's is one of its answers alone; a detector
  * of two stages learns from other boxes than those that it answers about. */
 static inline bool th_judges_loss(const struct th_model *m)
@@ -166,7 +181,7 @@ static inline bool th_judges_loss(const struct th_model *m)
 }
 /* And a validation plan, on what this phase's validation finds still. */
 struct th_plan_spec th_trainer_val_spec(
-    const struct thaw_trainer *t, const struct th_freeze *f);
+    const struct thaw_trainer *t, const struct th_freeze *f, int bucket);
 /* Images of a full batch. */
 int th_trainer_batch(const struct thaw_trainer *t);
 /* The epochs of a phase that this run reaches. */
@@ -183,10 +198,12 @@ void th_trainer_cache_cost(const struct thaw_trainer *t, struct th_phase_cost *c
 thaw_status th_trainer_later_cache_cost(const struct thaw_trainer *t,
     const struct th_freeze *freeze, struct th_store *store, struct th_arena *arena,
     struct th_phase_cost *c);
+/* Whether anything is kept of training images. */
+bool th_trainer_keeps(const struct thaw_trainer *t);
 /* The phase is over: what is kept in the run's own folder goes. */
 void th_trainer_drop_cache(struct thaw_trainer *t);
-/* For the validation loader: options.knows. */
-bool th_trainer_knows_val(void *trainer, int64_t entry);
+/* For the validation loader: options.knows, of a bucket. */
+bool th_trainer_knows_val(void *bucket, int64_t entry);
 
 /* ---- trainer_epoch.c ---- */
 
@@ -200,7 +217,7 @@ int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t);
 /* ---- trainer_inputs.c ---- */
 
 const struct th_train_plan *th_trainer_plan_for(
-    const struct thaw_trainer *t, int64_t batch);
+    const struct thaw_trainer *t, const struct th_batch *b);
 /* All that a run on this batch, the next of its group, reads. *weight: what its loss is the
  * mean over. *again: what the cache knew is damaged, and nothing is set. */
 thaw_status th_trainer_set_inputs(struct thaw_trainer *t, const struct th_train_plan *p,

@@ -12,6 +12,17 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What is below the cut in training, and in validation. */
+enum { N_CUTS = 2 };
+static const enum th_split cut_split[N_CUTS] = {TH_SPLIT_TRAIN, TH_SPLIT_VAL};
+
+static const struct th_cut *cut_of(
+    const struct thaw_trainer *t, int bucket, enum th_split split)
+{
+    const struct th_train_bucket *b = &t->bucket[bucket];
+    return split == TH_SPLIT_TRAIN ? &b->cut : &b->val_cut;
+}
+
 /* ---- What moves ---- */
 
 /* An average goes on moving when its tensor is frozen again. */
@@ -122,14 +133,17 @@ static void add_augment(struct key *k, const struct th_recipe *r)
 }
 
 /* Which image an entry is of: its file by name, size and time. */
-static void add_images(struct key *k, const struct thaw_trainer *t, enum th_split split)
+static void add_images(
+    struct key *k, const struct thaw_trainer *t, int bucket, enum th_split split)
 {
     const struct th_preprocess p = th_network_preprocess(&t->net);
+    const struct th_size size = t->bucket[bucket].model.input.size;
+    const struct th_sizes sizes = th_input_sizes(&t->net.model.input);
     const struct th_samples *all = &t->data.split[split];
     if (t->recipe.augment.iou_crop > 0) /* a crop goes by the objects */
         add_integer(k, th_dataset_hash(&t->data));
-    add_integer(k, p.size.w);
-    add_integer(k, p.size.h);
+    add_integer(k, size.w);
+    add_integer(k, size.h);
     add_number(k, p.crop);
     add_integer(k, p.filter);
     add(k, p.mean, sizeof p.mean);
@@ -138,6 +152,8 @@ static void add_images(struct key *k, const struct thaw_trainer *t, enum th_spli
         add_augment(k, &t->recipe);
     for (int64_t i = 0; i < all->n; i++) {
         const struct th_sample *s = &all->sample[i];
+        if (th_sizes_choose(&sizes, s->w, s->h) != bucket)
+            continue;
         add_text(k, s->path ? s->path : "");
         add_integer(k, s->id);
         add_integer(k, s->bytes);
@@ -147,23 +163,31 @@ static void add_images(struct key *k, const struct thaw_trainer *t, enum th_spli
     }
 }
 
-static thaw_status make_key(const struct thaw_trainer *t, const struct th_cut *c,
-    enum th_split split, const struct th_store *store, uint64_t out[2])
+static thaw_status make_key(
+    const struct thaw_trainer *t, int bucket, enum th_split split, uint64_t out[2])
 {
+    const struct th_cut *c = cut_of(t, bucket, split);
     struct key k = {{1, 2}};
     TRY(add_plan(&k, t, c));
-    TRY(add_values(&k, c, store));
-    add_images(&k, t, split);
+    TRY(add_values(&k, c, &t->net.store));
+    add_images(&k, t, bucket, split);
     memcpy(out, k.half, sizeof k.half);
     return THAW_OK;
 }
 
 /* ---- Opening ---- */
 
-static int64_t entries(const struct thaw_trainer *t, enum th_split split)
+static int64_t entries(const struct thaw_trainer *t, int bucket, enum th_split split)
 {
     int64_t views = split == TH_SPLIT_TRAIN ? t->recipe.views : 1;
-    return t->data.split[split].n * views;
+    return t->bucket[bucket].images[split] * views;
+}
+
+/* Values of all entries of a bucket. */
+static double values_of(const struct thaw_trainer *t, int bucket, enum th_split split)
+{
+    const struct th_cut *c = cut_of(t, bucket, split);
+    return c->below ? (double)c->values * (double)entries(t, bucket, split) : 0;
 }
 
 /* The folder; fresh. */
@@ -173,17 +197,16 @@ static char *cache_dir(const struct thaw_trainer *t)
                                : th_run_folder_path(&t->folder, "cache");
 }
 
-/* The split's part of what both may take: as their sizes are. */
-static size_t limit_of(const struct thaw_trainer *t, enum th_split split)
+/* The part of what all may take: as their sizes are. */
+static size_t limit_of(const struct thaw_trainer *t, int bucket, enum th_split split)
 {
-    double train = (double)t->cut.values * (double)entries(t, TH_SPLIT_TRAIN);
-    double val = t->val_cut.below
-                     ? (double)t->val_cut.values * (double)entries(t, TH_SPLIT_VAL)
-                     : 0;
-    double limit = (double)t->recipe.cache_limit;
+    double all = 0, limit = (double)t->recipe.cache_limit;
+    for (int b = 0; b < t->n_buckets; b++)
+        for (int i = 0; i < N_CUTS; i++)
+            all += values_of(t, b, cut_split[i]);
     if (!t->recipe.cache_limit && t->recipe.cache == TH_CACHE_MEMORY)
         limit = (double)th_available_bytes() / 2;
-    double part = limit * (split == TH_SPLIT_TRAIN ? train : val) / (train + val);
+    double part = limit * values_of(t, bucket, split) / all;
     return part > 0 && part < 1 ? 1 : (size_t)part;
 }
 
@@ -199,17 +222,18 @@ static bool is_read_again(const struct thaw_trainer *t, enum th_split split)
 }
 
 /* A failure is a warning. */
-static void open_cache(struct thaw_trainer *t, struct th_cut *c, enum th_split split,
-    const struct th_store *store)
+static void open_cache(struct thaw_trainer *t, int bucket, enum th_split split)
 {
+    struct th_train_bucket *b = &t->bucket[bucket];
+    struct th_cut *c = split == TH_SPLIT_TRAIN ? &b->cut : &b->val_cut;
     char *dir = cache_dir(t), *note = NULL;
     struct th_cache_spec spec = {.place = t->recipe.cache,
         .dir = dir,
-        .entries = entries(t, split),
+        .entries = entries(t, bucket, split),
         .values = c->values,
         .half = t->recipe.cache_half,
-        .limit = limit_of(t, split)};
-    thaw_status status = dir ? make_key(t, c, split, store, spec.key) : THAW_E_MEMORY;
+        .limit = limit_of(t, bucket, split)};
+    thaw_status status = dir ? make_key(t, bucket, split, spec.key) : THAW_E_MEMORY;
     if (status == THAW_OK)
         status = th_feature_cache_open(&spec, &c->cache, &note);
     if (note)
@@ -220,33 +244,47 @@ static void open_cache(struct thaw_trainer *t, struct th_cut *c, enum th_split s
     th_free(dir);
 }
 
-static void say_kept(const struct thaw_trainer *t)
+/* Of the caches of a split, summed over buckets. */
+struct kept {
+    int64_t room, filled, all; /* entries */
+    size_t bytes, largest;     /* of the room, and of an entry */
+};
+
+static struct kept kept_of(const struct thaw_trainer *t, enum th_split split)
 {
-    const struct th_cut *c = &t->cut;
-    int64_t all = entries(t, TH_SPLIT_TRAIN);
-    int64_t room = th_feature_cache_room(c->cache);
-    size_t each = th_feature_cache_entry_bytes(c->cache);
-    int64_t there = th_feature_cache_filled(c->cache), val = 0;
-    size_t bytes = (size_t)room * each;
-    if (t->val_cut.cache) {
-        val = th_feature_cache_room(t->val_cut.cache);
-        bytes += (size_t)val * th_feature_cache_entry_bytes(t->val_cut.cache);
+    struct kept k = {0};
+    for (int b = 0; b < t->n_buckets; b++) {
+        const struct th_feature_cache *cache = cut_of(t, b, split)->cache;
+        if (!cache)
+            continue;
+        size_t each = th_feature_cache_entry_bytes(cache);
+        k.room += th_feature_cache_room(cache);
+        k.filled += th_feature_cache_filled(cache);
+        k.all += entries(t, b, split);
+        k.bytes += (size_t)th_feature_cache_room(cache) * each;
+        k.largest = each > k.largest ? each : k.largest;
     }
+    return k;
+}
+
+static void say_kept(const struct thaw_trainer *t, const struct th_cut *first)
+{
+    const struct kept k = kept_of(t, TH_SPLIT_TRAIN), val = kept_of(t, TH_SPLIT_VAL);
     char one[32], sum[32], of[64] = "", found[64] = "", n[32], m[32];
-    if (room < all)
-        snprintf(
-            of, sizeof of, " (of %s: --cache-limit)", th_text_count(all, n, sizeof n));
-    if (there)
-        snprintf(
-            found, sizeof found, "; %s are there", th_text_count(there, n, sizeof n));
+    if (k.room < k.all)
+        snprintf(of, sizeof of, " (of %s: --cache-limit)",
+            th_text_count(k.all, n, sizeof n));
+    if (k.filled)
+        snprintf(found, sizeof found, "; %s are there",
+            th_text_count(k.filled, n, sizeof n));
     th_say(&t->events, "cache",
         "up to %s nothing moves: computed once, %s an image, up to %s %s for %s "
         "views%s%s",
-        c->frontier.name[0] + strlen("cut/"),
-        th_text_bytes((double)each, one, sizeof one),
-        th_text_bytes((double)bytes, sum, sizeof sum),
+        first->frontier.name[0] + strlen("cut/"),
+        th_text_bytes((double)k.largest, one, sizeof one),
+        th_text_bytes((double)(k.bytes + val.bytes), sum, sizeof sum),
         t->recipe.cache == TH_CACHE_DISK ? "on disk" : "of memory",
-        th_text_count(room + val, m, sizeof m), of, found);
+        th_text_count(k.room + val.room, m, sizeof m), of, found);
 }
 
 /* ---- Why nothing is kept ---- */
@@ -292,9 +330,9 @@ static void say_nothing_is_kept(const struct thaw_trainer *t)
 /* ---- The phase ---- */
 
 struct th_plan_spec th_trainer_val_spec(
-    const struct thaw_trainer *t, const struct th_freeze *f)
+    const struct thaw_trainer *t, const struct th_freeze *f, int bucket)
 {
-    return (struct th_plan_spec){.model = &t->net.model,
+    return (struct th_plan_spec){.model = &t->bucket[bucket].model,
         .mode = TH_EVAL,
         .batch = t->recipe.batch,
         .loss = th_judges_loss(&t->net.model),
@@ -303,58 +341,92 @@ struct th_plan_spec th_trainer_val_spec(
         .moving = t->val_moving};
 }
 
-/* Of validation: its own plan, on the values that are judged. */
-static thaw_status open_val(struct thaw_trainer *t)
+static bool caches(const struct thaw_trainer *t)
 {
-    struct th_store *store = t->shadow.device ? &t->shadow : &t->net.store;
-    const struct th_plan_spec spec = th_trainer_val_spec(t, &t->freeze);
-    TRY(th_cut_init(&t->val_cut, &spec, store, &t->net.arena, t->recipe.batch));
-    t->val_cut.half = t->recipe.cache_half;
+    return t->recipe.cache != TH_CACHE_OFF;
+}
+
+/* Of a bucket's training: for all its batches, or for one that is not full. */
+static thaw_status open_cut(struct thaw_trainer *t, int bucket)
+{
+    struct th_cutting c = th_trainer_cutting(t, &t->freeze, bucket);
+    struct th_train_bucket *b = &t->bucket[bucket];
+    int64_t batch = th_trainer_batch(t);
+    struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, bucket, batch);
+    bool any = c.full || c.last, partial = c.last && c.last != batch;
+    if (!any || !(caches(t) || partial))
+        return THAW_OK;
+    spec.moving = t->moving;
+    spec.rare = !caches(t);
+    TRY(th_cut_init(&b->cut, &spec, &t->net.store, &t->net.arena, batch + 1));
+    b->cut.half = caches(t) && t->recipe.cache_half;
     return THAW_OK;
 }
 
-/* Caches come after both cuts, whose sizes share the limit. EMA's copy is filled before a
+/* Of validation: its own plan, on the values that are judged. */
+static thaw_status open_val(struct thaw_trainer *t, int bucket)
+{
+    struct th_cut *cut = &t->bucket[bucket].val_cut;
+    struct th_store *store = t->shadow.device ? &t->shadow : &t->net.store;
+    const struct th_plan_spec spec = th_trainer_val_spec(t, &t->freeze, bucket);
+    TRY(th_cut_init(cut, &spec, store, &t->net.arena, t->recipe.batch));
+    cut->half = t->recipe.cache_half;
+    return THAW_OK;
+}
+
+bool th_trainer_keeps(const struct thaw_trainer *t)
+{
+    return kept_of(t, TH_SPLIT_TRAIN).all > 0;
+}
+
+/* Caches come after all cuts, whose sizes share the limit. EMA's copy is filled before a
  * validation, and below the cut it has the values that the network has. */
 static void open_caches(struct thaw_trainer *t)
 {
-    if (is_read_again(t, TH_SPLIT_TRAIN))
-        open_cache(t, &t->cut, TH_SPLIT_TRAIN, &t->net.store);
-    if (t->val_cut.below && is_read_again(t, TH_SPLIT_VAL))
-        open_cache(t, &t->val_cut, TH_SPLIT_VAL, &t->net.store);
-    if (t->cut.cache)
-        say_kept(t);
+    for (int b = 0; b < t->n_buckets; b++)
+        for (int i = 0; i < N_CUTS; i++)
+            if (values_of(t, b, cut_split[i]) > 0 && is_read_again(t, cut_split[i]))
+                open_cache(t, b, cut_split[i]);
+}
+
+/* The first bucket's that has something below it; NULL: none has. */
+static const struct th_cut *find_below(
+    const struct thaw_trainer *t, enum th_split split)
+{
+    for (int b = 0; b < t->n_buckets; b++)
+        if (cut_of(t, b, split)->below)
+            return cut_of(t, b, split);
+    return NULL;
 }
 
 thaw_status th_trainer_open_cuts(struct thaw_trainer *t)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t);
-    bool keeps = t->recipe.cache != TH_CACHE_OFF, partial = n % batch != 0;
     TRY(find_moving(t));
-    if (keeps || partial) {
-        struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, batch);
-        spec.moving = t->moving;
-        spec.rare = !keeps;
-        TRY(th_cut_init(&t->cut, &spec, &t->net.store, &t->net.arena, batch + 1));
-        t->cut.half = keeps && t->recipe.cache_half;
-    }
-    if (keeps)
+    for (int b = 0; b < t->n_buckets; b++)
+        TRY(open_cut(t, b));
+    const struct th_cut *first = find_below(t, TH_SPLIT_TRAIN);
+    if (caches(t))
         say_needless_statistics(t);
-    if (!keeps || !t->cut.below) {
+    if (!caches(t) || !first) {
         say_nothing_is_kept(t);
         return THAW_OK;
     }
-    if (t->val_loader)
-        TRY(open_val(t));
+    for (int b = 0; b < t->n_buckets && t->val_loader; b++)
+        TRY(open_val(t, b));
     open_caches(t);
+    if (th_trainer_keeps(t))
+        say_kept(t, first);
     return THAW_OK;
 }
 
 void th_trainer_close_cuts(struct thaw_trainer *t)
 {
-    if (t->val_loader && t->val_cut.below) /* its workers ask no more */
+    if (t->val_loader && find_below(t, TH_SPLIT_VAL)) /* its workers ask no more */
         (void)th_loader_start(t->val_loader, 0, th_loader_n_batches(t->val_loader));
-    th_cut_release(&t->cut);
-    th_cut_release(&t->val_cut);
+    for (int b = 0; b < t->n_buckets; b++) {
+        th_cut_release(&t->bucket[b].cut);
+        th_cut_release(&t->bucket[b].val_cut);
+    }
     th_free(t->moving);
     th_free(t->val_moving);
     t->moving = t->val_moving = NULL;
@@ -371,22 +443,32 @@ static void share_out(const struct thaw_trainer *t, double need, double has,
         c->cache_bytes = (int64_t)bytes;
 }
 
+/* The bucket's part of a split's images. */
+static double share_of(const struct thaw_trainer *t, int bucket, enum th_split split)
+{
+    int64_t n = t->data.split[split].n;
+    return n ? (double)t->bucket[bucket].images[split] / (double)n : 0;
+}
+
 void th_trainer_cache_cost(const struct thaw_trainer *t, struct th_phase_cost *c)
 {
-    if (t->recipe.cache == TH_CACHE_OFF || !t->cut.below)
+    struct th_plan_stats one;
+    if (!caches(t) || !find_below(t, TH_SPLIT_TRAIN))
         return;
-    th_plan_stats(t->cut.below, &c->below);
-    if (t->val_cut.below)
-        th_plan_stats(t->val_cut.below, &c->eval_below);
-    if (!t->cut.cache)
+    for (int b = 0; b < t->n_buckets; b++)
+        for (int i = 0; i < N_CUTS; i++) {
+            const struct th_cut *cut = cut_of(t, b, cut_split[i]);
+            if (!cut->below)
+                continue;
+            th_plan_stats(cut->below, &one);
+            th_trainer_add_stats(
+                i ? &c->eval_below : &c->below, &one, share_of(t, b, cut_split[i]));
+        }
+    const struct kept k = kept_of(t, TH_SPLIT_TRAIN), val = kept_of(t, TH_SPLIT_VAL);
+    if (!k.all)
         return;
-    double room = (double)th_feature_cache_room(t->cut.cache);
-    double bytes = room * (double)th_feature_cache_entry_bytes(t->cut.cache);
-    if (t->val_cut.cache)
-        bytes += (double)th_feature_cache_room(t->val_cut.cache) *
-                 (double)th_feature_cache_entry_bytes(t->val_cut.cache);
-    share_out(t, (double)entries(t, TH_SPLIT_TRAIN), room, bytes, c);
-    if ((double)th_feature_cache_filled(t->cut.cache) >= room)
+    share_out(t, (double)k.all, (double)k.room, (double)(k.bytes + val.bytes), c);
+    if (k.filled >= k.room)
         c->full = 0;
 }
 
@@ -409,13 +491,22 @@ static thaw_status side_stats(struct th_plan_spec spec, enum th_side side,
     return THAW_OK;
 }
 
-static thaw_status both_sides(struct th_plan_spec spec, struct th_store *store,
-    struct th_arena *arena, struct th_plan_stats *above, struct th_plan_stats *below,
-    int64_t *values)
+/* Of a split; the statistics are added, weighed by the bucket's images, and the values of all
+ * its entries. */
+static thaw_status both_sides(const struct thaw_trainer *t, struct th_plan_spec spec,
+    int bucket, enum th_split split, struct th_store *store, struct th_arena *arena,
+    struct th_plan_stats *above, struct th_plan_stats *below, double *values)
 {
-    int64_t again = 0;
-    TRY(side_stats(spec, TH_BELOW, store, arena, below, values));
-    return *values ? side_stats(spec, TH_ABOVE, store, arena, above, &again) : THAW_OK;
+    struct th_plan_stats upper = {0}, lower = {0};
+    int64_t each = 0, again = 0;
+    double share = share_of(t, bucket, split);
+    TRY(side_stats(spec, TH_BELOW, store, arena, &lower, &each));
+    if (each)
+        TRY(side_stats(spec, TH_ABOVE, store, arena, &upper, &again));
+    th_trainer_add_stats(above, &upper, share);
+    th_trainer_add_stats(below, &lower, share);
+    *values += (double)each * (double)entries(t, bucket, split);
+    return THAW_OK;
 }
 
 static double limit_for(const struct thaw_trainer *t, double need)
@@ -425,32 +516,48 @@ static double limit_for(const struct thaw_trainer *t, double need)
     return t->recipe.cache == TH_CACHE_MEMORY ? (double)th_available_bytes() / 2 : need;
 }
 
+/* Training's and validation's plans of a bucket, as two parts each. */
+static thaw_status split_bucket(const struct thaw_trainer *t,
+    const struct th_freeze *freeze, int bucket, const bool *moving,
+    struct th_store *store, struct th_arena *arena, struct th_phase_cost *c,
+    double *values)
+{
+    struct th_plan_spec spec =
+        th_trainer_plan_spec(t, freeze, bucket, th_trainer_batch(t));
+    struct th_plan_spec eval = th_trainer_val_spec(t, freeze, bucket);
+    spec.moving = eval.moving = moving;
+    if (t->bucket[bucket].images[TH_SPLIT_TRAIN])
+        TRY(both_sides(t, spec, bucket, TH_SPLIT_TRAIN, store, arena, &c->train,
+            &c->below, values));
+    if (!t->val_loader)
+        return THAW_OK;
+    return both_sides(
+        t, eval, bucket, TH_SPLIT_VAL, store, arena, &c->eval, &c->eval_below, values);
+}
+
 thaw_status th_trainer_later_cache_cost(const struct thaw_trainer *t,
     const struct th_freeze *freeze, struct th_store *store, struct th_arena *arena,
     struct th_phase_cost *c)
 {
-    int64_t values = 0, val_values = 0;
-    if (t->recipe.cache == TH_CACHE_OFF)
+    double values = 0;
+    struct th_phase_cost kept = *c;
+    if (!caches(t))
         return THAW_OK;
     bool *moving = th_alloc((size_t)t->net.model.n_params, sizeof *moving);
     if (!moving)
         return THAW_E_MEMORY;
     for (int i = 0; i < t->net.model.n_params; i++)
         moving[i] = !th_freeze_is_frozen(freeze, &t->net.model, i);
-    struct th_plan_spec spec = th_trainer_plan_spec(t, freeze, th_trainer_batch(t));
-    struct th_plan_spec eval = th_trainer_val_spec(t, freeze);
-    spec.moving = eval.moving = moving;
-    thaw_status status = both_sides(spec, store, arena, &c->train, &c->below, &values);
-    if (status == THAW_OK && values && t->val_loader)
-        status = both_sides(eval, store, arena, &c->eval, &c->eval_below, &val_values);
+    kept.train = kept.eval = (struct th_plan_stats){0};
+    thaw_status status = THAW_OK;
+    for (int b = 0; b < t->n_buckets && status == THAW_OK; b++)
+        status = split_bucket(t, freeze, b, moving, store, arena, &kept, &values);
     th_free(moving);
-    if (status == THAW_OK && values) {
+    if (status == THAW_OK && values > 0) {
         size_t each = t->recipe.cache_half ? sizeof(uint16_t) : sizeof(float);
-        double need =
-            (double)each * ((double)values * (double)entries(t, TH_SPLIT_TRAIN) +
-                               (double)val_values * (double)entries(t, TH_SPLIT_VAL));
-        double has = limit_for(t, need);
-        share_out(t, need, has, has < need ? has : need, c);
+        double need = (double)each * values, has = limit_for(t, need);
+        share_out(t, need, has, has < need ? has : need, &kept);
+        *c = kept;
     }
     return status;
 }
@@ -458,17 +565,17 @@ thaw_status th_trainer_later_cache_cost(const struct thaw_trainer *t,
 void th_trainer_drop_cache(struct thaw_trainer *t)
 {
     char *dir = t->recipe.cache_dir ? NULL : cache_dir(t);
-    if (dir && t->cut.cache)
-        th_feature_cache_unlink(t->cut.cache);
-    if (dir && t->val_cut.cache)
-        th_feature_cache_unlink(t->val_cut.cache);
+    for (int b = 0; dir && b < t->n_buckets; b++)
+        for (int i = 0; i < N_CUTS; i++)
+            if (cut_of(t, b, cut_split[i])->cache)
+                th_feature_cache_unlink(cut_of(t, b, cut_split[i])->cache);
     if (dir)
         rmdir(dir); /* unless a file of an earlier phase is left */
     th_free(dir);
 }
 
-bool th_trainer_knows_val(void *trainer, int64_t entry)
+bool th_trainer_knows_val(void *bucket, int64_t entry)
 {
-    const struct thaw_trainer *t = trainer;
-    return t->val_cut.cache && th_feature_cache_has(t->val_cut.cache, entry);
+    const struct th_train_bucket *b = bucket;
+    return b->val_cut.cache && th_feature_cache_has(b->val_cut.cache, entry);
 }

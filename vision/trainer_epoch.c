@@ -72,7 +72,7 @@ static thaw_status run_batch(
 {
     float loss = 0;
     double weight = 0;
-    const struct th_train_plan *p = th_trainer_plan_for(t, b->n);
+    const struct th_train_plan *p = th_trainer_plan_for(t, b);
     if (!p)
         return th_fail(THAW_E_FAIL, "no plan for a batch of %lld", (long long)b->n);
     TRY(th_trainer_set_inputs(t, p, b, g, &weight, again));
@@ -153,8 +153,9 @@ thaw_status th_trainer_steps(struct thaw_trainer *t)
     t->sent.lot = 0;
     t->train_seconds = 0;
     t->timed_images = t->timed_steps = 0;
-    if (t->cut.cache)
-        th_feature_cache_refresh(t->cut.cache);
+    for (int b = 0; b < t->n_buckets; b++)
+        if (t->bucket[b].cut.cache)
+            th_feature_cache_refresh(t->bucket[b].cut.cache);
     if (more)
         TRY(th_loader_start(t->loader, t->at.epoch, t->at.step * t->recipe.accumulate));
     while (more && t->at.step < steps && !atomic_load(&t->stop)) {

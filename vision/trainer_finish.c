@@ -167,8 +167,8 @@ static thaw_status validate(struct thaw_trainer *t, bool *stopped)
         TRY(fill_shadow(t));
     if (!t->val_loader)
         return THAW_OK;
-    t->evaluator.mistakes = &t->mistakes;
-    TRY(th_evaluate(&t->evaluator, t->val_loader, NULL, &t->stop, &t->val, stopped));
+    t->evaluators.of[0].mistakes = &t->mistakes;
+    TRY(th_evaluate(&t->evaluators, t->val_loader, NULL, &t->stop, &t->val, stopped));
     if (*stopped)
         return THAW_OK;
     double score = th_metrics_score(&t->val);

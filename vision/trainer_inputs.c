@@ -9,11 +9,12 @@
 #include <string.h>
 
 const struct th_train_plan *th_trainer_plan_for(
-    const struct thaw_trainer *t, int64_t batch)
+    const struct thaw_trainer *t, const struct th_batch *b)
 {
+    const struct th_train_plan *plans = t->bucket[b->bucket].plans;
     for (int i = 0; i < TH_MAX_PLANS; i++)
-        if (t->plans[i].plan && t->plans[i].batch == batch)
-            return &t->plans[i];
+        if (plans[i].plan && plans[i].batch == b->n)
+            return &plans[i];
     return NULL;
 }
 
@@ -48,7 +49,7 @@ static void make_targets(
     int n_classes = t->net.model.n_classes;
     const int32_t *labels = t->mixer.target ? NULL : b->labels;
     *weight = (double)b->n;
-    if (t->reader.detector)
+    if (t->net.model.head->detector)
         return;
     if (t->pos_weight) {
         th_many_targets(b->samples, b->n, n_classes, t->recipe.smoothing, t->target);
@@ -69,8 +70,9 @@ static void add(struct th_inputs *in, const char *name, const void *host)
 static void add_rows(struct thaw_trainer *t, const struct th_plan *plan,
     const struct th_batch *b, struct th_inputs *in)
 {
-    const struct th_detector *d = t->reader.detector;
-    th_reader_weights(&t->reader, b->part[0], b->n, t->weight);
+    const struct th_reader *r = &t->bucket[b->bucket].reader;
+    const struct th_detector *d = r->detector;
+    th_reader_weights(r, b->part[0], b->n, t->weight);
     for (int k = 0; k < d->n_targets; k++)
         if (th_plan_has(plan, d->target[k].name))
             add(in, d->target[k].name, b->part[k]);
@@ -88,7 +90,7 @@ static void make_inputs(struct thaw_trainer *t, const struct th_plan *plan,
     *images = b->images;
     make_targets(t, b, &in->weight);
     mix(t, b, step, images, &target);
-    if (t->reader.detector)
+    if (t->net.model.head->detector)
         add_rows(t, plan, b, in);
     else if (th_plan_has(plan, "target"))
         add(in, "target", target);
@@ -128,6 +130,7 @@ static double loss_scale(const struct thaw_trainer *t, const struct th_inputs *i
 thaw_status th_trainer_set_inputs(struct thaw_trainer *t, const struct th_train_plan *p,
     const struct th_batch *b, const struct th_group *g, double *weight, bool *again)
 {
+    struct th_cut *cut = &t->bucket[b->bucket].cut;
     struct th_inputs in;
     const struct th_inputs *used = &in;
     const float *images;
@@ -138,10 +141,10 @@ thaw_status th_trainer_set_inputs(struct thaw_trainer *t, const struct th_train_
     } else {
         make_inputs(t, p->plan, b, t->at.global, &in, &images);
         if (p->above)
-            TRY(th_cut_run(&t->cut, b, images, &t->events, again));
+            TRY(th_cut_run(cut, b, images, &t->events, again));
         if (*again)
             return THAW_OK;
-        TRY(p->above ? th_cut_set(&t->cut, p->plan, b->n, b->n)
+        TRY(p->above ? th_cut_set(cut, p->plan, b->n, b->n)
                      : th_plan_set(p->plan, "image", images));
         TRY(th_plan_set_all(p->plan, in.feed, in.n));
     }
@@ -161,7 +164,7 @@ thaw_status th_trainer_send_next(struct thaw_trainer *t, const struct th_group *
     in->lot = 0;
     if (!th_loader_peek(t->loader, &next))
         return THAW_OK;
-    const struct th_train_plan *p = th_trainer_plan_for(t, next.n);
+    const struct th_train_plan *p = th_trainer_plan_for(t, &next);
     if (!p || p->above || !th_plan_can_send(p->plan))
         return THAW_OK;
     bool begins = g->batches + 1 == t->recipe.accumulate;

@@ -114,9 +114,13 @@ static thaw_status match_classes(
 static void say_input(const struct thaw_trainer *t, bool assumed)
 {
     const struct th_input *in = &t->net.model.input;
-    char shown[32] = "the whole image";
+    const struct th_sizes sizes = th_input_sizes(in);
+    char shown[256] = "the whole image";
     if (!t->net.model.head->detector)
         snprintf(shown, sizeof shown, "crop %.3g", (double)in->crop);
+    if (sizes.n > 1)
+        snprintf(shown, sizeof shown, "the whole image, where it is largest of %s",
+            th_sizes_text(&sizes).text);
     th_say(&t->events, "input",
         "%d x %d, %s, %s, mean %.3g %.3g %.3g, std %.3g %.3g %.3g%s", in->size.w,
         in->size.h, shown, in->bicubic ? "bicubic" : "bilinear", (double)in->mean[0],
@@ -368,7 +372,8 @@ static thaw_status open_validation(struct thaw_trainer *t)
     struct th_loader_options o = th_trainer_judge_options(t, TH_SPLIT_VAL);
     o.views = 1;
     o.knows = th_trainer_knows_val;
-    o.knows_context = t;
+    for (int b = 0; b < t->n_buckets; b++)
+        o.bucket[b].knows_context = &t->bucket[b];
     if (th_judges_loss(&t->net.model))
         th_trainer_want_targets(t, &o);
     TRY(th_network_metrics(&t->net, &t->val));
@@ -455,6 +460,36 @@ static void say_device(const struct thaw_trainer *t)
             d->missed[0] ? "; " : "", d->missed);
 }
 
+static thaw_status open_bucket(struct thaw_trainer *t, int b)
+{
+    struct th_train_bucket *bucket = &t->bucket[b];
+    TRY(th_network_view(&t->net, b, &bucket->model));
+    return t->net.model.head->detector
+               ? th_model_reader(&bucket->model, &bucket->reader)
+               : THAW_OK;
+}
+
+/* Views are of a model whose options are all set. */
+static thaw_status make_buckets(struct thaw_trainer *t)
+{
+    const struct th_sizes sizes = th_input_sizes(&t->net.model.input);
+    int64_t images[TH_MAX_SIZES];
+    if (sizes.n > 1)
+        TRY(th_dataset_measure(&t->data));
+    for (t->n_buckets = 0; t->n_buckets < sizes.n; t->n_buckets++)
+        TRY(open_bucket(t, t->n_buckets));
+    for (int split = 0; split < TH_N_SPLITS; split++) {
+        th_bucket_count(&t->data.split[split], &sizes, images);
+        for (int b = 0; b < sizes.n; b++)
+            t->bucket[b].images[split] = images[b];
+    }
+    for (int b = 0; b < sizes.n && sizes.n > 1; b++)
+        th_say(&t->events, "data", "%lld images to train on in %s",
+            (long long)t->bucket[b].images[TH_SPLIT_TRAIN],
+            th_size_text(sizes.at[b]).text);
+    return THAW_OK;
+}
+
 thaw_status th_trainer_build(
     struct thaw_trainer *t, const struct th_weights *checkpoint)
 {
@@ -465,8 +500,7 @@ thaw_status th_trainer_build(
     t->net.model.dropout = t->recipe.dropout;
     t->net.model.drop_path = t->recipe.drop_path;
     TRY(weigh_classes(t));
-    if (t->net.model.head->detector)
-        TRY(th_model_reader(&t->net.model, &t->reader));
+    TRY(make_buckets(t));
     t->data_hash = th_dataset_hash(&t->data);
     TRY(take_fingerprint(t, checkpoint));
     TRY(th_certificate_init(&t->certificate, &t->net.model, &t->net.store));

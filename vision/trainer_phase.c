@@ -35,16 +35,20 @@ static bool takes_statistics(const struct th_freeze *f)
 }
 
 /* A last batch of one image joins the batch before it where statistics come from it. */
-static bool joins(const struct thaw_trainer *t, const struct th_freeze *f)
+struct th_cutting th_trainer_cutting(
+    const struct thaw_trainer *t, const struct th_freeze *f, int bucket)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t);
-    return takes_statistics(f) && n > 1 && n % batch == 1 && batch > 1;
+    return th_cutting_of(t->bucket[bucket].images[TH_SPLIT_TRAIN], th_trainer_batch(t),
+        takes_statistics(f));
 }
 
 static int64_t count_steps(const struct thaw_trainer *t, const struct th_freeze *f)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t);
-    int64_t batches = (n + batch - 1) / batch - joins(t, f);
+    int64_t batches = 0;
+    for (int b = 0; b < t->n_buckets; b++) {
+        struct th_cutting c = th_trainer_cutting(t, f, b);
+        batches += c.full + (c.last > 0);
+    }
     return (batches + t->recipe.accumulate - 1) / t->recipe.accumulate;
 }
 
@@ -125,17 +129,22 @@ int64_t th_trainer_steps_per_epoch(const struct thaw_trainer *t)
 
 /* ---- Leaving ---- */
 
-void th_trainer_release_phase(struct thaw_trainer *t)
+static void free_plans(struct th_train_bucket *bucket)
 {
     for (int i = 0; i < TH_MAX_PLANS; i++) {
-        if (t->plans[i].plan)
-            th_plan_free(t->plans[i].plan);
-        t->plans[i] = (struct th_train_plan){0};
+        th_plan_free(bucket->plans[i].plan);
+        bucket->plans[i] = (struct th_train_plan){0};
     }
+}
+
+void th_trainer_release_phase(struct thaw_trainer *t)
+{
+    for (int b = 0; b < t->n_buckets; b++)
+        free_plans(&t->bucket[b]);
     if (t->update)
         th_plan_free(t->update);
     t->update = NULL;
-    th_evaluator_release(&t->evaluator);
+    th_evaluators_release(&t->evaluators);
     th_loader_close(t->loader);
     t->loader = NULL;
     th_trainer_close_cuts(t);
@@ -143,17 +152,25 @@ void th_trainer_release_phase(struct thaw_trainer *t)
     t->freeze = (struct th_freeze){0};
 }
 
+static thaw_status verify_bucket(const struct th_train_bucket *b)
+{
+    for (int i = 0; i < TH_MAX_PLANS; i++)
+        if (b->plans[i].plan)
+            TRY(th_plan_verify(b->plans[i].plan));
+    if (b->cut.below)
+        TRY(th_plan_verify(b->cut.below));
+    return b->val_cut.below ? th_plan_verify(b->val_cut.below) : THAW_OK;
+}
+
 thaw_status th_trainer_verify(struct thaw_trainer *t)
 {
     TRY(th_certificate_verify(&t->certificate, &t->net.model, &t->net.store));
-    for (int i = 0; i < TH_MAX_PLANS; i++)
-        if (t->plans[i].plan)
-            TRY(th_plan_verify(t->plans[i].plan));
-    if (t->cut.below)
-        TRY(th_plan_verify(t->cut.below));
-    if (t->val_cut.below)
-        TRY(th_plan_verify(t->val_cut.below));
-    return t->evaluator.plan ? th_plan_verify(t->evaluator.plan) : THAW_OK;
+    for (int b = 0; b < t->n_buckets; b++)
+        TRY(verify_bucket(&t->bucket[b]));
+    for (int b = 0; b < t->evaluators.n; b++)
+        if (t->evaluators.of[b].plan)
+            TRY(th_plan_verify(t->evaluators.of[b].plan));
+    return THAW_OK;
 }
 
 thaw_status th_trainer_leave(struct thaw_trainer *t)
@@ -242,9 +259,9 @@ static thaw_status begin_copies(struct thaw_trainer *t)
 }
 
 struct th_plan_spec th_trainer_plan_spec(
-    const struct thaw_trainer *t, const struct th_freeze *f, int64_t batch)
+    const struct thaw_trainer *t, const struct th_freeze *f, int bucket, int64_t batch)
 {
-    return (struct th_plan_spec){.model = &t->net.model,
+    return (struct th_plan_spec){.model = &t->bucket[bucket].model,
         .freeze = f,
         .mode = TH_TRAIN,
         .part = t->recipe.accumulate > 1 ? TH_PART_GATHER : TH_PART_ALL,
@@ -254,48 +271,62 @@ struct th_plan_spec th_trainer_plan_spec(
         .keep = t->recipe.keep};
 }
 
-static thaw_status add_plan(struct thaw_trainer *t, int i, int64_t batch)
+static thaw_status add_plan(struct thaw_trainer *t, int bucket, int i, int64_t batch)
 {
-    struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, batch);
-    spec.rare = i > 0;
+    struct th_train_bucket *b = &t->bucket[bucket];
+    struct th_plan_spec spec = th_trainer_plan_spec(t, &t->freeze, bucket, batch);
     bool full = batch == th_trainer_batch(t);
-    t->plans[i].batch = (int)batch;
-    t->plans[i].above = t->cut.below && (t->recipe.cache != TH_CACHE_OFF || !full);
-    if (t->plans[i].above) {
+    spec.rare = i > 0 || batch < th_trainer_batch(t);
+    b->plans[i].batch = (int)batch;
+    b->plans[i].above = b->cut.below && (t->recipe.cache != TH_CACHE_OFF || !full);
+    if (b->plans[i].above) {
         spec.side = TH_ABOVE;
         spec.moving = t->moving;
     }
-    return th_plan_new(&spec, &t->net.store, &t->net.arena, &t->plans[i].plan);
+    return th_plan_new(&spec, &t->net.store, &t->net.arena, &b->plans[i].plan);
 }
 
 /* The plan that ends a group of batches; NULL where each batch is a step. */
 static thaw_status make_update(const struct thaw_trainer *t, const struct th_freeze *f,
     struct th_store *store, struct th_arena *arena, struct th_plan **out)
 {
-    struct th_plan_spec spec = th_trainer_plan_spec(t, f, 0);
+    struct th_plan_spec spec = th_trainer_plan_spec(t, f, 0, 0);
     spec.part = TH_PART_UPDATE;
     return t->recipe.accumulate > 1 ? th_plan_new(&spec, store, arena, out) : THAW_OK;
 }
 
-/* A plan for full batches, and one for a last batch of another size. */
+/* Of a bucket, for full batches, and for a last one of another size. */
+static thaw_status add_plans(struct thaw_trainer *t, int bucket)
+{
+    struct th_cutting c = th_trainer_cutting(t, &t->freeze, bucket);
+    int used = 0;
+    if (c.full)
+        TRY(add_plan(t, bucket, used++, th_trainer_batch(t)));
+    return c.last ? add_plan(t, bucket, used, c.last) : THAW_OK;
+}
+
+static thaw_status add_evaluator(struct thaw_trainer *t, int bucket)
+{
+    struct th_evaluator *e = &t->evaluators.of[bucket];
+    struct th_cut *cut = &t->bucket[bucket].val_cut;
+    struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
+    const struct th_plan_spec spec = th_trainer_val_spec(t, &t->freeze, bucket);
+    t->evaluators.n = bucket + 1;
+    if (!cut->below)
+        return th_evaluator_init_plan(e, &t->net, values, &spec);
+    TRY(th_evaluator_init_above(e, &t->net, values, cut, &spec));
+    e->events = &t->events;
+    return THAW_OK;
+}
+
 static thaw_status make_plans(struct thaw_trainer *t)
 {
-    int64_t n = t->data.split[TH_SPLIT_TRAIN].n, batch = th_trainer_batch(t),
-            last = n % batch;
-    bool joined = joins(t, &t->freeze);
-    int used = 0;
     TRY(th_trainer_open_cuts(t));
-    if (n / batch - joined > 0)
-        TRY(add_plan(t, used++, batch));
-    if (last)
-        TRY(add_plan(t, used++, joined ? batch + 1 : last));
+    for (int b = 0; b < t->n_buckets; b++)
+        TRY(add_plans(t, b));
     TRY(make_update(t, &t->freeze, &t->net.store, &t->net.arena, &t->update));
-    struct th_store *values = t->shadow.device ? &t->shadow : &t->net.store;
-    const struct th_plan_spec judging = th_trainer_val_spec(t, &t->freeze);
-    if (!t->val_cut.below)
-        return th_evaluator_init_plan(&t->evaluator, &t->net, values, &judging);
-    TRY(th_evaluator_init_above(&t->evaluator, &t->net, values, &t->val_cut, &judging));
-    t->evaluator.events = &t->events;
+    for (int b = 0; b < t->n_buckets; b++)
+        TRY(add_evaluator(t, b));
     return THAW_OK;
 }
 
@@ -323,6 +354,7 @@ struct th_loader_options th_trainer_judge_options(
     return (struct th_loader_options){.split = split,
         .batch = t->recipe.batch,
         .preprocess = th_network_preprocess(&t->net),
+        .sizes = th_input_sizes(&t->net.model.input),
         .workers = t->recipe.workers,
         .max_bad = t->recipe.max_bad > 0 ? t->recipe.max_bad : -1,
         .report = th_trainer_bad_image,
@@ -331,12 +363,15 @@ struct th_loader_options th_trainer_judge_options(
 
 void th_trainer_want_targets(struct thaw_trainer *t, struct th_loader_options *o)
 {
-    const struct th_detector *d = t->reader.detector;
+    const struct th_detector *d = t->net.model.head->detector;
     o->n_parts = d->n_targets;
-    for (int k = 0; k < d->n_targets; k++)
-        o->part_bytes[k] = th_target_bytes(t->reader.pyramid, &d->target[k]);
     o->targets = th_reader_targets;
-    o->targets_context = &t->reader;
+    for (int b = 0; b < t->n_buckets; b++) {
+        struct th_reader *r = &t->bucket[b].reader;
+        o->bucket[b].targets_context = r;
+        for (int k = 0; k < d->n_targets; k++)
+            o->bucket[b].part_bytes[k] = th_target_bytes(r->pyramid, &d->target[k]);
+    }
 }
 
 struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
@@ -346,12 +381,13 @@ struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t)
     o.seed = t->recipe.seed;
     o.shuffle = t->recipe.shuffle;
     o.balanced = t->recipe.balanced;
-    o.join_single = joins(t, &t->freeze);
+    o.join_single = takes_statistics(&t->freeze);
     o.augment = t->recipe.augment;
     o.views = t->recipe.views;
-    o.knows = t->cut.cache ? th_cut_knows : NULL;
-    o.knows_context = &t->cut;
-    if (t->reader.detector)
+    o.knows = th_trainer_keeps(t) ? th_cut_knows : NULL;
+    for (int b = 0; b < t->n_buckets; b++)
+        o.bucket[b].knows_context = &t->bucket[b].cut;
+    if (t->net.model.head->detector)
         th_trainer_want_targets(t, &o);
     return o;
 }
@@ -448,19 +484,71 @@ static int64_t slot_bytes(const struct thaw_trainer *t, const struct th_store *s
     return bytes;
 }
 
+void th_trainer_add_stats(
+    struct th_plan_stats *sum, const struct th_plan_stats *one, double share)
+{
+    size_t arena = sum->arena_bytes;
+    sum->work_macs += share * one->work_macs;
+    sum->work_bytes += share * one->work_bytes;
+    sum->derived_bytes += one->derived_bytes;
+    sum->kept_bytes += one->kept_bytes;
+    sum->arena_bytes = one->arena_bytes > arena ? one->arena_bytes : arena;
+}
+
+/* The bucket's part of an epoch's images: what the plan for `batch` of them adds to that for
+ * full batches. */
+static double share_of(const struct thaw_trainer *t, int bucket, int64_t batch)
+{
+    double n = (double)t->data.split[TH_SPLIT_TRAIN].n;
+    return (double)t->bucket[bucket].images[TH_SPLIT_TRAIN] / n *
+           (double)th_trainer_batch(t) / (double)batch;
+}
+
 static thaw_status plan_cost(const struct thaw_trainer *t, const struct th_freeze *f,
     struct th_store *store, struct th_arena *arena, struct th_phase_cost *c)
 {
-    const struct th_plan_spec spec = th_trainer_plan_spec(t, f, th_trainer_batch(t));
-    struct th_plan *plan = NULL, *update = NULL;
-    TRY(th_plan_new(&spec, store, arena, &plan));
-    thaw_status status = make_update(t, f, store, arena, &update);
-    th_plan_stats(plan, &c->train);
+    struct th_plan *update = NULL;
+    for (int b = 0; b < t->n_buckets; b++) {
+        int batch = th_trainer_batch(t);
+        const struct th_plan_spec spec = th_trainer_plan_spec(t, f, b, batch);
+        struct th_plan_stats one;
+        struct th_plan *plan = NULL;
+        if (!t->bucket[b].images[TH_SPLIT_TRAIN])
+            continue;
+        TRY(th_plan_new(&spec, store, arena, &plan));
+        th_plan_stats(plan, &one);
+        th_trainer_add_stats(&c->train, &one, share_of(t, b, batch));
+        th_plan_free(plan);
+    }
+    TRY(make_update(t, f, store, arena, &update));
     c->slot_bytes = slot_bytes(t, store);
     th_plan_free(update);
-    th_plan_free(plan);
-    return status == THAW_OK ? th_trainer_later_cache_cost(t, f, store, arena, c)
-                             : status;
+    return th_trainer_later_cache_cost(t, f, store, arena, c);
+}
+
+/* Of this phase's plans. */
+static void count_plans(const struct thaw_trainer *t, struct th_phase_cost *c)
+{
+    struct th_plan_stats one;
+    for (int b = 0; b < t->n_buckets; b++) {
+        const struct th_train_plan *p = &t->bucket[b].plans[0];
+        if (!p->plan)
+            continue;
+        th_plan_stats(p->plan, &one);
+        th_trainer_add_stats(&c->train, &one, share_of(t, b, p->batch));
+    }
+}
+
+static void count_evaluators(const struct thaw_trainer *t, struct th_phase_cost *c)
+{
+    int64_t n = t->data.split[TH_SPLIT_VAL].n;
+    struct th_plan_stats one;
+    for (int b = 0; b < t->n_buckets; b++) {
+        double images = (double)t->bucket[b].images[TH_SPLIT_VAL];
+        th_plan_stats(t->evaluators.of[b].plan, &one);
+        th_trainer_add_stats(
+            &c->eval, &one, n ? images / (double)n : 1.0 / t->n_buckets);
+    }
 }
 
 /* With a store and an arena of its own, whose pages nobody touches. */
@@ -492,7 +580,7 @@ thaw_status th_trainer_phase_cost(
         .val_images = t->val_loader ? t->data.split[TH_SPLIT_VAL].n : 0,
         .batch = batch,
         .val_batch = t->recipe.batch};
-    th_plan_stats(t->evaluator.plan, &c->eval);
+    count_evaluators(t, c);
     c->full = c->epochs;
     c->missing = 1;
     if (phase != t->at.phase)
@@ -500,8 +588,7 @@ thaw_status th_trainer_phase_cost(
     c->epochs -= (double)begun + part;
     c->full = c->epochs;
     c->slot_bytes = slot_bytes(t, &t->net.store);
-    th_plan_stats(t->plans[0].plan, &c->train);
-    c->batch = t->plans[0].batch;
+    count_plans(t, c);
     th_trainer_cache_cost(t, c);
     return THAW_OK;
 }

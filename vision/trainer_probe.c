@@ -41,7 +41,7 @@ static thaw_status time_validation(struct thaw_trainer *t, double *seconds)
     for (int i = 0; i < VALIDATION_BATCHES && b.n; i++) {
         TRY(th_loader_next(t->val_loader, &b));
         if (b.n)
-            TRY(th_evaluator_run(&t->evaluator, b.images, b.n));
+            TRY(th_evaluator_run(&t->evaluators.of[b.bucket], b.images, b.n));
         images += b.n;
     }
     if (images)

@@ -60,23 +60,23 @@ static thaw_status key_of(
 thaw_status th_trainer_judge(struct thaw_trainer *t, struct th_store *values,
     enum th_split split, thaw_evaluation *e, bool *stopped)
 {
-    struct th_evaluator evaluator = {0};
+    struct th_evaluators all = {0};
     struct th_loader *loader = NULL;
     struct th_metrics m;
     const struct th_loader_options o = th_trainer_judge_options(t, split);
     thaw_status status = th_network_metrics(&t->net, &m);
     if (status == THAW_OK)
-        status = th_evaluator_init(&evaluator, &t->net, values, t->recipe.batch);
+        status = th_evaluators_init(&all, &t->net, values, t->recipe.batch);
     if (status == THAW_OK)
         status = th_loader_open(&t->data, &o, &loader);
     if (status == THAW_OK)
-        status = th_evaluate(&evaluator, loader, NULL, &t->stop, &m, stopped);
+        status = th_evaluate(&all, loader, NULL, &t->stop, &m, stopped);
     if (status == THAW_OK && !*stopped) {
         e->unreadable = th_loader_n_unreadable(loader);
         status = th_scores_take(&m, t->net.model.classes, e);
     }
     th_loader_close(loader);
-    th_evaluator_release(&evaluator);
+    th_evaluators_release(&all);
     th_metrics_release(&m);
     return status;
 }

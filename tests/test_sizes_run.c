@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Runs of a detector whose inputs have several sizes, on wide and high pictures: that buckets change
+ * no bit of what one size alone gives, that a repeat, a stop, a cache and a file keep them, and
+ * what is refused. */
+#include "run.h"
+
+#include "model_file.h"
+#include "thaw.h"
+
+#include <math.h>
+
+enum { LONG = 48, SHORT = 32, TRAIN = 11, VAL = 6, ALL = TRAIN + VAL, MOST = 100 };
+
+static const char BOTH[] = "48x32,32x48";
+static char *data; /* "voc:..." */
+
+/* Of the training pictures 7 are wide, 4 high; of those that validate 4 and 2. */
+static bool is_wide(int i)
+{
+    return i % 3 != 1;
+}
+
+static void fill(struct th_image *image, const int box[4], int channel)
+{
+    for (int y = box[1]; y < box[3]; y++)
+        for (int x = box[0]; x < box[2]; x++)
+            for (int c = 0; c < 3; c++)
+                image->rgb[(y * image->w + x) * 3 + c] = c == channel ? 230 : 20;
+}
+
+static FILE *create(const char *folder, const char *name, const char *ending)
+{
+    char path[256], both[128];
+    snprintf(both, sizeof both, "boxes/%s/%s%s", folder, name, ending);
+    run_path(path, both);
+    return fopen(path, "w");
+}
+
+/* Noise with one or two coloured squares. */
+static int write_picture(int i)
+{
+    char path[256], name[64], file[32];
+    struct th_image image = {0};
+    uint64_t key = th_rng_mix_name((uint64_t)i, "squares");
+    int w = is_wide(i) ? LONG : SHORT, h = is_wide(i) ? SHORT : LONG;
+    snprintf(file, sizeof file, "%03d", i);
+    FILE *f = create("Annotations", file, ".xml");
+    if (!f || th_image_init(&image, w, h) != THAW_OK)
+        return -1;
+    for (int k = 0; k < w * h * 3; k++)
+        image.rgb[k] = (uint8_t)(90 + 40 * (double)th_rng_uniform(key, (uint64_t)k));
+    fprintf(f, "<annotation><filename>%s.png</filename>\n", file);
+    for (int k = 0; k < 1 + i % 2; k++) {
+        int x = 2 + 14 * k, y = 3 + (5 * i + 9 * k) % 16, size = 9 + (i + k) % 4;
+        const int box[4] = {x, y, x + size, y + size};
+        fill(&image, box, (i + k) % 2);
+        fprintf(f,
+            "<object><name>%s</name><bndbox><xmin>%d</xmin><ymin>%d</ymin><xmax>%d"
+            "</xmax><ymax>%d</ymax></bndbox></object>\n",
+            (i + k) % 2 ? "green" : "red", box[0], box[1], box[2], box[3]);
+    }
+    fputs("</annotation>\n", f);
+    fclose(f);
+    snprintf(name, sizeof name, "boxes/JPEGImages/%s.png", file);
+    run_path(path, name);
+    thaw_status status = th_image_write_png(path, &image);
+    th_image_release(&image);
+    return status == THAW_OK ? 0 : -1;
+}
+
+/* Those of from .. from + n that are wide, or all. */
+static int write_list(const char *split, int from, int n, bool all)
+{
+    FILE *f = create("ImageSets/Main", split, ".txt");
+    if (!f)
+        return -1;
+    for (int i = from; i < from + n; i++)
+        if (all || is_wide(i))
+            fprintf(f, "%03d\n", i);
+    return fclose(f);
+}
+
+static int write_lists(bool all)
+{
+    return write_list("train", 0, TRAIN, all) || write_list("val", TRAIN, VAL, all);
+}
+
+static int setup(void **state)
+{
+    static const char *const folders[] = {"boxes", "boxes/Annotations",
+        "boxes/JPEGImages", "boxes/ImageSets", "boxes/ImageSets/Main"};
+    char path[256];
+    (void)state;
+    if (make_data(3))
+        return -1;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        run_path(path, folders[i]);
+        if (mkdir(path, 0777))
+            return -1;
+    }
+    for (int i = 0; i < ALL; i++)
+        if (write_picture(i))
+            return -1;
+    run_path(path, "boxes");
+    data = th_format("voc:%s", path);
+    return write_lists(true) || !data;
+}
+
+static int teardown(void **state)
+{
+    th_free(data);
+    return remove_data(state);
+}
+
+static thaw_options *box_options(const char *run, const char *size)
+{
+    thaw_options *o =
+        make_options(run, "head", "fcos", "head-width", "32", "augment", "none", "thaw",
+            "all", "image-size", size, "device", "cpu", "optimizer", "adamw", "lr",
+            "0.002", "lr-schedule", "constant", "backbone", "resnet20_s4", NULL);
+    set(o, "data", data);
+    return o;
+}
+
+static thaw_options *with(thaw_options *o, const char *name, const char *value)
+{
+    set(o, name, value);
+    return o;
+}
+
+/* Tensors of two runs' last models, and what validation said of both. */
+static void same_run(const char *a, const char *b)
+{
+    const char *runs[] = {a, b};
+    struct th_weights w[2];
+    double ap[2];
+    for (int i = 0; i < 2; i++) {
+        char path[256], name[64];
+        th_weights_init(&w[i]);
+        snprintf(name, sizeof name, "%s/last.h5", runs[i]);
+        run_path(path, name);
+        must(th_weights_read(path, &w[i]));
+        char *text = read_text(runs[i], "metrics.jsonl"), *at = text, *last = NULL;
+        while ((at = strstr(at, "\"val_ap\":")))
+            last = at++;
+        assert_non_null(last);
+        ap[i] = strtod(last + strlen("\"val_ap\":"), NULL);
+        th_free(text);
+    }
+    assert_int_equal(w[0].n, w[1].n);
+    for (size_t i = 0; i < w[0].n; i++) {
+        const struct th_weight *x = &w[0].weight[i];
+        const struct th_weight *y = th_weights_find(&w[1], x->name);
+        size_t bytes = (size_t)th_shape_count(&x->tensor.shape) * sizeof(float);
+        assert_non_null(y);
+        if (memcmp(x->tensor.data, y->tensor.data, bytes) != 0)
+            fail_msg("%s and %s: %s differs", a, b, x->name);
+    }
+    assert_true(ap[0] >= ap[1] && ap[0] <= ap[1]);
+    th_weights_release(&w[0]);
+    th_weights_release(&w[1]);
+}
+
+/* ---- Training ---- */
+
+/* Shuffled, with a last batch of one that joins another where statistics follow batches. */
+static void pictures_of_one_size_have_the_bits_of_that_size_alone(void **state)
+{
+    (void)state;
+    static const char *const bns[] = {"frozen", "train"};
+    thaw_result r;
+    assert_int_equal(write_lists(false), 0);
+    for (int i = 0; i < 2; i++) {
+        must(train(with(with(box_options("one", "48x32"), "bn", bns[i]), "batch", "3"),
+            NULL, &r));
+        must(train(with(with(box_options("two", BOTH), "bn", bns[i]), "batch", "3"),
+            NULL, &r));
+        assert_true(r.frozen_verified);
+        same_run("one", "two");
+        forget("one");
+        forget("two");
+    }
+    assert_int_equal(write_lists(true), 0);
+}
+
+static thaw_options *strong(const char *run)
+{
+    thaw_options *o = with(box_options(run, BOTH), "augment", "strong");
+    return with(with(with(o, "mosaic", "0.3"), "iou-crop", "0.3"), "bn", "train");
+}
+
+static void workers_change_no_bit(void **state)
+{
+    (void)state;
+    thaw_result r;
+    must(train(strong("some"), NULL, &r));
+    must(train(with(strong("other"), "workers", "1"), NULL, &r));
+    assert_true(
+        r.steps == 2 * (2 + 1)); /* of 7 wide pictures two batches, of 4 high one */
+    same_run("some", "other");
+    forget("other");
+}
+
+struct stopper {
+    thaw_trainer *trainer;
+    int steps;
+};
+
+static void stop(void *context, const thaw_progress *p)
+{
+    struct stopper *s = context;
+    (void)p;
+    if (--s->steps == 0)
+        thaw_trainer_stop(s->trainer);
+}
+
+/* After each of an epoch's steps. */
+static void a_stopped_run_goes_on_with_the_same_bits(void **state)
+{
+    (void)state;
+    for (int i = 1; i <= 4; i++) {
+        thaw_result r;
+        char path[256];
+        struct stopper s = {.steps = i};
+        const thaw_events events = {.context = &s, .progress = stop};
+        thaw_options *o = strong("halted");
+        must(thaw_trainer_new(o, &events, &s.trainer));
+        thaw_options_free(o);
+        must(thaw_trainer_run(s.trainer, &r));
+        thaw_trainer_free(s.trainer);
+        assert_true(r.stopped && r.steps == i);
+        run_path(path, "halted");
+        must(thaw_trainer_resume(path, NULL, NULL, &s.trainer));
+        must(thaw_trainer_run(s.trainer, &r));
+        thaw_trainer_free(s.trainer);
+        same_run("some", "halted");
+        forget("halted");
+    }
+}
+
+/* What is below the cut is kept for each size. */
+static void a_cache_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"off", "memory", "disk"};
+    thaw_result r;
+    for (int i = 0; i < 3; i++) {
+        thaw_options *o = with(box_options(kinds[i], BOTH), "thaw", "head");
+        o = with(with(o, "cache", kinds[i]), "augment", "basic");
+        must(train(with(with(o, "views", "2"), "epochs", "4"), NULL, &r));
+        assert_true(r.frozen_verified);
+    }
+    same_run("off", "memory");
+    same_run("off", "disk");
+    for (int i = 0; i < 3; i++)
+        forget(kinds[i]);
+}
+
+/* Groups of batches make a step, whatever their sizes. */
+static void batches_of_several_sizes_make_a_step(void **state)
+{
+    (void)state;
+    thaw_result r;
+    must(train(with(box_options("grouped", BOTH), "accumulate", "2"), NULL, &r));
+    assert_true(r.frozen_verified && isfinite(r.last_loss) && r.steps == 4);
+    forget("grouped");
+}
+
+/* ---- Afterwards ---- */
+
+struct finds {
+    int n, n_boxes[ALL];
+    char file[ALL][8];
+    int width[ALL];
+    thaw_box boxes[ALL][MOST];
+};
+
+static void note(void *context, const thaw_prediction *p)
+{
+    struct finds *f = context;
+    assert_true(f->n < ALL && p->n_boxes <= MOST);
+    snprintf(f->file[f->n], sizeof f->file[0], "%s", strrchr(p->file, '/') + 1);
+    f->width[f->n] = p->width;
+    f->n_boxes[f->n] = p->n_boxes;
+    memcpy(f->boxes[f->n++], p->boxes, (size_t)p->n_boxes * sizeof *p->boxes);
+}
+
+static struct finds *find(const char *run, const char *size, const char *batch)
+{
+    char path[256];
+    thaw_model *m = NULL;
+    struct finds *f = calloc(1, sizeof *f);
+    thaw_options *o = NULL;
+    assert_non_null(f);
+    must(thaw_options_new(&o));
+    set(o, "threshold", "0.01");
+    set(o, "batch", batch);
+    if (size)
+        set(o, "image-size", size);
+    run_path(path, run);
+    must(thaw_model_open(path, o, &m));
+    thaw_options_free(o);
+    run_path(path, "boxes/JPEGImages");
+    must(thaw_model_predict(m, path, note, f));
+    thaw_model_free(m);
+    return f;
+}
+
+/* The model knows its sizes; images are told in their order, whatever the batch. */
+static void each_picture_is_seen_in_its_size(void **state)
+{
+    (void)state;
+    static const char *const batches[] = {"1", "2", "4", "32"};
+    struct finds *wide = find("some", "48x32", "4"), *high = find("some", "32x48", "4");
+    int found = 0, different = 0;
+    for (size_t k = 0; k < sizeof batches / sizeof *batches; k++) {
+        struct finds *both = find("some", NULL, batches[k]);
+        assert_int_equal(both->n, ALL);
+        for (int i = 0; i < ALL; i++) {
+            const struct finds *own = is_wide(i) ? wide : high;
+            const struct finds *other = is_wide(i) ? high : wide;
+            assert_string_equal(both->file[i], own->file[i]);
+            assert_int_equal(both->width[i], is_wide(i) ? LONG : SHORT);
+            if (strcmp(batches[k], "4") != 0)
+                continue;
+            assert_int_equal(both->n_boxes[i], own->n_boxes[i]);
+            assert_memory_equal(both->boxes[i], own->boxes[i], sizeof own->boxes[i]);
+            found += own->n_boxes[i];
+            different +=
+                memcmp(own->boxes[i], other->boxes[i], sizeof own->boxes[i]) != 0;
+        }
+        free(both);
+    }
+    assert_true(found > ALL && different > ALL / 2);
+    free(wide);
+    free(high);
+}
+
+static double ap_of(const char *split, const char *size, const char *batch)
+{
+    char path[256];
+    thaw_model *m = NULL;
+    thaw_options *o = NULL;
+    thaw_evaluation e;
+    must(thaw_options_new(&o));
+    set(o, "split", split);
+    set(o, "batch", batch);
+    if (size)
+        set(o, "image-size", size);
+    run_path(path, "learnt");
+    must(thaw_model_open(path, o, &m));
+    must(thaw_model_eval(m, data, o, NULL, &e));
+    double ap = e.map;
+    thaw_evaluation_release(&e);
+    thaw_model_free(m);
+    thaw_options_free(o);
+    return ap;
+}
+
+/* A run that learns its pictures by heart; of one kind of picture alone AP is that of its size. */
+static void it_learns_and_is_judged_by_buckets(void **state)
+{
+    (void)state;
+    thaw_result r;
+    thaw_options *o = with(box_options("learnt", BOTH), "epochs", "100");
+    must(train(with(with(o, "bn", "train"), "val", "0"), NULL, &r));
+    double all = ap_of("train", NULL, "4");
+    if (!(all > 0.5))
+        fail_msg("AP %.3f of the pictures that it was trained on", all);
+    assert_true(fabs(ap_of("train", NULL, "3") - all) < 1e-9);
+    assert_int_equal(write_lists(false), 0);
+    double wide = ap_of("train", "48x32", "4"), again = ap_of("train", NULL, "4");
+    assert_true(wide >= again && wide <= again && wide > 0.5);
+    assert_int_equal(write_lists(true), 0);
+    forget("learnt");
+}
+
+static void files_say_all_sizes(void **state)
+{
+    (void)state;
+    struct th_weights w;
+    struct th_input in = {.size = {1, 1}};
+    bool said = false;
+    char path[256];
+    char *config = read_text("some", "config.json");
+    assert_non_null(strstr(config, "\"image-size\": \"48x32,32x48\""));
+    th_free(config);
+    run_path(path, "some/best.h5");
+    th_weights_init(&w);
+    must(th_weights_read(path, &w));
+    must(th_model_file_input(&w, &in, &said));
+    const struct th_sizes sizes = th_input_sizes(&in);
+    assert_string_equal(th_sizes_text(&sizes).text, BOTH);
+    const int64_t bad[][4] = {{32, 48, 48, 32}, {48, 32, 0, 48}};
+    for (int i = 0; i < 2; i++) {
+        must(th_weights_set_ints(&w, "input_sizes", bad[i], 4));
+        assert_int_equal(th_model_file_input(&w, &in, &said), THAW_E_DATA);
+    }
+    must(th_weights_set_ints(&w, "input_sizes", bad[0], 3));
+    assert_int_equal(th_model_file_input(&w, &in, &said), THAW_E_DATA);
+    th_weights_release(&w);
+}
+
+/* Its backbone may become a classifier's, which has one size. */
+static void a_backbone_goes_on_to_a_classifier(void **state)
+{
+    (void)state;
+    thaw_result r;
+    char path[256];
+    thaw_options *o = make_options("classifier", "device", "cpu", NULL);
+    run_path(path, "some/last.h5");
+    o = with(with(o, "weights", path), "head", "classify");
+    must(train(with(o, "epochs", "1"), NULL, &r));
+    forget("classifier");
+}
+
+/* ---- Refused ---- */
+
+static void refused(thaw_options *o, const char *why)
+{
+    thaw_trainer *t = NULL;
+    assert_int_equal(thaw_trainer_new(o, NULL, &t), THAW_E_USAGE);
+    if (!strstr(thaw_error(), why))
+        fail_msg("\"%s\" does not say \"%s\"", thaw_error(), why);
+    thaw_options_free(o);
+    assert_false(is_there("no"));
+}
+
+static void what_has_one_size_is_refused(void **state)
+{
+    (void)state;
+    thaw_options *o = make_options("no", "image-size", BOTH, NULL);
+    refused(o, "a classifier's inputs have one size");
+    o = with(box_options("no", BOTH), "backbone", "vit_micro_patch4_32");
+    refused(o, "for inputs of 48x32, none for 32x48");
+    assert_int_equal(thaw_options_new(&o), THAW_OK);
+    assert_int_equal(thaw_options_set(o, "image-size", "48x32,48x32"), THAW_E_USAGE);
+    assert_non_null(strstr(thaw_error(), "is not a list of sizes"));
+    assert_int_equal(thaw_options_set(o, "image-size", "48x32,4"), THAW_E_USAGE);
+    assert_non_null(strstr(thaw_error(), "4 is outside 8 to 4096"));
+    thaw_options_free(o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pictures_of_one_size_have_the_bits_of_that_size_alone),
+        cmocka_unit_test(workers_change_no_bit),
+        cmocka_unit_test(a_stopped_run_goes_on_with_the_same_bits),
+        cmocka_unit_test(a_cache_changes_nothing),
+        cmocka_unit_test(batches_of_several_sizes_make_a_step),
+        cmocka_unit_test(each_picture_is_seen_in_its_size),
+        cmocka_unit_test(it_learns_and_is_judged_by_buckets),
+        cmocka_unit_test(files_say_all_sizes),
+        cmocka_unit_test(a_backbone_goes_on_to_a_classifier),
+        cmocka_unit_test(what_has_one_size_is_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
