@@ -77,6 +77,21 @@ has "drawn twice" "finding  1 boxes lie on another of their class"
 has "over the edge" "finding  1 boxes reach over the edge"
 expect 0 "at a size" check voc:cells --val 0 --image-size 400 --json
 has "anchors" '"objects":4,"without_objects":1,"tiny":0,"anchors_fit":4,"wide":3,"high":0,"square":0,"input":"416x224",'
+cp -r cells mixed
+picture mixed/images/d.ppm 104
+voc d wbc 4 2 24 18 >mixed/annotations/d.xml
+for i in a b; do
+    { printf 'P6 20 40 255\n'; tail -c 2400 mixed/images/$i.ppm; } >mixed/images/t$i.ppm
+    voc t$i rbc 2 4 18 24 >mixed/annotations/t$i.xml
+done
+expect 0 "wide and high" check voc:mixed --val 0
+has "both" "--image-size 64x32,32x64 shows a detector all as large as 64 does, on 50 % fewer"
+expect 0 "in these" check voc:mixed --val 0 --image-size 64x32,32x64
+has "sizes" "where they are largest of 64x32,32x64: "
+{ printf 'P6 20 20 255\n'; head -c 1200 mixed/images/a.ppm; } >mixed/images/s.ppm
+voc s rbc 2 4 18 18 >mixed/annotations/s.xml
+expect 0 "and square" check voc:mixed --val 0 --json
+has "three" '"wide":4,"high":2,"square":1,"input":"64x32,32x64,64",'
 {
     echo path,label
     echo cells/images/a.ppm,x

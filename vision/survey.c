@@ -228,7 +228,7 @@ static thaw_status write_json(const struct th_survey *s,
 thaw_status thaw_check(const thaw_options *o,
     void (*write)(void *context, const char *text), void *context)
 {
-    struct th_survey s = {.input = th_option_size(o, "image-size")};
+    struct th_survey s = {.inputs = th_option_sizes(o, "image-size")};
     TRY(open_data(o, &s.data));
     thaw_status status = survey(&s, th_option_threads(o, "workers"));
     if (status == THAW_OK && th_option_flag(o, "json"))

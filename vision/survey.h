@@ -43,12 +43,14 @@ struct th_finding {
 /* Of the pictures that can be read. */
 struct th_shapes {
     int64_t wide, high, square;
-    struct th_size input; /* that would do for all as its square does; 0: none */
+    int side;              /* of the square that they are compared with */
+    struct th_sizes sizes; /* of inputs in which all are as large as on it; n 0: none */
+    double saved;          /* the share of its pixels that are then not computed */
 };
 
 struct th_survey {
     struct th_dataset data;
-    struct th_size input;          /* 0: images as they are */
+    struct th_sizes inputs;        /* n 0: images as they are */
     struct th_survey_image *image; /* [n], owned */
     int64_t n;
     struct th_survey_class *class; /* [data.n_classes], owned */

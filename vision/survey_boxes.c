@@ -72,8 +72,10 @@ static void measure(struct th_survey *s, const struct th_survey_image *x,
     const struct th_object *o, struct sizes *sizes)
 {
     double scale = 1;
-    if (s->input.w && x->w > 0 && x->h > 0)
-        scale = fmin((double)s->input.w / x->w, (double)s->input.h / x->h);
+    if (s->inputs.n && x->w > 0 && x->h > 0) {
+        struct th_size in = s->inputs.at[th_sizes_choose(&s->inputs, x->w, x->h)];
+        scale = fmin((double)in.w / x->w, (double)in.h / x->h);
+    }
     double box[4];
     for (int i = 0; i < 4; i++)
         box[i] = (double)o->box[i] * scale;

@@ -83,11 +83,15 @@ static void put_classes(const struct th_lines *l, const struct th_survey *s)
 
 static void put_boxes(const struct th_lines *l, const struct th_survey *s)
 {
-    char size[48] = "at the images' own size";
-    if (s->input.w && s->input.w == s->input.h)
-        snprintf(size, sizeof size, "at %d pixels on the longer side", s->input.w);
-    else if (s->input.w)
-        snprintf(size, sizeof size, "in %d x %d pixels", s->input.w, s->input.h);
+    char size[256] = "at the images' own size";
+    struct th_size in = s->inputs.at[0];
+    if (s->inputs.n > 1)
+        snprintf(size, sizeof size, "where they are largest of %s",
+            th_sizes_text(&s->inputs).text);
+    else if (s->inputs.n && in.w == in.h)
+        snprintf(size, sizeof size, "at %d pixels on the longer side", in.w);
+    else if (s->inputs.n)
+        snprintf(size, sizeof size, "in %d x %d pixels", in.w, in.h);
     th_line(l,
         "boxes    %lld objects; %lld images have none; %s: %.1f %% tiny (below %d "
         "pixels), RetinaNet's anchors fit %.1f %%",
@@ -99,17 +103,15 @@ static void put_boxes(const struct th_lines *l, const struct th_survey *s)
 static void put_shapes(const struct th_lines *l, const struct th_survey *s)
 {
     const struct th_shapes *p = &s->shapes;
-    int side = p->input.w > p->input.h ? p->input.w : p->input.h;
-    int other = p->input.w < p->input.h ? p->input.w : p->input.h;
     th_line(l,
         "shapes   %lld images are wider than high, %lld higher than wide, %lld square",
         (long long)p->wide, (long long)p->high, (long long)p->square);
-    if (side)
+    if (p->sizes.n)
         th_line(l,
             "         --image-size %s shows a detector all as large as %d does, on "
             "%.0f %% fewer "
             "pixels",
-            th_size_text(p->input).text, side, 100 - share(other, side));
+            th_sizes_text(&p->sizes).text, p->side, 100 * p->saved);
 }
 
 void th_survey_lines(const struct th_survey *s,
@@ -191,8 +193,8 @@ void th_survey_json(const struct th_survey *s, struct th_json_out *j)
         th_json_put_whole(j, "wide", s->shapes.wide);
         th_json_put_whole(j, "high", s->shapes.high);
         th_json_put_whole(j, "square", s->shapes.square);
-        if (s->shapes.input.w)
-            th_json_put_size(j, "input", s->shapes.input);
+        if (s->shapes.sizes.n)
+            th_json_put_string(j, "input", th_sizes_text(&s->shapes.sizes).text);
     }
     th_json_key(j, "warnings");
     th_json_open(j, '[');
