@@ -167,13 +167,14 @@ static void same_run(const char *a, const char *b)
 static void pictures_of_one_size_have_the_bits_of_that_size_alone(void **state)
 {
     (void)state;
-    static const char *const bns[] = {"frozen", "train"};
+    static const char *const bns[] = {"frozen", "train", "train"};
+    static const char *const lists[] = {BOTH, BOTH, "40,32x48,48x32"};
     thaw_result r;
     assert_int_equal(write_lists(false), 0);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         must(train(with(with(box_options("one", "48x32"), "bn", bns[i]), "batch", "3"),
             NULL, &r));
-        must(train(with(with(box_options("two", BOTH), "bn", bns[i]), "batch", "3"),
+        must(train(with(with(box_options("two", lists[i]), "bn", bns[i]), "batch", "3"),
             NULL, &r));
         assert_true(r.frozen_verified);
         same_run("one", "two");
