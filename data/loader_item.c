@@ -236,9 +236,10 @@ thaw_status th_loader_make_item(
     int64_t view = variant_of(l, sample, repeat << REPEAT_SHIFT).epoch;
     slot->entry[item] =
         l->o.views > 0 ? l->batches.rank[sample] * l->o.views + view : -1;
-    bool sized = !l->o.preprocess.fit || atomic_load(&l->sizes[sample]).w > 0;
+    const struct th_size size =
+        l->o.preprocess.fit ? atomic_load(&l->sizes[sample]) : (struct th_size){1, 1};
     slot->known[item] =
-        sized && l->o.knows &&
+        size.w > 0 && l->o.knows &&
         l->o.knows(l->o.bucket[slot->bucket].knows_context, slot->entry[item]);
     if (slot->known[item])
         return label_known(l, slot, item, sample, repeat << REPEAT_SHIFT, bench);
