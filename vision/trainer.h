@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The trainer, inside. One struct, thirteen files: trainer.c is the public face,
- * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_cache.c says what is kept below
+ * The trainer, inside. One struct, fourteen files: trainer.c is the public face,
+ * trainer_open.c builds it, trainer_phase.c enters the phases of the timetable, trainer_cost.c says what one takes, trainer_cache.c says what is kept below
  * what trains, trainer_epoch.c runs steps, trainer_inputs.c has what they read,
  * trainer_finish.c validates, keeps the best, saves and ends, trainer_test.c evaluates the
  * test split, trainer_events.c tells TensorBoard, trainer_forecast.c says before what it will
@@ -150,29 +150,28 @@ thaw_status th_trainer_verify(struct thaw_trainer *t);
 thaw_status th_trainer_leave(struct thaw_trainer *t);
 /* For loaders: name an unreadable image, once a run, and list it in RUN/unreadable.txt. */
 void th_trainer_bad_image(void *trainer, const struct th_bad_image *bad);
-/* What the phase takes, for a forecast; while in the phase of epoch t->at.epoch. */
-thaw_status th_trainer_phase_cost(
-    struct thaw_trainer *t, int phase, struct th_phase_cost *cost);
 /* Of this phase's training images. */
 struct th_loader_options th_trainer_loader_options(struct thaw_trainer *t);
 /* Of the images that judge: validation, test. */
-/* Of a detector: what the loss reads. */
-void th_trainer_want_targets(struct thaw_trainer *t, struct th_loader_options *o);
 struct th_loader_options th_trainer_judge_options(
     struct thaw_trainer *t, enum th_split split);
+/* Of a detector: what the loss reads. */
+void th_trainer_want_targets(struct thaw_trainer *t, struct th_loader_options *o);
 /* Free what the phase holds. */
 void th_trainer_release_phase(struct thaw_trainer *t);
 
+thaw_status th_trainer_freeze_of(
+    const struct thaw_trainer *t, int64_t phase, struct th_freeze *f);
 /* A training plan of this phase, or of another freeze state. */
 struct th_plan_spec th_trainer_plan_spec(
     const struct thaw_trainer *t, const struct th_freeze *f, int bucket, int64_t batch);
+/* The plan that ends a group of batches; NULL where each batch is a step. */
+thaw_status th_trainer_make_update(const struct thaw_trainer *t,
+    const struct th_freeze *f, struct th_store *store, struct th_arena *arena,
+    struct th_plan **out);
 /* How the bucket's training images become batches of an epoch. */
 struct th_cutting th_trainer_cutting(
     const struct thaw_trainer *t, const struct th_freeze *f, int bucket);
-/* What plans of all sizes take, weighed by their images: `one` is of `share` of these, and joins
- * the sum. */
-void th_trainer_add_stats(
-    struct th_plan_stats *sum, const struct th_plan_stats *one, double share);
 /* Whether validation computes the loss: a classifier's is one of its answers alone; a detector
  * of two stages learns from other boxes than those that it answers about. */
 static inline bool th_judges_loss(const struct th_model *m)
@@ -186,6 +185,16 @@ struct th_plan_spec th_trainer_val_spec(
 int th_trainer_batch(const struct thaw_trainer *t);
 /* The epochs of a phase that this run reaches. */
 int64_t th_trainer_phase_epochs(const struct thaw_trainer *t, int phase);
+
+/* ---- trainer_cost.c ---- */
+
+/* What the phase takes, for a forecast; while in the phase of epoch t->at.epoch. */
+thaw_status th_trainer_phase_cost(
+    struct thaw_trainer *t, int phase, struct th_phase_cost *cost);
+/* What plans of all sizes take, weighed by their images: `one` is of `share` of these, and joins
+ * the sum. */
+void th_trainer_add_stats(
+    struct th_plan_stats *sum, const struct th_plan_stats *one, double share);
 
 /* ---- trainer_cache.c ---- */
 
