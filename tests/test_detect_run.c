@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Runs of a detector from annotated images to boxes: what they leave and say, that they learn,
  * that a cache, a repeat and a resume change no bit, and what is refused. */
-#include "run.h"
+#include "run_boxes.h"
 
 #include "thaw.h"
 
@@ -9,141 +9,39 @@
 
 enum { SIDE = 48, IMAGES = 8, VAL = 4, ALL = IMAGES + VAL };
 
-static char *data; /* "voc:..." */
-
-static const char *const colours[] = {"red", "green"};
-
-static void fill(struct th_image *image, const int box[4], int channel)
+static thaw_options *square_options(const char *run)
 {
-    for (int y = box[1]; y < box[3]; y++)
-        for (int x = box[0]; x < box[2]; x++)
-            for (int c = 0; c < 3; c++)
-                image->rgb[(y * SIDE + x) * 3 + c] = c == channel ? 230 : 20;
+    return box_options(run, "48");
 }
 
-static void write_object(FILE *f, const int box[4], int class)
+/* One to three squares; the third picture has none. */
+static void write_picture(int i)
 {
-    fprintf(f,
-        "<object><name>%s</name><bndbox><xmin>%d</xmin><ymin>%d</ymin><xmax>%d</xmax>"
-        "<ymax>%d</ymax></bndbox></object>\n",
-        colours[class], box[0], box[1], box[2], box[3]);
-}
-
-/* A picture of noise with one to three coloured squares; the third picture has none. */
-static int write_picture(int i)
-{
-    char path[256], name[64];
-    struct th_image image = {0};
-    uint64_t key = th_rng_mix_name((uint64_t)i, "squares");
-    if (th_image_init(&image, SIDE, SIDE) != THAW_OK)
-        return -1;
-    for (int k = 0; k < SIDE * SIDE * 3; k++)
-        image.rgb[k] = (uint8_t)(90 + 40 * (double)th_rng_uniform(key, (uint64_t)k));
-    snprintf(name, sizeof name, "boxes/Annotations/%03d.xml", i);
-    run_path(path, name);
-    FILE *f = fopen(path, "w");
-    if (!f)
-        return -1;
-    fprintf(f, "<annotation><filename>%03d.png</filename>\n", i);
-    for (int k = 0; k < 1 + i % 3 && i != 2; k++) {
-        int x = 2 + 15 * k, size = 9 + (i + k) % 4, y = 4 + (7 * i + 11 * k) % 28;
-        const int box[4] = {x, y, x + size, y + size};
-        fill(&image, box, (i + k) % 2);
-        write_object(f, box, (i + k) % 2);
-    }
-    fputs("</annotation>\n", f);
-    fclose(f);
-    snprintf(name, sizeof name, "boxes/JPEGImages/%03d.png", i);
-    run_path(path, name);
-    thaw_status status = th_image_write_png(path, &image);
-    th_image_release(&image);
-    return status == THAW_OK ? 0 : -1;
-}
-
-static int write_list(const char *split, int from, int n)
-{
-    char path[256], name[64];
-    snprintf(name, sizeof name, "boxes/ImageSets/Main/%s.txt", split);
-    run_path(path, name);
-    FILE *f = fopen(path, "w");
-    if (!f)
-        return -1;
-    for (int i = from; i < from + n; i++)
-        fprintf(f, "%03d\n", i);
-    return fclose(f);
+    struct boxes_picture p = boxes_begin(i, SIDE, SIDE);
+    for (int k = 0; k < 1 + i % 3 && i != 2; k++)
+        boxes_add(
+            &p, 2 + 15 * k, 4 + (7 * i + 11 * k) % 28, 9 + (i + k) % 4, (i + k) % 2);
+    boxes_end(&p);
 }
 
 static int setup(void **state)
 {
-    static const char *const folders[] = {"boxes", "boxes/Annotations",
-        "boxes/JPEGImages", "boxes/ImageSets", "boxes/ImageSets/Main"};
-    char path[256];
     (void)state;
-    if (make_data(3))
+    if (boxes_setup())
         return -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        run_path(path, folders[i]);
-        if (mkdir(path, 0777))
-            return -1;
-    }
-    for (int i = 0; i < IMAGES + VAL; i++)
-        if (write_picture(i))
-            return -1;
-    run_path(path, "boxes");
-    data = th_format("voc:%s", path);
-    return write_list("train", 0, IMAGES) || write_list("val", IMAGES, VAL) ||
-           write_list("test", 0, IMAGES) || !data;
-}
-
-static int teardown(void **state)
-{
-    th_free(data);
-    return remove_data(state);
-}
-
-static thaw_options *box_options(const char *run)
-{
-    thaw_options *o = make_options(run, "head", "fcos", "head-width", "32", "augment",
-        "none", "thaw", "all", "image-size", "48", "device", "cpu", "optimizer",
-        "adamw", "lr", "0.002", "backbone", "resnet20_s4", NULL);
-    set(o, "data", data);
-    return o;
-}
-
-static thaw_options *with(thaw_options *o, const char *name, const char *value)
-{
-    set(o, name, value);
-    return o;
-}
-
-static void same_model(const char *a, const char *b)
-{
-    struct th_weights x, y;
-    char path[256], name[64];
-    th_weights_init(&x);
-    th_weights_init(&y);
-    snprintf(name, sizeof name, "%s/last.h5", a);
-    run_path(path, name);
-    must(th_weights_read(path, &x));
-    snprintf(name, sizeof name, "%s/last.h5", b);
-    run_path(path, name);
-    must(th_weights_read(path, &y));
-    assert_int_equal(x.n, y.n);
-    for (size_t i = 0; i < x.n; i++) {
-        const struct th_weight *other = th_weights_find(&y, x.weight[i].name);
-        assert_non_null(other);
-        assert_memory_equal(x.weight[i].tensor.data, other->tensor.data,
-            (size_t)th_shape_count(&x.weight[i].tensor.shape) * sizeof(float));
-    }
-    th_weights_release(&x);
-    th_weights_release(&y);
+    for (int i = 0; i < ALL; i++)
+        write_picture(i);
+    boxes_list("train", 0, IMAGES, NULL);
+    boxes_list("val", IMAGES, VAL, NULL);
+    boxes_list("test", 0, IMAGES, NULL);
+    return 0;
 }
 
 static void metrics_are_cocos(void **state)
 {
     (void)state;
     thaw_result r;
-    must(train(box_options("plain"), NULL, &r));
+    must(train(square_options("plain"), NULL, &r));
     char *text = read_text("plain", "metrics.jsonl");
     assert_non_null(strstr(text, "\"val_ap\":"));
     assert_non_null(strstr(text, "\"val_ap50\":"));
@@ -174,10 +72,10 @@ static void the_loss_of_validation_is_that_of_training(void **state)
     } row[] = {{"fcos", "all", "off"}, {"retinanet", "all", "off"},
         {"retinanet_v2", "head", "memory"}};
     thaw_result r;
-    assert_int_equal(write_list("val", 0, IMAGES), 0);
+    boxes_list("val", 0, IMAGES, NULL);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         thaw_options *o =
-            with(with(box_options("loss"), "head", row[i].head), "batch", "3");
+            with(with(square_options("loss"), "head", row[i].head), "batch", "3");
         o = with(
             with(with(o, "thaw", row[i].thaw), "cache", row[i].cache), "lr", "1e-12");
         must(train(with(with(o, "bn", "frozen"), "no-shuffle", "1"), NULL, &r));
@@ -186,15 +84,15 @@ static void the_loss_of_validation_is_that_of_training(void **state)
         assert_true(train_loss > 0 && fabs(val_loss - train_loss) < 1e-5 * train_loss);
         forget("loss");
     }
-    assert_int_equal(write_list("val", IMAGES, VAL), 0);
+    boxes_list("val", IMAGES, VAL, NULL);
 }
 
 static void the_same_run_has_the_same_bits(void **state)
 {
     (void)state;
     thaw_result r;
-    must(train(with(box_options("again"), "workers", "1"), NULL, &r));
-    same_model("plain", "again");
+    must(train(with(square_options("again"), "workers", "1"), NULL, &r));
+    assert_same_model("plain", "again", "last.h5");
     forget("again");
 }
 
@@ -208,7 +106,7 @@ static void check_cache(
         thaw_options *o = with(with(options(kinds[i]), "thaw", "head"), "head", head);
         must(train(with(with(o, "cache", kinds[i]), "epochs", epochs), NULL, &r));
     }
-    same_model("off", "memory");
+    assert_same_model("off", "memory", "last.h5");
     forget("off");
     forget("memory");
 }
@@ -217,7 +115,7 @@ static void check_cache(
 static void a_cache_changes_nothing(void **state)
 {
     (void)state;
-    check_cache(box_options, "fcos", "3");
+    check_cache(square_options, "fcos", "3");
 }
 
 static void keep(void *context, const thaw_prediction *p)
@@ -243,7 +141,7 @@ static void it_learns(void **state)
     thaw_evaluation e;
     char path[256], split[256];
     int found = 0;
-    thaw_options *o = with(box_options("learnt"), "epochs", "150");
+    thaw_options *o = with(square_options("learnt"), "epochs", "150");
     must(train(with(with(o, "head-width", "64"), "val", "0"), NULL, &r));
     run_path(path, "learnt");
     must(thaw_model_open(path, NULL, &m));
@@ -264,7 +162,7 @@ static void it_learns(void **state)
 static thaw_options *vit_options(const char *run)
 {
     return with(
-        with(box_options(run), "backbone", "vit_micro_patch4_32"), "lr", "0.001");
+        with(square_options(run), "backbone", "vit_micro_patch4_32"), "lr", "0.001");
 }
 
 static void a_vit_learns(void **state)
@@ -334,7 +232,7 @@ static void two_heads_share_a_backbone(void **state)
     for (int i = 0; i < 2; i++) {
         char path[256];
         thaw_options *o =
-            with(with(box_options(heads[i]), "head", heads[i]), "thaw", "head");
+            with(with(square_options(heads[i]), "head", heads[i]), "thaw", "head");
         must(train(with(o, "epochs", "1"), NULL, &r));
         run_path(path, heads[i]);
         o = make_options("unused", "threshold", i ? "0.01" : "0.1", NULL);
@@ -367,7 +265,7 @@ static void check_runs(const char *head)
     thaw_model *m = NULL;
     char path[256];
     int found = 0;
-    must(train(with(box_options(head), "head", head), NULL, &r));
+    must(train(with(square_options(head), "head", head), NULL, &r));
     assert_true(r.frozen_verified && isfinite(r.last_loss));
     run_path(path, head);
     must(thaw_model_open(path, NULL, &m));
@@ -389,9 +287,9 @@ static void faster_rcnn_runs(void **state)
     (void)state;
     thaw_result r;
     check_runs("faster_rcnn");
-    thaw_options *o = with(box_options("again"), "head", "faster_rcnn");
+    thaw_options *o = with(square_options("again"), "head", "faster_rcnn");
     must(train(with(o, "workers", "1"), NULL, &r));
-    same_model("faster_rcnn", "again");
+    assert_same_model("faster_rcnn", "again", "last.h5");
     forget("again");
 }
 
@@ -401,7 +299,7 @@ static void faster_rcnn_v2_runs(void **state)
     (void)state;
     thaw_result r;
     check_runs("faster_rcnn_v2");
-    thaw_options *o = with(box_options("frozen"), "head", "faster_rcnn_v2");
+    thaw_options *o = with(square_options("frozen"), "head", "faster_rcnn_v2");
     assert_int_equal(train(with(o, "bn", "frozen"), NULL, &r), THAW_E_USAGE);
     assert_non_null(strstr(thaw_error(), "say head:train"));
 }
@@ -502,7 +400,7 @@ static void strategies_are_compared_by_ap(void **state)
     (void)state;
     const thaw_bench_result *r = NULL;
     thaw_bench *b = NULL;
-    thaw_options *o = box_options("bench");
+    thaw_options *o = square_options("bench");
     set(o, "thaw", "head");
     set(o, "strategies", "freezeat2,bnfrozen");
     set(o, "seeds", "2");
@@ -544,10 +442,10 @@ static void refused(thaw_options *o, const char *why)
 static void what_is_for_classifiers_is_refused(void **state)
 {
     (void)state;
-    refused(with(box_options("no"), "mixup", "0.2"), "mixup");
-    refused(with(box_options("no"), "label-smoothing", "0.1"), "label-smoothing");
-    refused(with(box_options("no"), "class-weights", "1"), "class-weights");
-    refused(with(box_options("no"), "balanced", "1"), "balanced");
+    refused(with(square_options("no"), "mixup", "0.2"), "mixup");
+    refused(with(square_options("no"), "label-smoothing", "0.1"), "label-smoothing");
+    refused(with(square_options("no"), "class-weights", "1"), "class-weights");
+    refused(with(square_options("no"), "balanced", "1"), "balanced");
     assert_false(is_there("no"));
 }
 
@@ -569,5 +467,5 @@ int main(void)
         cmocka_unit_test(faster_rcnn_v2_runs),
         cmocka_unit_test(what_is_for_classifiers_is_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, boxes_teardown);
 }

@@ -2,7 +2,7 @@
  * Runs of a detector whose inputs have several sizes, on wide and high pictures: that buckets change
  * no bit of what one size alone gives, that a repeat, a stop, a cache and a file keep them, and
  * what is refused. */
-#include "run.h"
+#include "run_boxes.h"
 
 #include "model_file.h"
 #include "thaw.h"
@@ -12,7 +12,6 @@
 enum { LONG = 48, SHORT = 32, TRAIN = 11, VAL = 6, ALL = TRAIN + VAL, MOST = 300 };
 
 static const char BOTH[] = "48x32,32x48";
-static char *data; /* "voc:..." */
 
 /* Of the training pictures 7 are wide, 4 high; of those that validate 4 and 2. */
 static bool is_wide(int i)
@@ -20,145 +19,52 @@ static bool is_wide(int i)
     return i % 3 != 1;
 }
 
-static void fill(struct th_image *image, const int box[4], int channel)
+static void write_picture(int i)
 {
-    for (int y = box[1]; y < box[3]; y++)
-        for (int x = box[0]; x < box[2]; x++)
-            for (int c = 0; c < 3; c++)
-                image->rgb[(y * image->w + x) * 3 + c] = c == channel ? 230 : 20;
+    struct boxes_picture p =
+        boxes_begin(i, is_wide(i) ? LONG : SHORT, is_wide(i) ? SHORT : LONG);
+    for (int k = 0; k < 1 + i % 2; k++)
+        boxes_add(
+            &p, 2 + 14 * k, 3 + (5 * i + 9 * k) % 16, 9 + (i + k) % 4, (i + k) % 2);
+    boxes_end(&p);
 }
 
-static FILE *create(const char *folder, const char *name, const char *ending)
+static void write_lists(bool (*wanted)(int i))
 {
-    char path[256], both[128];
-    snprintf(both, sizeof both, "boxes/%s/%s%s", folder, name, ending);
-    run_path(path, both);
-    return fopen(path, "w");
-}
-
-/* Noise with one or two coloured squares. */
-static int write_picture(int i)
-{
-    char path[256], name[64], file[32];
-    struct th_image image = {0};
-    uint64_t key = th_rng_mix_name((uint64_t)i, "squares");
-    int w = is_wide(i) ? LONG : SHORT, h = is_wide(i) ? SHORT : LONG;
-    snprintf(file, sizeof file, "%03d", i);
-    FILE *f = create("Annotations", file, ".xml");
-    if (!f || th_image_init(&image, w, h) != THAW_OK)
-        return -1;
-    for (int k = 0; k < w * h * 3; k++)
-        image.rgb[k] = (uint8_t)(90 + 40 * (double)th_rng_uniform(key, (uint64_t)k));
-    fprintf(f, "<annotation><filename>%s.png</filename>\n", file);
-    for (int k = 0; k < 1 + i % 2; k++) {
-        int x = 2 + 14 * k, y = 3 + (5 * i + 9 * k) % 16, size = 9 + (i + k) % 4;
-        const int box[4] = {x, y, x + size, y + size};
-        fill(&image, box, (i + k) % 2);
-        fprintf(f,
-            "<object><name>%s</name><bndbox><xmin>%d</xmin><ymin>%d</ymin><xmax>%d"
-            "</xmax><ymax>%d</ymax></bndbox></object>\n",
-            (i + k) % 2 ? "green" : "red", box[0], box[1], box[2], box[3]);
-    }
-    fputs("</annotation>\n", f);
-    fclose(f);
-    snprintf(name, sizeof name, "boxes/JPEGImages/%s.png", file);
-    run_path(path, name);
-    thaw_status status = th_image_write_png(path, &image);
-    th_image_release(&image);
-    return status == THAW_OK ? 0 : -1;
-}
-
-/* Those of from .. from + n that are wide, or all. */
-static int write_list(const char *split, int from, int n, bool all)
-{
-    FILE *f = create("ImageSets/Main", split, ".txt");
-    if (!f)
-        return -1;
-    for (int i = from; i < from + n; i++)
-        if (all || is_wide(i))
-            fprintf(f, "%03d\n", i);
-    return fclose(f);
-}
-
-static int write_lists(bool all)
-{
-    return write_list("train", 0, TRAIN, all) || write_list("val", TRAIN, VAL, all);
+    boxes_list("train", 0, TRAIN, wanted);
+    boxes_list("val", TRAIN, VAL, wanted);
 }
 
 static int setup(void **state)
 {
-    static const char *const folders[] = {"boxes", "boxes/Annotations",
-        "boxes/JPEGImages", "boxes/ImageSets", "boxes/ImageSets/Main"};
-    char path[256];
     (void)state;
-    if (make_data(3))
+    if (boxes_setup())
         return -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        run_path(path, folders[i]);
-        if (mkdir(path, 0777))
-            return -1;
-    }
     for (int i = 0; i < ALL; i++)
-        if (write_picture(i))
-            return -1;
-    run_path(path, "boxes");
-    data = th_format("voc:%s", path);
-    return write_lists(true) || !data;
+        write_picture(i);
+    write_lists(NULL);
+    return 0;
 }
 
-static int teardown(void **state)
+/* What the run's last validation said. */
+static double last_ap(const char *run)
 {
-    th_free(data);
-    return remove_data(state);
+    static const char key[] = "\"val_ap\":";
+    char *text = read_text(run, "metrics.jsonl"), *at = text, *last = NULL;
+    while ((at = strstr(at, key)))
+        last = at++;
+    assert_non_null(last);
+    double ap = strtod(last + strlen(key), NULL);
+    th_free(text);
+    return ap;
 }
 
-static thaw_options *box_options(const char *run, const char *size)
-{
-    thaw_options *o =
-        make_options(run, "head", "fcos", "head-width", "32", "augment", "none", "thaw",
-            "all", "image-size", size, "device", "cpu", "optimizer", "adamw", "lr",
-            "0.002", "lr-schedule", "constant", "backbone", "resnet20_s4", NULL);
-    set(o, "data", data);
-    return o;
-}
-
-static thaw_options *with(thaw_options *o, const char *name, const char *value)
-{
-    set(o, name, value);
-    return o;
-}
-
-/* Tensors of two runs' last models, and what validation said of both. */
+/* The last models' tensors, and what validation said of both. */
 static void same_run(const char *a, const char *b)
 {
-    const char *runs[] = {a, b};
-    struct th_weights w[2];
-    double ap[2];
-    for (int i = 0; i < 2; i++) {
-        char path[256], name[64];
-        th_weights_init(&w[i]);
-        snprintf(name, sizeof name, "%s/last.h5", runs[i]);
-        run_path(path, name);
-        must(th_weights_read(path, &w[i]));
-        char *text = read_text(runs[i], "metrics.jsonl"), *at = text, *last = NULL;
-        while ((at = strstr(at, "\"val_ap\":")))
-            last = at++;
-        assert_non_null(last);
-        ap[i] = strtod(last + strlen("\"val_ap\":"), NULL);
-        th_free(text);
-    }
-    assert_int_equal(w[0].n, w[1].n);
-    for (size_t i = 0; i < w[0].n; i++) {
-        const struct th_weight *x = &w[0].weight[i];
-        const struct th_weight *y = th_weights_find(&w[1], x->name);
-        size_t bytes = (size_t)th_shape_count(&x->tensor.shape) * sizeof(float);
-        assert_non_null(y);
-        if (memcmp(x->tensor.data, y->tensor.data, bytes) != 0)
-            fail_msg("%s and %s: %s differs", a, b, x->name);
-    }
-    assert_true(ap[0] >= ap[1] && ap[0] <= ap[1]);
-    th_weights_release(&w[0]);
-    th_weights_release(&w[1]);
+    double x = last_ap(a), y = last_ap(b);
+    assert_same_model(a, b, "last.h5");
+    assert_true(x >= y && x <= y);
 }
 
 /* ---- Training ---- */
@@ -170,7 +76,7 @@ static void pictures_of_one_size_have_the_bits_of_that_size_alone(void **state)
     static const char *const bns[] = {"frozen", "train", "train"};
     static const char *const lists[] = {BOTH, BOTH, "40,32x48,48x32"};
     thaw_result r;
-    assert_int_equal(write_lists(false), 0);
+    write_lists(is_wide);
     for (int i = 0; i < 3; i++) {
         must(train(with(with(box_options("one", "48x32"), "bn", bns[i]), "batch", "3"),
             NULL, &r));
@@ -181,7 +87,7 @@ static void pictures_of_one_size_have_the_bits_of_that_size_alone(void **state)
         forget("one");
         forget("two");
     }
-    assert_int_equal(write_lists(true), 0);
+    write_lists(NULL);
 }
 
 static thaw_options *strong(const char *run)
@@ -416,10 +322,10 @@ static void it_learns_and_is_judged_by_buckets(void **state)
     if (!(all > 0.5))
         fail_msg("AP %.3f of the pictures that it was trained on", all);
     assert_true(fabs(ap_of("train", NULL, "3") - all) < 1e-9);
-    assert_int_equal(write_lists(false), 0);
+    write_lists(is_wide);
     double wide = ap_of("train", "48x32", "4"), again = ap_of("train", NULL, "4");
     assert_true(wide >= again && wide <= again && wide > 0.5);
-    assert_int_equal(write_lists(true), 0);
+    write_lists(NULL);
     forget("learnt");
 }
 
@@ -504,5 +410,5 @@ int main(void)
         cmocka_unit_test(a_backbone_goes_on_to_a_classifier),
         cmocka_unit_test(what_has_one_size_is_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, boxes_teardown);
 }
