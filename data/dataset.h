@@ -20,8 +20,8 @@ enum th_split { TH_SPLIT_TRAIN, TH_SPLIT_VAL, TH_SPLIT_TEST, TH_N_SPLITS };
 struct th_sample {
     char *path;            /* owned; NULL: the image is in memory */
     const uint8_t *pixels; /* gray [h][w], owned by the dataset */
-    int w,
-        h; /* of pixels; of a file 0 until th_dataset_measure, or where it is unreadable */
+    /* Of pixels; of a file 0 until th_dataset_measure, or where it cannot be read. */
+    int w, h;
     int32_t label; /* index of its class, of several the rarest; -1: none */
     /* Of several classes all, in no order; owned. NULL: label says it. */
     int32_t *classes, n_classes;

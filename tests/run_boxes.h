@@ -114,4 +114,93 @@ static inline thaw_options *with(thaw_options *o, const char *name, const char *
     return o;
 }
 
+/* ---- What is found ---- */
+
+enum {
+    BOXES_MOST = 300,
+    BOXES_TOLD = 40
+}; /* boxes at most, see struct th_detector; images */
+
+struct finds {
+    int n, n_boxes[BOXES_TOLD], width[BOXES_TOLD];
+    const thaw_model *model[BOXES_TOLD];
+    char file[BOXES_TOLD][8];
+    thaw_box boxes[BOXES_TOLD][BOXES_MOST];
+};
+
+static inline void note_find(void *context, const thaw_prediction *p)
+{
+    struct finds *f = context;
+    assert_true(f->n < BOXES_TOLD && p->n_boxes <= BOXES_MOST);
+    f->model[f->n] = p->model;
+    f->width[f->n] = p->width;
+    f->n_boxes[f->n] = p->n_boxes;
+    snprintf(f->file[f->n], sizeof f->file[0], "%s", strrchr(p->file, '/') + 1);
+    memcpy(f->boxes[f->n++], p->boxes, (size_t)p->n_boxes * sizeof *p->boxes);
+}
+
+/* In all pictures; for free. */
+static inline struct finds *boxes_find(thaw_model *m)
+{
+    char path[256];
+    struct finds *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    run_path(path, "boxes/JPEGImages");
+    must(thaw_model_predict(m, path, note_find, f));
+    return f;
+}
+
+/* A run's model; size NULL: its own. */
+static inline thaw_model *boxes_open(
+    const char *run, const char *size, const char *batch, const char *threshold)
+{
+    char path[256];
+    thaw_model *m = NULL;
+    thaw_options *o = NULL;
+    must(thaw_options_new(&o));
+    set(o, "threshold", threshold);
+    set(o, "batch", batch);
+    if (size)
+        set(o, "image-size", size);
+    run_path(path, run);
+    must(thaw_model_open(path, o, &m));
+    thaw_options_free(o);
+    return m;
+}
+
+/* Two heads on the same frozen backbone, each with a threshold of its own, find in all pictures
+ * what each finds alone, to the bit. */
+static inline void check_two_heads(const char *size, int pictures)
+{
+    static const char *const heads[] = {"fcos", "retinanet_v2"};
+    static const char *const thresholds[] = {"0.1", "0.01"};
+    thaw_result r;
+    thaw_model *m[2];
+    struct finds *alone[2];
+    int found = 0;
+    for (int i = 0; i < 2; i++) {
+        thaw_options *o = with(box_options(heads[i], size), "head", heads[i]);
+        must(train(with(with(o, "thaw", "head"), "epochs", "1"), NULL, &r));
+        m[i] = boxes_open(heads[i], NULL, "4", thresholds[i]);
+        alone[i] = boxes_find(m[i]);
+    }
+    must(thaw_model_share(m[0], m[1]));
+    struct finds *both = boxes_find(m[0]);
+    assert_int_equal(both->n, 2 * pictures);
+    for (int k = 0; k < both->n; k++) {
+        const struct finds *a = alone[k % 2];
+        assert_ptr_equal(both->model[k], m[k % 2]);
+        assert_int_equal(both->n_boxes[k], a->n_boxes[k / 2]);
+        assert_memory_equal(both->boxes[k], a->boxes[k / 2], sizeof both->boxes[k]);
+        found += both->n_boxes[k];
+    }
+    assert_true(found > pictures);
+    for (int i = 0; i < 2; i++) {
+        thaw_model_free(m[i]);
+        free(alone[i]);
+        forget(heads[i]);
+    }
+    free(both);
+}
+
 #endif

@@ -195,68 +195,10 @@ static void a_cache_of_tokens_changes_nothing(void **state)
 }
 
 /* Boxes by image, one detector's or two's one after the other. */
-struct finds {
-    int n, n_boxes[2 * ALL];
-    const thaw_model *model[2 * ALL];
-    thaw_box boxes[2 * ALL][300]; /* at most; see struct th_detector */
-};
-
-static void note(void *context, const thaw_prediction *p)
-{
-    struct finds *f = context;
-    assert_true(f->n < 2 * ALL && p->n_boxes <= 300);
-    f->model[f->n] = p->model;
-    f->n_boxes[f->n] = p->n_boxes;
-    memcpy(f->boxes[f->n++], p->boxes, (size_t)p->n_boxes * sizeof *p->boxes);
-}
-
-static struct finds *find(thaw_model *m)
-{
-    char path[256];
-    struct finds *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    run_path(path, "boxes/JPEGImages");
-    must(thaw_model_predict(m, path, note, f));
-    return f;
-}
-
-/* Both on the same frozen backbone: what each finds alone, to the bit. */
 static void two_heads_share_a_backbone(void **state)
 {
     (void)state;
-    static const char *const heads[] = {"fcos", "retinanet_v2"};
-    thaw_result r;
-    thaw_model *m[2];
-    struct finds *alone[2], *both;
-    int found = 0;
-    for (int i = 0; i < 2; i++) {
-        char path[256];
-        thaw_options *o =
-            with(with(square_options(heads[i]), "head", heads[i]), "thaw", "head");
-        must(train(with(o, "epochs", "1"), NULL, &r));
-        run_path(path, heads[i]);
-        o = make_options("unused", "threshold", i ? "0.01" : "0.1", NULL);
-        must(thaw_model_open(path, o, &m[i]));
-        thaw_options_free(o);
-        alone[i] = find(m[i]);
-    }
-    must(thaw_model_share(m[0], m[1]));
-    both = find(m[0]);
-    assert_int_equal(both->n, 2 * ALL);
-    for (int k = 0; k < both->n; k++) {
-        const struct finds *a = alone[k % 2];
-        assert_ptr_equal(both->model[k], m[k % 2]);
-        assert_int_equal(both->n_boxes[k], a->n_boxes[k / 2]);
-        assert_memory_equal(both->boxes[k], a->boxes[k / 2], sizeof both->boxes[k]);
-        found += both->n_boxes[k];
-    }
-    assert_true(found > ALL);
-    for (int i = 0; i < 2; i++) {
-        thaw_model_free(m[i]);
-        free(alone[i]);
-        forget(heads[i]);
-    }
-    free(both);
+    check_two_heads("48", ALL);
 }
 
 static void check_runs(const char *head)

@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-enum { LONG = 48, SHORT = 32, TRAIN = 11, VAL = 6, ALL = TRAIN + VAL, MOST = 300 };
+enum { LONG = 48, SHORT = 32, TRAIN = 11, VAL = 6, ALL = TRAIN + VAL };
 
 static const char BOTH[] = "48x32,32x48";
 
@@ -176,53 +176,10 @@ static void batches_of_several_sizes_make_a_step(void **state)
 /* ---- Afterwards ---- */
 
 /* By image, one detector's or two's one after the other. */
-struct finds {
-    int n, n_boxes[2 * ALL];
-    char file[2 * ALL][8];
-    int width[2 * ALL];
-    thaw_box boxes[2 * ALL][MOST];
-};
-
-static void note(void *context, const thaw_prediction *p)
-{
-    struct finds *f = context;
-    assert_true(f->n < 2 * ALL && p->n_boxes <= MOST);
-    snprintf(f->file[f->n], sizeof f->file[0], "%s", strrchr(p->file, '/') + 1);
-    f->width[f->n] = p->width;
-    f->n_boxes[f->n] = p->n_boxes;
-    memcpy(f->boxes[f->n++], p->boxes, (size_t)p->n_boxes * sizeof *p->boxes);
-}
-
-static thaw_model *open_model(const char *run, const char *size, const char *batch)
-{
-    char path[256];
-    thaw_model *m = NULL;
-    thaw_options *o = NULL;
-    must(thaw_options_new(&o));
-    set(o, "threshold", "0.01");
-    set(o, "batch", batch);
-    if (size)
-        set(o, "image-size", size);
-    run_path(path, run);
-    must(thaw_model_open(path, o, &m));
-    thaw_options_free(o);
-    return m;
-}
-
-static struct finds *find_with(thaw_model *m)
-{
-    char path[256];
-    struct finds *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    run_path(path, "boxes/JPEGImages");
-    must(thaw_model_predict(m, path, note, f));
-    return f;
-}
-
 static struct finds *find(const char *run, const char *size, const char *batch)
 {
-    thaw_model *m = open_model(run, size, batch);
-    struct finds *f = find_with(m);
+    thaw_model *m = boxes_open(run, size, batch, "0.01");
+    struct finds *f = boxes_find(m);
     thaw_model_free(m);
     return f;
 }
@@ -257,37 +214,10 @@ static void each_picture_is_seen_in_its_size(void **state)
     free(high);
 }
 
-/* Two heads on the same frozen backbone find what each finds alone, to the bit. */
 static void two_heads_share_a_backbone(void **state)
 {
     (void)state;
-    static const char *const heads[] = {"fcos", "retinanet_v2"};
-    thaw_result r;
-    thaw_model *m[2];
-    struct finds *alone[2];
-    int found = 0;
-    for (int i = 0; i < 2; i++) {
-        thaw_options *o = with(box_options(heads[i], BOTH), "head", heads[i]);
-        must(train(with(with(o, "thaw", "head"), "epochs", "1"), NULL, &r));
-        m[i] = open_model(heads[i], NULL, "4");
-        alone[i] = find_with(m[i]);
-    }
-    must(thaw_model_share(m[0], m[1]));
-    struct finds *both = find_with(m[0]);
-    assert_int_equal(both->n, 2 * ALL);
-    for (int k = 0; k < both->n; k++) {
-        const struct finds *a = alone[k % 2];
-        assert_int_equal(both->n_boxes[k], a->n_boxes[k / 2]);
-        assert_memory_equal(both->boxes[k], a->boxes[k / 2], sizeof both->boxes[k]);
-        found += both->n_boxes[k];
-    }
-    assert_true(found > ALL);
-    for (int i = 0; i < 2; i++) {
-        thaw_model_free(m[i]);
-        free(alone[i]);
-        forget(heads[i]);
-    }
-    free(both);
+    check_two_heads(BOTH, ALL);
 }
 
 static double ap_of(const char *split, const char *size, const char *batch)

@@ -302,6 +302,28 @@ static void equal_content_gives_equal_bytes(void **state)
     th_free(bytes[1]);
 }
 
+/* The same file as of a copy; the numbers stay their owner's. */
+static void borrowed_numbers_are_written_and_left(void **state)
+{
+    (void)state;
+    static const float numbers[6] = {1, -2, 3, -4, 5, -6};
+    unsigned char *bytes[2] = {NULL, NULL};
+    size_t n[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        struct th_weights w;
+        th_weights_init(&w);
+        check_ok(i ? th_weights_borrow(&w, "fc.weight", TH_SHAPE(2, 3), numbers)
+                   : th_weights_add(&w, "fc.weight", TH_SHAPE(2, 3), numbers, NULL));
+        assert_int_equal(w.weight[0].tensor.data == numbers, i);
+        check_ok(th_weights_to_image(&w, &bytes[i], &n[i]));
+        th_weights_release(&w);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(bytes[0], bytes[1], n[0]);
+    th_free(bytes[0]);
+    th_free(bytes[1]);
+}
+
 static void a_written_file_is_read_by_its_path(void **state)
 {
     (void)state;
@@ -505,6 +527,7 @@ int main(void)
         cmocka_unit_test(attributes_of_h5py_are_read),
         cmocka_unit_test(what_is_written_is_read_bit_for_bit),
         cmocka_unit_test(equal_content_gives_equal_bytes),
+        cmocka_unit_test(borrowed_numbers_are_written_and_left),
         cmocka_unit_test(a_written_file_is_read_by_its_path),
         cmocka_unit_test(a_damaged_file_is_refused_without_a_crash),
         cmocka_unit_test(an_unknown_file_is_told_what_it_looks_like),
